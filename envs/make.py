@@ -1,0 +1,129 @@
+"""One environment from its configuration: made, wrapped, and checked."""
+
+import importlib
+import warnings
+from typing import Annotated, Any, Literal
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import AtariPreprocessing, RecordEpisodeStatistics, TimeLimit
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from envs import registry
+from envs.box2d import FreshWorld
+from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
+from envs.images import DEFAULT_SIZE, Resize
+from envs.minigrid import Symbols
+from envs.rendering import choose_opengl
+from envs.spaces import action_spec, observation_layout
+from envs.wrappers import ActionRepeat, SelectFields, Stream
+
+Positive = Annotated[int, Field(ge=1)]
+ATARI: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0}
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class EnvConfig:
+    """The `env:` section of the configuration."""
+
+    id: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    num: Positive = 1
+    vectorization: Literal["auto", "sync", "async"] = "auto"
+    action_repeat: Positive = 1
+    time_limit: Positive | None = None
+    resize: Resize = "auto"
+    grayscale: bool = False
+    atari: bool = False
+    eval_time_limit: Positive = 10000
+
+
+def make_env(
+    config: EnvConfig,
+    *,
+    spec: EnvSpec | None = None,
+    stream: int = 0,
+    evaluation: bool = False,
+    render: bool = False,
+    remote: bool = False,
+) -> Stream:
+    """Make one environment with all of its wrappers.
+
+    spec: what the registry has for the id, looked up if not given; stream: its number; evaluation: the episode is
+    capped; render: frames are wanted; remote: it lives in a worker process. Raises EnvironmentRefused (also for
+    unsupported spaces) and EnvironmentFault.
+    """
+    if spec is None:
+        spec = registry.find(config.id)
+    env = _create(config, spec, render)
+    try:
+        return _wrap(config, env, stream, evaluation, remote)
+    except UnsupportedSpace as error:
+        env.close()
+        raise UnsupportedSpace(f"env.id={config.id}: {error}") from error
+    except BaseException:
+        env.close()
+        raise
+
+
+def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]:
+    kwargs = dict(config.kwargs)
+    if config.atari:
+        if spec.namespace != "ALE":
+            raise EnvironmentRefused(f"env.atari=true: {config.id} is no Atari game; accepted: ids such as ALE/Pong-v5")
+        if kwargs.get("frameskip", 1) != 1:
+            raise EnvironmentRefused(
+                "env.kwargs.frameskip: with env.atari=true frames are skipped by env.action_repeat"
+            )
+        kwargs = ATARI | kwargs
+    if spec.namespace == "ALE":
+        ale: Any = importlib.import_module("ale_py")
+        ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)  # it prints a banner at every reset
+    if render:
+        kwargs["render_mode"] = "rgb_array"
+        choose_opengl()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not in the possible render_modes")  # told below
+            env: gym.Env[Any, Any] = gym.make(
+                spec, max_episode_steps=config.time_limit, disable_env_checker=True, **kwargs
+            )
+    except EnvironmentRefused:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, (TypeError, gym.error.Error, ImportError)):
+            keys = f" with env.kwargs={config.kwargs}" if config.kwargs else ""
+            raise EnvironmentRefused(f"env.id={config.id}{keys} cannot be made ({reason})") from error
+        raise EnvironmentFault(f"{config.id} cannot be made ({reason})") from error
+    if render and "rgb_array" not in (env.metadata.get("render_modes") or ()):
+        env.close()
+        raise EnvironmentRefused(f"video: env.id={config.id} renders no rgb_array frames")
+    return env
+
+
+def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool) -> Stream:
+    if type(env.unwrapped).__name__.startswith("BipedalWalker"):
+        env = FreshWorld(env)
+    if Symbols.applies(env):
+        env = Symbols(env)
+    if evaluation:
+        env = TimeLimit(env, config.eval_time_limit)
+    env = RecordEpisodeStatistics(env, buffer_length=1)
+    if config.atari:
+        height, width = config.resize if isinstance(config.resize, tuple) else DEFAULT_SIZE
+        env = AtariPreprocessing(
+            env,
+            frame_skip=config.action_repeat,
+            screen_size=(width, height),
+            grayscale_obs=config.grayscale,
+            grayscale_newaxis=True,
+        )
+    elif config.action_repeat > 1:
+        env = ActionRepeat(env, config.action_repeat)
+    action_spec(env.action_space)
+    layout = observation_layout(env.observation_space, config.resize, config.grayscale)
+    if not layout.plain:
+        env = SelectFields(env, layout)
+    return Stream(env, stream, layout, remote)

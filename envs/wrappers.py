@@ -1,0 +1,122 @@
+"""Wrappers around one environment: repeated actions, selected observation fields, and the stream that trains."""
+
+import traceback
+from dataclasses import dataclass
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import Space, spaces
+
+from envs.errors import EnvironmentFault, WorkerTraceback
+from envs.spaces import Layout
+
+Info = dict[str, Any]
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """Gives every action `repeat` times to the environment, sums the rewards and stops at the end of the episode."""
+
+    def __init__(self, env: gym.Env[Any, Any], repeat: int) -> None:
+        super().__init__(env)
+        self._repeat = repeat
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+        """Step up to `repeat` times; the observation and the info are those of the last step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        total = float(reward)
+        for _ in range(self._repeat - 1):
+            if terminated or truncated:
+                break
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+        return observation, total, terminated, truncated, info
+
+
+class SelectFields(gym.ObservationWrapper[Any, Any, Any]):
+    """Shows the fields of a layout as a flat dict, with images as (H, W, C)."""
+
+    def __init__(self, env: gym.Env[Any, Any], layout: Layout) -> None:
+        super().__init__(env)
+        self._fields = layout.fields
+        self.observation_space = layout.space
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        """Pick and convert the fields of one observation."""
+        result = {}
+        for field in self._fields:
+            value = observation
+            for part in field.path:
+                value = value[part]
+            result[field.key] = value if field.image is None else field.image(np.asarray(value))
+        return result
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception inside a stream: what to tell, and the exception (its traceback where it crosses processes)."""
+
+    message: str
+    cause: BaseException
+
+
+class Stream(gym.Wrapper[Any, Any, Any, Any]):
+    """The outermost wrapper of stream number `index`.
+
+    An exception of the environment becomes an info entry "fault", so it travels from worker processes like any result.
+    A reset with options {"replay": {index: actions [T, ...]}} also takes these actions, which brings a running episode
+    back; info "diverged" tells that the episode ended on the way. No other info than the statistics of an ended episode
+    passes: the rest is not used and may not even be picklable.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool) -> None:
+        super().__init__(env)
+        self.layout = layout
+        self._index = index
+        self._remote = remote
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        """Start an episode, and replay actions into it where the options hold some for this stream."""
+        actions = (options or {}).get("replay", {}).get(self._index, ())
+        try:
+            observation, _ = self.env.reset(seed=seed)
+            for action in actions:
+                observation, _, terminated, truncated, _ = self.env.step(action)
+                if terminated or truncated:
+                    return observation, {"diverged": True}
+        except (Exception, SystemExit) as error:
+            return _zeros(self.observation_space), self._fault(error)
+        return observation, {}
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+        """Step the environment."""
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            episode = info.get("episode")
+            statistics = {} if episode is None else {"length": int(episode["l"]), "return": float(episode["r"])}
+            return observation, float(reward), bool(terminated), bool(truncated), statistics
+        except (Exception, SystemExit) as error:
+            return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
+
+    def render(self) -> Any:
+        """Render the environment; raises EnvironmentFault where that fails."""
+        try:
+            return self.env.render()
+        except (Exception, SystemExit) as error:
+            raise EnvironmentFault(f"stream {self._index}: rendering failed ({_describe(error)})") from error
+
+    def _fault(self, error: BaseException) -> Info:
+        cause = WorkerTraceback("".join(traceback.format_exception(error))) if self._remote else error
+        return {"fault": Fault(_describe(error), cause)}
+
+
+def _describe(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _zeros(space: Space[Any]) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {key: _zeros(part) for key, part in space.spaces.items()}
+    zeros: npt.NDArray[Any] = np.zeros(space.shape or (), space.dtype)
+    return zeros

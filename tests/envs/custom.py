@@ -1,0 +1,150 @@
+"""Small environments with known behaviour and known faults, registered as tests.envs.custom:NAME-v0."""
+
+import os
+import time
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+Result = tuple[Any, float, bool, bool, dict[str, Any]]
+
+
+class Counting(gym.Env[Any, Any]):
+    """Observes (step of the episode, last action, noise from the seed); reward 1, 2, 4, ... in the steps."""
+
+    def __init__(self, terminate_at: int | None = None, truncate_at: int | None = None) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = spaces.Discrete(4, start=10)
+        self._ends = terminate_at, truncate_at
+        self._t = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._t = 0
+        return self._observe(-1), {}
+
+    def step(self, action: Any) -> Result:
+        assert self.action_space.contains(action), action
+        self._t += 1
+        terminate_at, truncate_at = self._ends
+        info = {"junk": lambda: None}  # not picklable
+        return self._observe(action), 2.0 ** (self._t - 1), self._t == terminate_at, self._t == truncate_at, info
+
+    def _observe(self, action: int) -> Any:
+        return np.array([self._t, action, self.np_random.normal()])
+
+
+class Unseeded(Counting):
+    """Its noise does not come from the seed."""
+
+    def _observe(self, action: int) -> Any:
+        return np.array([self._t, action, time.perf_counter()])
+
+
+class CustomError(Exception):
+    """Neither picklable nor constructible from its text."""
+
+    def __init__(self, number: int, thing: Any) -> None:
+        super().__init__(f"number {number}\nis bad", thing)
+        self.thing = thing
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Broken(Counting):
+    """Fails at step `at` in the way `how`."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, how: str, at: int = 3, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode = render_mode
+        self._how, self._at = how, at
+        if how == "category":
+            self.observation_space = spaces.Discrete(3, start=5)
+
+    def _observe(self, action: int) -> Any:
+        return np.int64(6) if self._how == "category" else super()._observe(action)
+
+    def step(self, action: Any) -> Result:
+        observation, reward, _, _, info = super().step(action)
+        if self._how == "slow":
+            time.sleep(0.05)
+        if self._t == self._at:
+            match self._how:
+                case "nan":
+                    observation[1] = np.nan
+                case "overflow":
+                    observation[1] = 1e300
+                case "reward":
+                    reward = float("inf")
+                case "category":
+                    observation = np.int64(8)
+                case "raise":
+                    raise CustomError(7, lambda: None)
+                case "sysexit":
+                    raise SystemExit(3)
+                case "exit":
+                    os._exit(3)
+                case "shape":
+                    observation = np.zeros(2)
+        return observation, reward, False, False, info
+
+    def render(self) -> Any:
+        raise CustomError(9, lambda: None)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self._how == "reset" and self._t > 0:
+            raise RuntimeError("no second episode")
+        return super().reset(seed=seed, options=options)
+
+
+SPACES: dict[str, spaces.Space[Any]] = {
+    "nested": spaces.Dict(
+        {
+            "state": spaces.Dict({"position": spaces.Box(-1, 1, (2, 2)), "gear": spaces.Discrete(3, start=-1)}),
+            "pair": spaces.Tuple((spaces.MultiBinary(4), spaces.MultiDiscrete([3, 5], start=[1, 2]))),
+            "camera": spaces.Box(0, 255, (3, 20, 24), np.uint8),
+            "note": spaces.Text(8),
+            "deep": spaces.Dict({"label": spaces.Text(4), "scalar": spaces.Box(-5, 5, ())}),
+        }
+    ),
+    "text": spaces.Text(5),
+    "sequence": spaces.Sequence(spaces.Discrete(2)),
+    "graph": spaces.Graph(spaces.Box(0, 1, (1,)), None),
+    "oneof": spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1)]),
+    "dict": spaces.Dict(a=spaces.Discrete(2)),
+    "unbounded": spaces.Box(-np.inf, 1, (2,)),
+    "box": spaces.Box(np.array([[-2, 0], [1, -1]]), np.array([[2, 10], [4, 1]]), dtype=np.float32),
+    "integers": spaces.Box(-3, 4, (3,), np.int64),
+    "multidiscrete": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [2, 3]])),
+    "multibinary": spaces.MultiBinary((2, 2)),
+    "discrete": spaces.Discrete(3),
+    "picture": spaces.Box(0, 255, (50, 70, 3), np.uint8),
+    "double": spaces.Dict({"a/b": spaces.Discrete(2), "a": spaces.Dict(b=spaces.Discrete(2))}),
+}
+
+
+class Sampled(gym.Env[Any, Any]):
+    """Samples of a named observation space; refuses actions outside its named action space."""
+
+    def __init__(self, observation: str = "discrete", action: str = "discrete") -> None:
+        self.observation_space = SPACES[observation]
+        self.action_space = SPACES[action]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Result:
+        assert self.action_space.contains(action), action
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+environment: Any
+for environment in (Counting, Unseeded, Broken, Sampled):
+    gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

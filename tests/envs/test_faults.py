@@ -1,0 +1,203 @@
+"""Faults: an environment that fails, dies or returns nonsense stops the run with one line, and never hangs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs import EnvironmentFault, Environments
+from envs.vector import Workers
+from tests.envs.test_environments import config, flat, play
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def broken(how: str, mode: str, **options: Any) -> Environments:
+    return Environments(
+        config("tests.envs.custom:Broken-v0", kwargs={"how": how}, vectorization=mode, **options), num=2, seed=0
+    )
+
+
+def fault(how: str, mode: str) -> EnvironmentFault:
+    """The fault at the third step; the state must still be that before it, and closing must not hang."""
+    env = broken(how, mode)
+    env.reset()
+    play(env, 2)
+    before, state = flat(env.current), env.state_dict()
+    with pytest.raises(EnvironmentFault) as caught:
+        play(env, 1)
+    assert flat(env.current) == before
+    assert [len(part) for part in env.state_dict()["actions"]] == [2, 2]
+    start = time.monotonic()
+    env.close()
+    assert time.monotonic() - start < 4
+    again = broken(how, mode)
+    assert again.load_state_dict(state) == []
+    assert flat(again.current) == before
+    again.close()
+    assert caught.value.exit_code == 1
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("tests.envs.custom:Broken-v0")
+    return caught.value
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("nan", "stream 0: observation 'observation' is not finite (value nan)"),
+        ("overflow", "observation 'observation' is not finite"),
+        ("reward", "stream 0: reward is not finite (value inf)"),
+        ("category", "outside Discrete(3, start=5)"),
+        ("raise", "stream 0: CustomError: number 7 is bad"),
+        ("sysexit", "stream 0: SystemExit: 3"),
+    ],
+)
+def test_faults_of_a_step(how: str, text: str, mode: str) -> None:
+    error = fault(how, mode)
+    assert text in str(error)
+    if how == "raise":
+        assert "is bad" in str(error.__cause__)
+        assert mode == "sync" or "Traceback" in str(error.__cause__)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore")
+def test_an_observation_of_another_shape(mode: str) -> None:
+    assert "failed (ValueError" in str(fault("shape", mode))
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_frame_that_cannot_be_rendered(mode: str) -> None:
+    broken_frames = config("tests.envs.custom:Broken-v0", kwargs={"how": "render"}, vectorization=mode)
+    env = Environments(broken_frames, num=2, seed=0, render=True)
+    env.reset()
+    with pytest.raises(EnvironmentFault, match=r"Broken-v0, stream [01]: rendering failed \(CustomError: number 9"):
+        env.render()
+    env.close()
+
+
+def test_a_worker_that_exits() -> None:
+    assert re.search("stream [01]: the worker process ended with exit code 3", str(fault("exit", "async")))
+
+
+def test_a_reset_that_fails_leaves_the_state_before_the_step() -> None:
+    env = broken("reset", "async", time_limit=2)
+    env.reset()
+    play(env, 1)
+    before = flat(env.current)
+    with pytest.raises(EnvironmentFault, match="RuntimeError: no second episode"):
+        play(env, 1)
+    assert flat(env.current) == before
+    assert [len(part) for part in env.state_dict()["actions"]] == [1, 1]
+    env.close()
+
+
+@pytest.mark.parametrize("when", ["between", "during"])
+def test_a_killed_worker(when: str) -> None:
+    env = Environments(config("tests.envs.custom:Broken-v0", kwargs={"how": "slow"}, vectorization="async"), 3, 0)
+    env.reset()
+    workers = env._vector._env
+    assert isinstance(workers, Workers)
+    victim = workers.processes[1].pid
+    assert victim is not None
+    if when == "between":
+        os.kill(victim, signal.SIGKILL)
+        time.sleep(0.2)
+    else:
+        subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {victim}"])
+    start = time.monotonic()
+    with pytest.raises(EnvironmentFault, match="stream 1: the worker process was killed by SIGKILL"):
+        play(env, 1000)
+    env.close()
+    assert time.monotonic() - start < 5
+    assert not any(process.is_alive() for process in workers.processes)
+
+
+def test_workers_survive_an_interrupt_meant_for_the_run() -> None:
+    env = Environments(config(vectorization="async"), 2, 0)
+    env.reset()
+    workers = env._vector._env
+    assert isinstance(workers, Workers)
+    for process in workers.processes:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.1)
+    play(env, 2)
+    start = time.monotonic()
+    env.close()
+    assert time.monotonic() - start < 4
+
+
+SCRIPT = """
+import os, sys, time
+import gymnasium, torch
+import numpy as np
+from envs import EnvConfig, Environments
+
+class Mine(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1e9, 1e9, (2,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        return np.array(["torch" in sys.modules, os.getpid()], float), {}
+    def step(self, action):
+        return np.array(["torch" in sys.modules, os.getpid()], float), 0.0, False, False, {}
+
+gymnasium.register("Mine-v0", Mine)
+env = Environments(EnvConfig(id="Mine-v0", vectorization="async"), 2, 0)
+seen = env.reset().observation["observation"]
+print("pids", *(int(pid) for pid in seen[:, 1]), "torch", *(int(flag) for flag in seen[:, 0]), flush=True)
+time.sleep(60 if "wait" in sys.argv else 0)
+"""
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("end", ["exit", "kill"])
+def test_workers_of_a_script(tmp_path: Path, end: str) -> None:
+    """They neither import torch nor run the script again, which has no main guard; and they end with it."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", *(["wait"] if end == "kill" else [])]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    words = process.stdout.readline().split()
+    assert words[3:] == ["torch", "0", "0"], process.communicate()
+    if end == "kill":
+        process.kill()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == (-signal.SIGKILL if end == "kill" else 0)
+    assert not [line for line in errors.splitlines() if "resource_tracker" not in line and "warnings.warn" not in line]
+    deadline = time.monotonic() + 5
+    while any(running(int(pid)) for pid in words[1:3]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(running(int(pid)) for pid in words[1:3])
+
+
+def test_actions_of_a_wrong_shape_are_a_bug_not_a_fault() -> None:
+    env = Environments(config(), 2, 0)
+    env.reset()
+    with pytest.raises(ValueError, match="shape"):
+        env.step(np.zeros((2, 3), np.float32))
