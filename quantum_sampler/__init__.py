@@ -1,0 +1,15 @@
+"""Which experience is replayed: one selector a file, classical controls among them."""
+
+from quantum_sampler.registry import make_selector, selector_config
+from quantum_sampler.selector import EmptyReplay, ItemSet, OptionError, Probe, Selection, Selector
+
+__all__ = [
+    "EmptyReplay",
+    "ItemSet",
+    "OptionError",
+    "Probe",
+    "Selection",
+    "Selector",
+    "make_selector",
+    "selector_config",
+]

@@ -1,0 +1,117 @@
+"""Selectors by name, and the checking of their options."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from quantum_sampler.curious import Curious, CuriousConfig
+from quantum_sampler.fresh import Fresh, FreshConfig
+from quantum_sampler.mixture import Mixture, MixtureConfig, PartConfig
+from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
+from quantum_sampler.selector import OptionError, Probe, Selector
+from quantum_sampler.uniform import Uniform, UniformConfig
+
+CONFIGS: dict[str, Callable[..., Any]] = {
+    "uniform": UniformConfig,
+    "prioritized": PrioritizedConfig,
+    "curious": CuriousConfig,
+    "fresh": FreshConfig,
+    "mixture": MixtureConfig,
+}
+SELECTORS: dict[str, Callable[[Any, int, Sequence[int], int, Probe | None], Selector]] = {
+    "uniform": Uniform,
+    "prioritized": Prioritized,
+    "curious": Curious,
+    "fresh": Fresh,
+}
+
+
+def make_selector(
+    name: str,
+    capacity: int,
+    seed: int | Sequence[int],
+    feature_dim: int = 0,
+    probe: Probe | None = None,
+    **options: Any,
+) -> Selector:
+    """Make a selector.
+
+    capacity: slots of the storage; the slot of an item is id % capacity. seed: of everything it draws. feature_dim:
+    width of the features that `add` and `update` may get. probe(ids) -> fresh loss [B] runs the model on items. Raises
+    OptionError for an unknown name or option, or a value that is not accepted.
+    """
+    if capacity < 1:
+        raise OptionError(f"replay.capacity={capacity}: must be at least 1")
+    entropy = tuple(seed) if isinstance(seed, Sequence) else (int(seed),)
+    return _make(name, capacity, entropy, feature_dim, probe, "replay", options)
+
+
+def selector_config(name: str, path: str = "replay", **options: Any) -> Any:
+    """The checked config of a selector, components of a mixture included; `path` is what errors call its keys.
+
+    Raises OptionError as `make_selector` does.
+    """
+    if name not in CONFIGS:
+        raise OptionError(f"{path}.selector={name}: no such selector{_choices(name, CONFIGS)}")
+    config = _checked(CONFIGS[name], path, f"of {name}", options)
+    if isinstance(config, MixtureConfig):
+        for key in config.components:
+            part = _part(config, path, key)
+            selector_config(part.selector, f"{path}.components.{key}", **part.options)
+    return config
+
+
+def _make(
+    name: str,
+    capacity: int,
+    seed: tuple[int, ...],
+    feature_dim: int,
+    probe: Probe | None,
+    path: str,
+    options: dict[str, Any],
+) -> Selector:
+    config = selector_config(name, path, **options)
+    if not isinstance(config, MixtureConfig):
+        return SELECTORS[name](config, capacity, seed, feature_dim, probe)
+    components = {}
+    for number, key in enumerate(config.components):
+        part = _part(config, path, key)
+        where = f"{path}.components.{key}"
+        made = _make(part.selector, capacity, (*seed, number + 1), feature_dim, probe, where, part.options)
+        components[key] = (part.share, made)
+    return Mixture(components, seed, config.correction)
+
+
+def _part(config: MixtureConfig, path: str, key: str) -> PartConfig:
+    options = dict(config.components[key])
+    given = {"selector": key} | {name: options.pop(name) for name in ("selector", "share") if name in options}
+    where = f"{path}.components.{key}"
+    part: PartConfig = _checked(PartConfig, where, "of a component", {**given, "options": options})
+    return part
+
+
+def _checked(config: Callable[..., Any], path: str, owner: str, options: dict[str, Any]) -> Any:
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    for key in options:
+        if key not in known:
+            raise OptionError(f"{path}.{key}: no such option {owner}{_choices(key, known)}")
+    try:
+        return config(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise OptionError(f"{path}.{key} is missing: it is a required option {owner}") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise OptionError(f"{path}.{key}={first['input']!r}: {message}") from None
+
+
+def _choices(given: str, accepted: Iterable[str]) -> str:
+    names = sorted(accepted)
+    if not names:
+        return "; it has none"
+    near = get_close_matches(given, names, n=1)
+    return (f"; did you mean {near[0]}?" if near else "") + f" (accepted: {', '.join(names)})"
