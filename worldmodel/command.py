@@ -1,0 +1,102 @@
+"""The main of every command: words on the command line in, a validated config and an exit code out."""
+
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_OPTIONS = {
+    "-h": "help",
+    "--help": "help",
+    "-c": "cfg",
+    "--cfg": "cfg",
+    "--cfg=job": "cfg",
+    "--version": "version",
+}
+
+
+def command(name: str, target: str, argv: Sequence[str] | None = None, configs: Path | None = None) -> int:
+    """Run `python -m worldmodel.NAME` and return its exit code.
+
+    `target` is `module:function`, imported only when it is going to run. The function takes one config dataclass, which its
+    annotation names, and returns an exit code or None. `argv` are the words behind the command, sys.argv by default.
+
+    Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt is 130; any other
+    exception is a fault of the program and is raised.
+    """
+    try:
+        return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or _configs())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if not isinstance(code, int):
+            raise
+        line = " ".join(str(error).split())
+        print(line if code == 130 else f"error: {line}", file=sys.stderr)
+        return code
+
+
+def _run(name: str, target: str, words: list[str], configs: Path) -> int:
+    options, words = _options(words)
+    if "version" in options:
+        from worldmodel import __version__
+
+        return _page(f"worldmodel {__version__}\n")
+
+    from worldmodel.catalogue import Catalogue
+    from worldmodel.composition import composed
+
+    catalogue = Catalogue(configs, name)
+    composition = composed(catalogue, configs, name, words)
+    if "help" in options:
+        from worldmodel.help_page import help_page
+
+        return _page(help_page(name, catalogue, composition))
+    if "cfg" in options:
+        return _page(composition.yaml())
+
+    from worldmodel.validation import validated
+
+    values = composition.values()
+    function, schema = _target(target)
+    return function(validated(schema, values, composition.texts)) or 0
+
+
+def _options(words: list[str]) -> tuple[set[str], list[str]]:
+    """The options among the words (`--cfg job` is what Hydra calls `--cfg`), and the other words."""
+    options = {_OPTIONS[word] for word in words if word in _OPTIONS}
+    before = ["", *words[:-1]]
+    return options, [
+        word
+        for last, word in zip(before, words, strict=False)
+        if word not in _OPTIONS and not (word == "job" and _OPTIONS.get(last) == "cfg")
+    ]
+
+
+def _target(target: str) -> tuple[Callable[[Any], int | None], type]:
+    module, _, attribute = target.partition(":")
+    function = getattr(import_module(module), attribute)
+    hints = typing.get_type_hints(function)
+    hints.pop("return", None)
+    (schema,) = hints.values()
+    return function, schema
+
+
+def _configs() -> Path:
+    """The folder of the configs: within the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def _page(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` or `less`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

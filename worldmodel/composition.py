@@ -1,0 +1,209 @@
+"""Composition of a command line: Hydra's override grammar over a folder of YAML, every mistake answered in one line."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from worldmodel.catalogue import Catalogue
+
+
+class UsageError(Exception):
+    """The command line or the configuration was wrong. The message is one line."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A composed configuration, its interpolations still open."""
+
+    config: DictConfig
+    choices: dict[str, str]  # group -> choice
+    texts: dict[str, str]  # key -> the text that the command line gave
+
+    @property
+    def open(self) -> dict[str, Any]:
+        """The configuration as plain values, with the interpolations as they are written."""
+        return cast(dict[str, Any], OmegaConf.to_container(self.config, resolve=False))
+
+    def yaml(self) -> str:
+        """The configuration as YAML, interpolations resolved; a value that is still to be given stays `???`."""
+        self._resolve(throw_on_missing=False)
+        return OmegaConf.to_yaml(self.config, resolve=True)
+
+    def values(self) -> dict[str, Any]:
+        """The configuration as plain dicts, lists and scalars. Raises UsageError when a mandatory value was not given."""
+        return self._resolve(throw_on_missing=True)
+
+    def _resolve(self, throw_on_missing: bool) -> dict[str, Any]:
+        try:
+            values = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=throw_on_missing)
+        except MissingMandatoryValue as error:
+            raise UsageError(f"{error.full_key}=VALUE: must be given") from None
+        except OmegaConfBaseException as error:
+            if not self.texts:
+                raise
+            key = str(error.full_key)
+            raise UsageError(f"{key}={self.texts.get(key, '...')}: {_first(error)}") from None
+        return cast(dict[str, Any], values)
+
+
+def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str]) -> Composition:
+    """Compose `configs/NAME.yaml` with overrides such as `env=cartpole steps=1e5`. Raises UsageError."""
+    overrides = [_parsed(word) for word in words]
+    groups = [override for override in overrides if _is_group(override, catalogue)]
+    for override in groups:
+        _check_choice(override, catalogue)
+    with initialize_config_dir(str(configs.absolute()), version_base="1.3"):
+        lines = [str(override.input_line).lstrip("+") for override in groups]
+        config = compose(name, overrides=lines, return_hydra_config=True)
+    choices = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    with open_dict(config):
+        del config["hydra"]
+    composition = Composition(config, choices, {})
+    known = composition.open
+    for override in overrides:
+        if not _is_group(override, catalogue):
+            _check_key(override, known, catalogue)
+            _apply(override, config)
+            composition.texts[override.key_or_group] = str(override.input_line).partition("=")[2]
+    return composition
+
+
+def _apply(override: Override, config: DictConfig) -> None:
+    """What Hydra does with an override of a key; whether it may be new has been checked."""
+    key = override.key_or_group
+    try:
+        if override.is_delete():
+            section, _, last = key.rpartition(".")
+            with open_dict(config):
+                del OmegaConf.select(config, section)[last]
+        else:
+            OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{override.input_line}: {_first(error)}") from None
+
+
+def _parsed(word: str) -> Override:
+    if word.startswith("-"):
+        raise UsageError(f"{word}: unknown option; accepted are --help, --cfg, --version and key=value")
+    if "=" not in word and not word.startswith("~"):
+        raise UsageError(f"{word}: give {word}=VALUE")
+    parser = OverridesParser.create()
+    try:
+        override = parser.parse_override(word)
+    except HydraException as error:
+        key, _, value = word.partition("=")
+        try:
+            parser.parse_override(f"{key}='{value}'")
+        except HydraException:
+            raise UsageError(f"{word}: not of the form key=value; {_first(error)}") from None
+        raise UsageError(
+            f"{word}: has characters with a meaning of their own; quote the value: {key}=\"'{value}'\""
+        ) from None
+    if override.is_sweep_override():
+        raise UsageError(f"{word}: one value is accepted; a list is written [a,b], a text with commas \"'a,b'\"")
+    return override
+
+
+def _is_group(override: Override, catalogue: Catalogue) -> bool:
+    return _group(override) in catalogue.groups and not isinstance(override.value(), dict)
+
+
+def _group(override: Override) -> str:
+    return f"{override.key_or_group}@{override.package}" if override.package else str(override.key_or_group)
+
+
+def _check_choice(override: Override, catalogue: Catalogue) -> None:
+    group, choice = _group(override), override.value()
+    choices = catalogue.choices[group]
+    if override.is_delete() or choice not in choices:
+        word = str(override.input_line).partition("=")[2]
+        hints = [f"{group}={near}" for near in get_close_matches(word, choices, n=1)]
+        if isinstance(choice, str) and f"{group}.id" in catalogue.keys:
+            hints.append(f"{group}.id={choice}")
+        hint = f"; did you mean {' or '.join(hints)}?" if hints else ""
+        raise UsageError(f"{override.input_line}: {group} is one of {', '.join(choices)}{hint}")
+
+
+def _check_key(override: Override, known: dict[str, Any], catalogue: Catalogue) -> None:
+    key, line = _group(override), override.input_line
+    value = _at(known, key)
+    free = catalogue.is_free(key)
+    if override.is_delete():
+        if value is _ABSENT or key in catalogue.free or not free:
+            raise UsageError(f"{line}: keys cannot be removed; give {key.lstrip('~')}=VALUE")
+    elif free:
+        if key in catalogue.free and not isinstance(override.value(), dict):
+            raise UsageError(f"{line}: {key} is a section; give {key}.KEY=VALUE")
+    elif value is _ABSENT:
+        raise UsageError(f"{line}: unknown key{_suggestion(key, known, catalogue)}")
+    elif isinstance(value, dict):
+        given = override.value()
+        if not isinstance(given, dict):
+            keys = ", ".join(f"{key}.{inner}" for inner in value)
+            raise UsageError(f"{line}: {key} is a section; its keys are {keys}")
+        for leaf in leaves(given, key):
+            if _at(known, leaf) is _ABSENT and not catalogue.is_free(leaf):
+                raise UsageError(f"{line}: unknown key {leaf}{_suggestion(leaf, known, catalogue)}")
+
+
+def _suggestion(key: str, known: dict[str, Any], catalogue: Catalogue) -> str:
+    """The nearest key that is valid, and which choice brings it where that is not made."""
+    others = {name: f"{group}={choice}" for (group, choice), names in catalogue.options.items() for name in names}
+    keys = [*leaves(known), *catalogue.groups, *others]
+    last = key.rpartition(".")[2]
+    ends = {name.rpartition(".")[2]: name for name in reversed(keys)}
+    near = [key] if key in others else [ends[last]] if last in ends else []
+    near += [name for name in get_close_matches(key, keys, n=5, cutoff=0.75) if _alike(name.rpartition(".")[2], last)]
+    near += [ends[end] for end in get_close_matches(last, ends, n=1)]
+    if not near:
+        return "; --help lists them"
+    place = f" with {others[near[0]]}" if _at(known, near[0]) is _ABSENT and near[0] in others else ""
+    return f"; did you mean {near[0]}{place}?"
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, one, other).ratio() >= 0.5
+
+
+_ABSENT = object()
+
+
+def _at(values: Any, key: str) -> Any:
+    """The value at a dotted key, or _ABSENT."""
+    for part in key.split("."):
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return _ABSENT
+    return values
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of everything in nested dicts that is not itself a dict with keys."""
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, dict) and value:
+            yield from leaves(value, name)
+        else:
+            yield name
+
+
+def _first(error: Exception) -> str:
+    """The line of an exception's message that says most."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next(
+        (line for line in lines if line and not line.startswith(("Error parsing", "See http"))), type(error).__name__
+    )
