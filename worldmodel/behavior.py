@@ -1,0 +1,67 @@
+"""Behaviour: actor and critic learn from imagined and from replayed returns (DreamerV3, arXiv 2301.04104, section 3)."""
+
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(ge=0)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class BehaviorConfig:
+    """How actor and critic learn."""
+
+    horizon: Annotated[int, Field(ge=1)]
+    discount_horizon: Annotated[float, Field(gt=1)]
+    return_lambda: Share
+    entropy: Scale
+    replay_value: Scale
+    slow_rate: Annotated[float, Field(gt=0, le=1)]
+    slow_regularizer: Scale
+    return_rate: Annotated[float, Field(gt=0, le=1)]
+
+    @property
+    def discount(self) -> float:
+        return 1 - 1 / self.discount_horizon
+
+
+def lambda_return(reward: Tensor, value: Tensor, live: Tensor, mix: float | Tensor) -> Tensor:
+    """TD(lambda) returns of steps 0..H-1, the time axis first.
+
+    R_t = r_{t+1} + live_{t+1} ((1 - mix_{t+1}) v_{t+1} + mix_{t+1} R_{t+1}), R_H = v_H.
+    reward, value, live [H + 1, ...]: at the arrival in each state, live its discount (0 where the episode terminated);
+    mix: lambda, or a tensor that is 0 where a truncation cuts the trace, so that the return bootstraps there.
+    """
+    mixes = torch.as_tensor(mix, dtype=value.dtype, device=value.device).expand(value.shape)
+    interim = reward[1:] + live[1:] * (1 - mixes[1:]) * value[1:]
+    trace = live[1:] * mixes[1:]
+    returns = [value[-1]]
+    for r, c in zip(interim.flip(0), trace.flip(0), strict=True):
+        returns.append(torch.addcmul(r, c, returns[-1]))
+    return torch.stack(returns[:0:-1])
+
+
+class ReturnScale(nn.Module):
+    """Running range of returns between their 5th and 95th percentile; divides advantages, never below 1."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+    def forward(self, returns: Tensor) -> Tensor:
+        """Update with the returns [...] and give the scale []."""
+        flat = returns.flatten()
+        low = flat.kthvalue(max(1, round(0.05 * flat.numel()))).values
+        high = flat.kthvalue(max(1, round(0.95 * flat.numel()))).values
+        self.low.lerp_(low, self.rate)
+        self.high.lerp_(high, self.rate)
+        return (self.high - self.low).clamp(min=1.0)

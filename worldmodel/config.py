@@ -1,0 +1,100 @@
+"""The configuration of a training run: the sections of configs/train.yaml, and what must hold between them."""
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from envs import EnvConfig
+from worldmodel.agent import LossConfig
+from worldmodel.behavior import BehaviorConfig
+from worldmodel.optimizer import LaPropConfig
+from worldmodel.replay import ReplayConfig
+from worldmodel.rssm import ModelSize
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+_strict = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(config=_strict)
+class EvalConfig:
+    """When and how long the agent is evaluated."""
+
+    every: Count
+    episodes: Positive
+    final_episodes: Positive
+
+
+@dataclass(config=_strict)
+class LogConfig:
+    """When metrics and predictions are written."""
+
+    every: Positive
+    predictions_every: Count
+
+
+@dataclass(config=_strict)
+class CheckpointConfig:
+    """When checkpoints are written, and how many are kept."""
+
+    minutes: Annotated[float, Field(gt=0)]
+    keep: Positive
+
+
+@dataclass(config=_strict)
+class TrainConfig:
+    """A training run."""
+
+    steps: Positive
+    seed: Count
+    logdir: str
+    init: str | None
+    device: str
+    precision: Literal["auto", "float32", "bfloat16"]
+    threads: Literal["auto"] | Positive
+    deterministic: bool
+    compile: bool
+    prefill: Positive
+    batch_size: Positive
+    batch_length: Annotated[int, Field(ge=2)]
+    train_ratio: Annotated[float, Field(gt=0)]
+    env: EnvConfig
+    size: ModelSize
+    replay: ReplayConfig
+    optimizer: LaPropConfig
+    loss: LossConfig
+    behavior: BehaviorConfig
+    eval: EvalConfig
+    log: LogConfig
+    checkpoint: CheckpointConfig
+
+    @property
+    def stride(self) -> int:
+        """Steps of a replay item: the length of a window for selectors with priorities, so that all get visited."""
+        if self.replay.stride != "auto":
+            return self.replay.stride
+        return 1 if self.replay.selector == "uniform" else self.batch_length
+
+    @property
+    def selector_options(self) -> dict[str, Any]:
+        """The options of the chosen selector: what the replay section has beside its own keys."""
+        own = {field.name for field in fields(ReplayConfig)}
+        return {key: value for key, value in vars(self.replay).items() if key not in own}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.size.deter % self.size.blocks:
+            raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
+        if self.replay.fresh >= self.batch_size:
+            raise ValueError(f"replay.fresh={self.replay.fresh}: less than batch_size={self.batch_size} is accepted")
+        least = (self.batch_length + self.stride) * self.env.num
+        if self.prefill < least:
+            raise ValueError(
+                f"prefill={self.prefill}: at least {least} is accepted, for windows of batch_length={self.batch_length}"
+                f" in env.num={self.env.num} streams"
+            )
+        if self.replay.capacity < 2 * least:
+            raise ValueError(f"replay.capacity={self.replay.capacity}: at least {2 * least} is accepted")
+        return self

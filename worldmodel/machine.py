@@ -1,0 +1,97 @@
+"""The machine: device, precision, threads and memory, chosen once before the first tensor is made."""
+
+import ctypes
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class MachineError(ValueError):
+    """A device or an amount of memory was asked for that this machine does not have; one line for the user."""
+
+    exit_code = 2
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; auto: CUDA where there is a GPU. Raises MachineError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise MachineError(f"device={name}: auto, cpu, cuda or cuda:N is accepted")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices; cpu is accepted")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Precision of the matrix products; auto: bfloat16 on CUDA and on CPUs with AMX, else float32."""
+    if name == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+        name = "bfloat16" if fast else "float32"
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def set_threads(threads: int | Literal["auto"]) -> int:
+    """Set the CPU threads of PyTorch and return their number; auto: the cores this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    count = min(cores, 8) if threads == "auto" else threads
+    torch.set_num_threads(count)
+    return count
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks, where it is the allocator.
+
+    By default it returns blocks of some megabytes to the system on every free, and the page faults on the next
+    allocation cost more than the arithmetic on them.
+    """
+    if sys.platform == "linux" and (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Have PyTorch use deterministic algorithms alone. Raises MachineError on CUDA, where that is not promised."""
+    if device.type != "cpu":
+        raise MachineError(f"deterministic=true: needs device=cpu, not {device}")
+    torch.use_deterministic_algorithms(True)
+
+
+def available_memory() -> int:
+    """Bytes that can be allocated without swapping, within the container's limit where there is one."""
+    available = int(psutil.virtual_memory().available)
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as current:
+            text = limit.read().strip()
+            return available if text == "max" else min(available, int(text) - int(current.read()))
+    except (OSError, ValueError):  # no control group, or another system
+        return available
+
+
+def check_fits(size: int, on_disk: bool, path: Path, capacity: int) -> None:
+    """Say what the replay will take when it is full, before it is allocated. Raises MachineError where it cannot."""
+    free = shutil.disk_usage(path).free if on_disk else available_memory()
+    place = "on disk" if on_disk else "in memory"
+    print(f"replay: up to {gibibytes(size)} {place}, {gibibytes(free)} free")
+    if size > free:
+        raise MachineError(
+            f"replay.capacity={capacity}: needs {gibibytes(size)} {place}, {gibibytes(free)} are free; "
+            f"up to {int(capacity * free / size)} is accepted" + ("" if on_disk else ", or replay.storage=disk")
+        )
+
+
+def gibibytes(size: float) -> str:
+    """`size` bytes as text."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

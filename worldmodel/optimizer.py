@@ -1,0 +1,84 @@
+"""LaProp with adaptive gradient clipping: the optimiser of DreamerV3 (arXiv 2002.04839; 2102.06171, section 4.1)."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, overload
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class LaPropConfig:
+    """Options of the base optimiser."""
+
+    name: Literal["laprop"]
+    lr: Annotated[float, Field(gt=0)]
+    clip: Annotated[float, Field(ge=0)]
+    beta1: Decay
+    beta2: Decay
+    eps: Annotated[float, Field(gt=0)]
+    warmup: Annotated[int, Field(ge=0)]
+
+
+class LaProp(torch.optim.Optimizer):
+    """RMS scaling first, momentum on the scaled gradient after, both bias-corrected.
+
+    Before that the gradient of each parameter tensor is clipped to `clip` times the tensor's norm (at least 1e-3; 0: no
+    clipping), and the learning rate rises linearly over `warmup` steps.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        clip: float = 0.3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-20,
+        warmup: int = 0,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, clip=clip, beta1=beta1, beta2=beta2, eps=eps, warmup=warmup))
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(params, [p.grad for p in params], group)
+        return loss
+
+    def _update(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            if p not in self.state:
+                self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        states = [self.state[p] for p in params]
+        for state in states:
+            state["step"] += 1
+        steps = [state["step"] for state in states]
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        if group["clip"] > 0:
+            limits = torch.stack(torch._foreach_norm(params)).clamp_(min=1e-3).mul_(group["clip"])
+            norms = torch.stack(torch._foreach_norm(grads)).clamp_(min=1e-30)
+            grads = torch._foreach_mul(grads, list((limits / norms).clamp_(max=1.0).unbind()))
+        beta1, beta2 = group["beta1"], group["beta2"]
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        scale = torch._foreach_div(squares, [1 - beta2**t for t in steps])
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, group["eps"])
+        torch._foreach_lerp_(means, torch._foreach_div(grads, scale), 1 - beta1)
+        rates = [-group["lr"] * min(1.0, t / max(1, group["warmup"])) / (1 - beta1**t) for t in steps]
+        torch._foreach_add_(params, torch._foreach_mul(means, rates))
