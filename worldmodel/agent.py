@@ -137,7 +137,7 @@ class Agent(nn.Module):
     @torch.no_grad()
     def update_slow_critic(self) -> None:
         """Move the slow critic towards the critic, once per update."""
-        slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
+        slow, fast = tuple(self.slow_critic.parameters()), tuple(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.behavior.slow_rate)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
@@ -223,7 +223,7 @@ class Agent(nn.Module):
         return torch.stack(features), torch.stack(actions)
 
     def _replay_value_loss(self, windows: Windows, feature: Tensor, returns: Tensor) -> Tensor:
-        """Critic loss on replayed states [T, B], bootstrapped from imagined returns. The last step of a window has none.
+        """Critic loss on replayed states [T, B], bootstrapped from imagined returns; none on a window's last step.
 
         A terminated step ends the return; a truncated one cuts the trace and bootstraps. Nothing is learned on
         the step after which the episode ended, since what follows it in the window is another episode.

@@ -37,8 +37,8 @@ class _Raw(io.FileIO):
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, put in the place of `path` when the block ends.
 
-    It is written beside `path`, synced to the disk and renamed, and the folder is synced as well. After an exception the file at
-    `path` is what it was and nothing is left beside it. Raises WriteError when the disk fails.
+    It is written beside `path`, synced to the disk and renamed, and the folder is synced as well. After an exception
+    the file at `path` is what it was and nothing is left beside it. Raises WriteError when the disk fails.
     """
     temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is overwritten
     raw: _Raw | None = None

@@ -1,4 +1,4 @@
-"""Behaviour: actor and critic learn from imagined and from replayed returns (DreamerV3, arXiv 2301.04104, section 3)."""
+"""Behaviour: actor and critic learn from imagined and replayed returns (DreamerV3, arXiv 2301.04104, section 3)."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The catalogue of a command: its groups with their choices, and its keys with the sentence behind each, read from the YAML."""
+"""The catalogue of a command, read from the YAML: its groups and their choices, its keys and their sentences."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ class _File:
 
 
 class Catalogue:
-    """What a command accepts, read from `configs/NAME.yaml`, the files that it builds on and the folders of its groups."""
+    """What a command accepts: read from `configs/NAME.yaml`, what that builds on, and the folders of its groups."""
 
     def __init__(self, configs: Path, name: str) -> None:
         self._configs = configs

@@ -31,8 +31,9 @@ class Stateful(Protocol):
 class Checkpoints:
     """The checkpoints of a run, in a folder.
 
-    step-N-COUNT/ holds state.pt (every part under its name) and latents.npz; replay/ holds the archive of steps that they
-    share; best.pt holds the weights of the best evaluation. A checkpoint appears whole, by a rename, or not at all.
+    step-N-COUNT/ holds state.pt (every part under its name) and latents.npz; replay/ holds the archive of steps that
+    they share; best.pt holds the weights of the best evaluation. A checkpoint appears whole, by a rename, or not at
+    all.
     """
 
     def __init__(self, folder: Path, keep: int, parts: Mapping[str, Stateful], replay: Replay) -> None:
@@ -49,7 +50,7 @@ class Checkpoints:
         temporary.mkdir()
         try:
             self.replay.write_latents(temporary / "latents.npz")
-            state = {name: part.state_dict() for name, part in self.parts.items()}
+            state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"replay": self.replay.state_dict(), "files": files, "format": FORMAT, **about}
             save_state(temporary / "state.pt", state)
         except BaseException:

@@ -21,8 +21,9 @@ _OPTIONS = {
 def command(name: str, target: str, argv: Sequence[str] | None = None, configs: Path | None = None) -> int:
     """Run `python -m worldmodel.NAME` and return its exit code.
 
-    `target` is `module:function`, imported only when it is going to run. The function takes one config dataclass, which its
-    annotation names, and returns an exit code or None. `argv` are the words behind the command, sys.argv by default.
+    `target` is `module:function`, imported only when it is going to run. The function takes one config dataclass, which
+    its annotation names, and returns an exit code or None. `argv` are the words behind the command, by default those of
+    sys.argv.
 
     Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt is 130; any other
     exception is a fault of the program and is raised.

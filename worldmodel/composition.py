@@ -41,7 +41,7 @@ class Composition:
         return OmegaConf.to_yaml(self.config, resolve=True)
 
     def values(self) -> dict[str, Any]:
-        """The configuration as plain dicts, lists and scalars. Raises UsageError when a mandatory value was not given."""
+        """The configuration as plain dicts, lists and scalars. Raises UsageError when a mandatory value is missing."""
         return self._resolve(throw_on_missing=True)
 
     def _resolve(self, throw_on_missing: bool) -> dict[str, Any]:

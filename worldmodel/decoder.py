@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class ImageDecoder(nn.Module):
         widths = [top, *reversed(widths[:-1])]
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(i, o, 5, padding=2), ChannelNormAct(o))
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in pairwise(widths)
         )
         self.out = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(widths[-1], channels, 5, padding=2))
 
@@ -65,7 +66,7 @@ class Decoder(nn.Module):
 
     def forward(self, state: State) -> dict[str, Tensor]:
         """Raw outputs per key for states [T, B]: symlog means, class logits side by side, or pixels in 0..1."""
-        outputs = {}
+        outputs: dict[str, Tensor] = {}
         if self.flat:
             hidden = self.trunk(state.feature)
             outputs |= {key: out(hidden).float() for key, out in zip(self.flat, self.outs, strict=True)}

@@ -1,6 +1,7 @@
 """Encoder: observations of several keys to one embedding."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class Encoder(nn.Module):
         self.cnns = nn.ModuleList()
         for height, width, channels in (spec.shape for spec in self.images.values()):
             widths = [channels] + [m * size.depth for m in MULTIPLES]
-            self.cnns.append(nn.Sequential(*(Convolution(i, o) for i, o in zip(widths, widths[1:], strict=False))))
+            self.cnns.append(nn.Sequential(*(Convolution(i, o) for i, o in pairwise(widths))))
             self.width += widths[-1] * (height // 16) * (width // 16)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:

@@ -31,10 +31,10 @@ Frames = NDArray[np.uint8]
 
 
 class MetricsWriter:
-    """Writes what a run measures into its folder: numbers to metrics.jsonl and TensorBoard, pictures to TensorBoard alone.
+    """Writes what a run measures: numbers to metrics.jsonl and TensorBoard, pictures to TensorBoard alone.
 
-    Every row reaches the files whole and at once, or not at all: a full disk raises WriteError and leaves no half row. `step` is
-    where the run continues; a TensorBoard that is open forgets what it has read beyond it.
+    Every row reaches the files whole and at once, or not at all: a full disk raises WriteError and leaves no half row.
+    `step` is where the run continues; a TensorBoard that is open forgets what it has read beyond it.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -56,7 +56,7 @@ class MetricsWriter:
         self._summary(step, [Summary.Value(tag=key, simple_value=value) for key, value in numbers.items()])
 
     def hparams(self, config: Mapping[str, Any], metrics: Iterable[str]) -> None:
-        """Write the table of hyperparameters of a new run: a nested configuration, and the metrics to compare runs by."""
+        """Write the hyperparameters of a new run, a nested configuration, and the metrics to compare runs by."""
         values = dict(_settings(config))
         columns = hparams_config_pb(
             hparams=[HParam(key) for key in values], metrics=[Metric(metric) for metric in metrics]
@@ -148,8 +148,9 @@ class _Journal:
 class Means:
     """Means of metrics over everything added since the last result.
 
-    Numbers and 0-d tensors are summed in float64, tensors on their device: adding never waits for it. The sums are those of one
-    addition after another, so a run that continues from a state gets the same bits as one that was never stopped.
+    Numbers and 0-d tensors are summed in float64, tensors on their device: adding never waits for it. The sums are
+    those of one addition after another, so a run that continues from a state gets the same bits as one that was never
+    stopped.
     """
 
     def __init__(self) -> None:

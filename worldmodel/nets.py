@@ -1,6 +1,7 @@
 """Building blocks of the networks: layers, normalisation and the symlog transform."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class NormAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
             return F.silu(F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps))
-        y: Tensor = FusedNormSiLU.apply(x, self.weight, self.eps)
+        y: Tensor = FusedNormSiLU.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return y
 
 
@@ -89,7 +90,7 @@ class FusedNormSiLU(torch.autograd.Function):
         return F.silu((wide * inverse).mul_(weight), inplace=True).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, inverse = ctx.saved_tensors
         normed = x * inverse
         dz = torch.ops.aten.silu_backward(grad.float(), normed * weight)
@@ -104,13 +105,14 @@ class MLP(nn.Sequential):
 
     def __init__(self, inputs: int, units: int, layers: int) -> None:
         widths = [inputs] + [units] * layers
-        super().__init__(*(m for i, o in zip(widths, widths[1:], strict=False) for m in (Linear(i, o), NormAct(o))))
+        super().__init__(*(m for i, o in pairwise(widths) for m in (Linear(i, o), NormAct(o))))
 
 
 class Head(nn.Module):
     """An MLP and a linear output. Shapes: [..., inputs] -> [..., outputs].
 
-    `scale` multiplies the initial output weights: 0 for reward and value, whose predictions start at zero; 0.01 for the actor.
+    `scale` multiplies the initial output weights: 0 for reward and value, whose predictions start at zero; 0.01 for the
+    actor.
     """
 
     def __init__(self, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> None:

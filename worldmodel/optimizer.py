@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -41,7 +42,8 @@ class LaProp(torch.optim.Optimizer):
         eps: float = 1e-20,
         warmup: int = 0,
     ) -> None:
-        super().__init__(params, dict(lr=lr, clip=clip, beta1=beta1, beta2=beta2, eps=eps, warmup=warmup))
+        defaults = {"lr": lr, "clip": clip, "beta1": beta1, "beta2": beta2, "eps": eps, "warmup": warmup}
+        super().__init__(params, defaults)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -60,7 +62,7 @@ class LaProp(torch.optim.Optimizer):
                 self._update(params, [p.grad for p in params], group)
         return loss
 
-    def _update(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+    def _update(self, params: list[Tensor], grads: Tensors, group: dict[str, Any]) -> None:
         for p in params:
             if p not in self.state:
                 self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}

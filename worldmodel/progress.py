@@ -11,15 +11,15 @@ from tqdm import tqdm
 _REFRESH = 0.2  # seconds between two pictures of the bar
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]  # it iterates over nothing
+class _Bar(tqdm):  # it iterates over nothing
     monitor_interval = 0  # no thread that watches over the bar: workers are forked
 
 
 class Progress:
     """Shows where a run is, how fast it goes and when it will end.
 
-    On a terminal a bar on stderr; where stderr is none, a line on stdout every `every` seconds, for logs. `update` costs a look
-    at the clock, so it can be called on every step.
+    On a terminal a bar on stderr; where stderr is none, a line on stdout every `every` seconds, for logs. `update`
+    costs a look at the clock, so it can be called on every step.
     """
 
     def __init__(

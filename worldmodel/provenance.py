@@ -23,7 +23,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that runs, with `-dirty` where files differ; None outside a checkout, or without git."""
+    """The commit of the checkout that runs, `-dirty` where files differ; None outside a checkout, or without git."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

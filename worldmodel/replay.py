@@ -76,15 +76,15 @@ class Replay:
         self.selector = selector
         self._fields, self._latents = dict(fields), dict(latents)
         self._rng = np.random.default_rng(seed)
-        self._end = np.zeros(streams, np.int64)  # steps ever added to each stream
-        self._listed = np.zeros(streams, np.int64)  # chunks ever made selectable
-        self._dropped = np.zeros(streams, np.int64)  # chunks ever removed
+        self._end: Array = np.zeros(streams, np.int64)  # steps ever added to each stream
+        self._listed: Array = np.zeros(streams, np.int64)  # chunks ever made selectable
+        self._dropped: Array = np.zeros(streams, np.int64)  # chunks ever removed
         self._rings = {
             name: _allocate((streams, steps, *shape), dtype, directory and directory / f"{name.replace('/', '-')}.bin")
             for name, (shape, dtype) in {**self._fields, **self._latents}.items()
         }
         self._out: dict[tuple[str, int], Array] = {}
-        self._archived = np.zeros(streams, np.int64)
+        self._archived: Array = np.zeros(streams, np.int64)
         self._chunks: list[tuple[str, int, int, int]] = []  # file, stream, begin, end
 
     @staticmethod
@@ -160,15 +160,18 @@ class Replay:
 
     def _rows(self, stream: Array, start: Array, steps: int) -> Array:
         """Flat ring rows of windows, int64 [T, B]."""
-        return (start + np.arange(steps)[:, None]) % self.length + stream * self.length
+        rows: Array = (start + np.arange(steps)[:, None]) % self.length + stream * self.length
+        return rows
 
     def _take(self, name: str, rows: Array) -> Array:
         """Gather rows of one field into its buffer. [rows] -> [rows, ...]"""
         ring = self._rings[name]
         out = self._out.get((name, rows.size))
         if out is None or out.shape[: rows.ndim] != rows.shape:
-            out = self._out[name, rows.size] = np.empty((*rows.shape, *ring.shape[2:]), ring.dtype)
-        return np.take(ring.reshape(-1, *ring.shape[2:]), rows, axis=0, out=out, mode="clip")
+            out = np.empty((*rows.shape, *ring.shape[2:]), ring.dtype)
+            self._out[name, rows.size] = out
+        np.take(ring.reshape(-1, *ring.shape[2:]), rows, axis=0, out=out, mode="clip")
+        return out
 
     def _drop(self, streams: Array) -> None:
         """Remove the items whose window or preceding step the next step of these streams overwrites."""
@@ -207,11 +210,11 @@ class Replay:
     def restore(self, directory: Path, latents: Path) -> None:
         """Fill the rings from the archive, after `load_state_dict`."""
         for name, stream, begin, end in self._chunks:
-            for key, array in read_arrays(directory / name):
-                self._put(key, stream, begin, array[: end - begin])
+            for field, array in read_arrays(directory / name):
+                self._put(field, stream, begin, array[: end - begin])
         for key, array in read_arrays(latents):
-            stream, begin, name = key.split("/", 2)
-            self._put(name, int(stream), int(begin), array)
+            number, first, field = key.split("/", 2)
+            self._put(field, int(number), int(first), array)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, the files of the archive, the random state and the selector; the steps are in the archive."""

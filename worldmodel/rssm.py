@@ -18,7 +18,7 @@ class ModelSize:
 
     deter: Positive
     hidden: Positive
-    classes: Annotated[int, Field(ge=2)]
+    classes: Annotated[int, Field(ge=2, le=256)]  # the replay keeps a class in a byte
     units: Positive
     depth: Positive
     stoch: Positive = 32
@@ -73,12 +73,12 @@ class StraightThrough(torch.autograd.Function):
         return sample.view_as(sample)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 
 class RSSM(nn.Module):
-    """Sequence model. What does not depend on the recurrent state is computed outside the time loop, for all steps at once.
+    """Sequence model. What does not depend on the recurrent state is computed outside the time loop, for all steps.
 
     Shapes: T steps, B windows, D deter, S latents of K classes, E embedding, A action width, H hidden, G blocks.
     """
@@ -131,7 +131,8 @@ class RSSM(nn.Module):
         for drive_t, seen_t, keep_t, noise_t in zip(drive, seen, keep, noise, strict=True):
             deter = self._core(deter * keep_t, stoch * keep_t, drive_t)
             post = self._probs(self.post_out(self.post_deter(deter) + seen_t))
-            stoch = StraightThrough.apply(one_hot_sample(post.detach(), noise_t, -2), post).flatten(-2)
+            sample = one_hot_sample(post.detach(), noise_t, -2)
+            stoch = StraightThrough.apply(sample, post).flatten(-2)  # type: ignore[no-untyped-call]
             deters.append(deter)
             stochs.append(stoch)
             probs.append(post)

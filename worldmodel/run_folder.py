@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time owns it, its config.yaml says what the run is, its files are cut back on continuing."""
+"""The folder of a run: one process at a time owns it, config.yaml says what it is, continuing cuts its files back."""
 
 import errno
 import fcntl
@@ -132,7 +132,7 @@ class RunFolder:
     def cut_back(self, marks: Mapping[str, int]) -> list[str]:
         """Cut the metrics and event files to what they were when the marks were taken, before their writer opens them.
 
-        Files without a mark are removed. Returns the names of those that hold less than was marked, which were damaged since.
+        Files without a mark are removed. Returns the names of those that hold less than was marked: damaged since.
         """
         for path in self._growing():
             try:

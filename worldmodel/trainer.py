@@ -12,7 +12,7 @@ import torch
 
 from envs import EnvironmentFault, Environments, Episode
 from worldmodel.agent import Memory
-from worldmodel.checkpoint import Checkpoints
+from worldmodel.checkpoint import Checkpoints, Stateful
 from worldmodel.config import TrainConfig
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import evaluate, write_evaluation
@@ -89,7 +89,7 @@ class Trainer:
         self.memory = player.initial(environments.num)
         self.stopping = False
         self._evaluation: Environments | None = None
-        parts = {
+        parts: dict[str, Stateful] = {
             "agent": player.agent,
             "optimizer": update.optimizer,
             "environments": environments,

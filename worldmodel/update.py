@@ -48,7 +48,7 @@ class Update:
         device = windows.reward.device.type
         with torch.autocast(device, self.precision, enabled=self.precision != torch.float32):
             losses = self.agent.losses(windows, self.generator)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         return losses._replace(total=losses.total.detach())
 
     def _replay(self, windows: Windows) -> Losses:

@@ -36,8 +36,9 @@ _WORDS = {"True": "true", "False": "false", "None": "null"}
 def validated(schema: type[Config], values: Mapping[str, Any], texts: Mapping[str, str]) -> Config:
     """Values as an instance of the dataclass.
 
-    `texts` holds what the command line gave for a key: where text is wanted and the grammar saw a number (`logdir=2024`),
-    the characters themselves are taken. Raises UsageError: `key=value: what is accepted`, and how many more are wrong.
+    `texts` holds what the command line gave for a key: where text is wanted and the grammar saw a number
+    (`logdir=2024`), the characters themselves are taken. Raises UsageError: `key=value: what is accepted`, and how many
+    more are wrong.
     """
     adapter = TypeAdapter(schema)
     try:

@@ -1,4 +1,4 @@
-"""Progress: lines with rates and time left where there is no terminal, a bar where there is one, a summary at the end."""
+"""Progress: lines with rates and time left where there is no terminal, a bar where there is one, a final summary."""
 
 import io
 import threading

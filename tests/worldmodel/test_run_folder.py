@@ -43,7 +43,8 @@ def full_disk(size: int) -> Iterator[None]:
 @contextmanager
 def owner(path: Path, then: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Another process that owns the folder, and a line that it printed."""
-    code = f"import os, sys, time\nfrom worldmodel.run_folder import RunFolder\nfolder = RunFolder({str(path)!r})\n{then}\n"
+    code = "import os, sys, time\nfrom worldmodel.run_folder import RunFolder\n"
+    code += f"folder = RunFolder({str(path)!r})\n{then}\n"
     code += "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -1,0 +1,147 @@
+"""Time of one update, size 1m, B16 x T64, H15, vector observations, beside r2dreamer's eager update.
+
+    OMP_NUM_THREADS=2 python benchmarks/update_speed.py --peer R2DREAMER_CHECKOUT [--json PATH]
+
+The peer (github.com/NM512/r2dreamer, needs tensordict) runs in float32 with its decoder, without torch.compile, on the same
+sizes and the same random batch. Both are timed in turn, so that a slow phase of the machine meets both; the medians and the ratio
+of the medians are printed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs import ActionSpec, ObservationSpec
+from worldmodel import machine
+from worldmodel.agent import Agent, LossConfig, Windows
+from worldmodel.behavior import BehaviorConfig
+from worldmodel.optimizer import LaProp
+from worldmodel.rssm import ModelSize
+from worldmodel.update import Update
+
+SIZE = {"deter": 512, "hidden": 64, "classes": 4, "units": 64, "depth": 4}
+OBSERVATION, ACTIONS = 24, 6
+
+
+def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, compile: bool) -> Callable[[], Any]:
+    """Our whole update: losses, gradients, optimiser, slow critic."""
+    agent = Agent(
+        {"observation": ObservationSpec("vector", (OBSERVATION,))},
+        ActionSpec("continuous", (1,) * ACTIONS),
+        ModelSize(**SIZE),
+        LossConfig(reconstruction=1, reward=1, continuation=1, dynamics=1, representation=0.1, free_nats=1),
+        BehaviorConfig(
+            horizon=15,
+            discount_horizon=333,
+            return_lambda=0.95,
+            entropy=3e-4,
+            replay_value=0.3,
+            slow_rate=0.02,
+            slow_regularizer=1,
+            return_rate=0.01,
+        ),
+    ).to(device)
+    steps = (length, batch)
+    no = torch.zeros(steps, dtype=torch.bool, device=device)
+    windows = Windows(
+        {"observation": torch.randn(*steps, OBSERVATION, device=device)},
+        torch.rand(*steps, ACTIONS, device=device) * 2 - 1,
+        torch.randn(steps, device=device),
+        no,
+        no,
+        no,
+        agent.initial(batch),
+        torch.ones(batch, device=device),
+    )
+    optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], lr=4e-5)
+    update = Update(agent, optimizer, precision, torch.Generator(device), compile)
+    print(f"ours: {sum(p.numel() for p in agent.parameters() if p.requires_grad):,} trained parameters")
+    return lambda: float(update(windows).total)
+
+
+def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[[], Any]:
+    """r2dreamer's update without its replay: gradients, clipping, optimiser, target."""
+    sys.path.insert(0, str(path))
+    from dreamer import Dreamer  # type: ignore[import-not-found]
+    from gymnasium import spaces
+    from omegaconf import OmegaConf
+    from tensordict import TensorDict  # type: ignore[import-not-found]
+
+    keys = {"encoder": {"mlp_keys": ".*", "cnn_keys": "$^"}, "decoder": {"mlp_keys": ".*", "cnn_keys": "$^"}}
+    model = OmegaConf.merge(
+        OmegaConf.load(path / "configs/model/_base_.yaml"), SIZE, {"discrete": SIZE["classes"], "act": "SiLU"}
+    )
+    model.merge_with({"norm": True, "compile": False, "rep_loss": "dreamer"})
+    config = OmegaConf.create({"device": str(device), "env": keys, "model": model})
+    observations = spaces.Dict({"observation": spaces.Box(-np.inf, np.inf, (OBSERVATION,))})
+    agent = Dreamer(config.model, observations, spaces.Box(-1, 1, (ACTIONS,))).to(device)
+    steps = (batch, length)
+    data = TensorDict(
+        {
+            "observation": torch.randn(*steps, OBSERVATION),
+            "action": torch.rand(*steps, ACTIONS) * 2 - 1,
+            "reward": torch.randn(*steps, 1),
+            **{key: torch.zeros(*steps, 1, dtype=torch.bool) for key in ("is_first", "is_last", "is_terminal")},
+        },
+        batch_size=steps,
+        device=device,
+    )
+    start = agent.get_initial_state(batch)
+
+    def update() -> None:
+        agent._update_slow_target()
+        agent._cal_grad(data, (start["stoch"], start["deter"]))
+        agent._agc(agent._named_params.values())
+        agent._optimizer.step()
+        agent._scheduler.step()
+        agent._optimizer.zero_grad(set_to_none=True)
+
+    return update
+
+
+def main() -> None:
+    """Time both in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="a checkout of r2dreamer")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--compile", action="store_true", help="capture our update as a CUDA graph")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    machine.keep_freed_memory()
+    device = machine.choose_device(options.device)
+    precision = machine.choose_precision(options.precision, device)
+    threads = machine.set_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or "auto")
+    updates = {"ours": ours(options.batch, options.length, device, precision, options.compile)}
+    if options.peer:
+        updates["r2dreamer eager"] = peer(options.peer, options.batch, options.length, device)
+    times: dict[str, list[float]] = {name: [] for name in updates}
+    for repeat in range(options.repeats + 2):
+        for name, update in updates.items():
+            begin = time.perf_counter()
+            update()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if repeat >= 2:
+                times[name].append(1e3 * (time.perf_counter() - begin))
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    print(f"{device}, {precision}, threads {threads}, B{options.batch} x T{options.length}, H15, {options.repeats} repeats")
+    for name, median in medians.items():
+        print(f"{name:16} {median:8.1f} ms (fastest {min(times[name]):.1f}), ratio {median / medians['ours']:.2f}")
+    if options.json:
+        options.json.write_text(json.dumps({"threads": threads, "milliseconds": medians}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
