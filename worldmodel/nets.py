@@ -48,15 +48,16 @@ class BlockLinear(nn.Module):
     Shapes: [N, G * I] -> [N, G, O]; N rows, G blocks of I inputs and O outputs.
     """
 
-    def __init__(self, blocks: int, inputs: int, outputs: int, fan_in: int | None = None) -> None:
+    def __init__(self, blocks: int, inputs: int, outputs: int, fan_in: int | None = None, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(blocks, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(blocks, 1, outputs))
+        self.bias = nn.Parameter(torch.zeros(blocks, 1, outputs)) if bias else None
         truncated_normal_(self.weight, fan_in or inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = x.view(x.shape[0], self.weight.shape[0], -1).transpose(0, 1)  # [G, N, I]
-        return torch.baddbmm(self.bias, blocks, self.weight).transpose(0, 1)
+        y = torch.bmm(blocks, self.weight) if self.bias is None else torch.baddbmm(self.bias, blocks, self.weight)
+        return y.transpose(0, 1)
 
 
 class NormAct(nn.Module):

@@ -23,6 +23,7 @@ class LaPropConfig:
     beta2: Decay
     eps: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)]
+    final_rate: Annotated[float, Field(gt=0, le=1)]
 
 
 class LaProp(torch.optim.Optimizer):

@@ -16,7 +16,7 @@ from worldmodel.arrays import read_arrays, write_arrays
 
 Array = NDArray[Any]
 Fields = Mapping[str, tuple[tuple[int, ...], Any]]  # name -> (shape of one step, dtype)
-CHUNK_BYTES = 32 * 2**20  # most that one piece of the archive holds, and so what saving takes in memory
+PIECE_BYTES = 64 * 2**20  # most that one file of the archive holds
 
 
 @dataclass(config=ConfigDict(extra="allow", frozen=True))
@@ -237,15 +237,17 @@ class Replay:
         self._rng.bit_generator.state = json.loads(state["random"])
         self.selector.load_state_dict(state["selector"])
 
-    @staticmethod
-    def _pieces(fields: Fields, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """Ranges of steps that cover begin..end, each of at most CHUNK_BYTES."""
-        size = max(1, CHUNK_BYTES // bytes_per_step(fields))
-        yield from ((at, min(at + size, end)) for at in range(begin, end, size))
+    def _pieces(self, fields: Fields, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Ranges of steps that cover begin..end; each is contiguous in the ring, so that saving copies nothing."""
+        size = max(1, PIECE_BYTES // bytes_per_step(fields))
+        while begin < end:
+            stop = min(begin + size, end, begin - begin % self.length + self.length)
+            yield begin, stop
+            begin = stop
 
     def _slices(self, fields: Fields, stream: int, begin: int, end: int) -> Iterator[tuple[str, Array]]:
-        rows = np.arange(begin, end) % self.length
-        yield from ((name, self._rings[name][stream, rows]) for name in fields)
+        row = begin % self.length
+        yield from ((name, self._rings[name][stream, row : row + end - begin]) for name in fields)
 
     def _put(self, name: str, stream: int, begin: int, array: Array) -> None:
         steps = np.arange(begin, begin + len(array))

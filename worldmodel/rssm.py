@@ -93,9 +93,9 @@ class RSSM(nn.Module):
         self.stoch_in = nn.Sequential(Linear(stoch, hidden), NormAct(hidden))
         self.action_in = nn.Sequential(Linear(action, hidden), NormAct(hidden))
         fan_in = per_block + 3 * hidden  # each block sees its part of deter and all inputs
-        self.mix_deter = BlockLinear(blocks, per_block, per_block, fan_in)
+        self.mix_deter = BlockLinear(blocks, per_block, per_block, fan_in, bias=False)
         self.mix_state = Linear(2 * hidden, deter, fan_in=fan_in, bias=False)
-        self.mix_action = Linear(hidden, deter, fan_in=fan_in, bias=False)
+        self.mix_action = Linear(hidden, deter, fan_in=fan_in)  # its bias is that of the sum
         self.mix_norm = NormAct(deter)
         self.gates = BlockLinear(blocks, per_block, 3 * per_block)
         nn.init.constant_(self.gates.bias[..., -per_block:], -1.0)  # the state is kept at first
@@ -152,9 +152,10 @@ class RSSM(nn.Module):
     def _core(self, deter: Tensor, stoch: Tensor, drive: Tensor) -> Tensor:
         """The block GRU: [N, D], [N, K S], [N, D] -> [N, D]."""
         inputs = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
-        mixed = torch.addmm(drive, inputs, self.mix_state.weight.t())
-        hidden = self.mix_norm(mixed + self.mix_deter(deter).flatten(1))
-        reset, candidate, update = self.gates(hidden).chunk(3, -1)  # [N, G, D / G] each
+        blocks = self.mix_deter(deter)  # [N, G, D / G]
+        mixed = torch.addmm(drive, inputs, self.mix_state.weight.t()).view(blocks.shape) + blocks
+        hidden = self.mix_norm(mixed.flatten(1))
+        reset, candidate, update = self.gates(hidden).float().chunk(3, -1)  # [N, G, D / G] each, also under autocast
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(deter.view(candidate.shape), candidate, torch.sigmoid(update)).flatten(1)
 

@@ -16,7 +16,8 @@ class NonFiniteLoss(RuntimeError):
 class Update:
     """Trains an agent on batches of windows.
 
-    precision: of the matrix products; weights stay float32. capture: record forward and backward pass as a CUDA graph
+    precision: of the matrix products; weights stay float32. final_rate: the share of the learning rate that is left at the
+    end of the run, to which it falls linearly. capture: record forward and backward pass as a CUDA graph
     at the first call and replay it after; the optimiser's step stays outside.
     """
 
@@ -27,14 +28,18 @@ class Update:
         precision: torch.dtype,
         generator: torch.Generator,
         capture: bool = False,
+        final_rate: float = 1.0,
     ) -> None:
         self.agent, self.optimizer, self.generator = agent, optimizer, generator
         self.precision = precision
         self._capture = capture
+        self._rates, self._final = [float(group["lr"]) for group in optimizer.param_groups], final_rate
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, windows: Windows) -> Losses:
-        """One update. Raises NonFiniteLoss before any weight has changed."""
+    def __call__(self, windows: Windows, progress: float = 0.0) -> Losses:
+        """One update, `progress` of the run being done. Raises NonFiniteLoss before any weight has changed."""
+        for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = lr * (1 - progress * (1 - self._final))
         losses = self._replay(windows) if self._capture else self._gradients(windows)
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]

@@ -1,0 +1,65 @@
+"""Returns on classic control with the default hyperparameters: only the task and its steps differ.
+
+    python benchmarks/control.py [--tasks cartpole acrobot pendulum] [--seeds 5] [--workers 1] [--threads auto] [--json PATH]
+
+Each run is `python -m worldmodel.train env=TASK seed=SEED logdir=RUNS/TASK-SEED`; finished ones are kept and stopped ones
+continued. The table gives the greedy mean of 20 episodes by the last checkpoint (evaluation.json) for every seed, and the minutes of
+training, evaluations included. Times count only when `--workers` is 1.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+FLOOR = {"cartpole": 475.0, "acrobot": -100.0, "pendulum": -200.0}
+
+
+def run(task: str, seed: int, runs: Path, words: list[str]) -> dict[str, Any]:
+    """One run to its end; what its folder says of it."""
+    folder = runs / f"{task}-{seed}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "worldmodel.train", f"env={task}", f"seed={seed}", f"logdir={folder}", *words]
+    with open(runs / f"{task}-{seed}.log", "ab") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    seconds = max(row.get("time/seconds", 0.0) for row in rows)
+    result = {"task": task, "seed": seed, "minutes": seconds / 60, **evaluation}
+    print(f"{task} seed {seed}: {result['mean']:.1f} +- {result['std']:.1f} at {result['step']}", flush=True)
+    return result
+
+
+def main() -> None:
+    """Run all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(FLOOR), choices=list(FLOOR))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", default="auto")
+    parser.add_argument("--runs", type=Path, default=Path("runs/control"))
+    parser.add_argument("--json", type=Path)
+    options, words = parser.parse_known_args()
+    jobs = [(task, seed) for task in options.tasks for seed in range(options.seeds)]
+    words.append(f"threads={options.threads}")
+    with ThreadPoolExecutor(options.workers) as pool:
+        results = list(pool.map(lambda job: run(*job, options.runs, words), jobs))
+    print(f"\n| task | steps | return per seed | lowest | mean | minutes | floor {'':9} |\n|---|---|---|---|---|---|---|")
+    for task in options.tasks:
+        rows = [result for result in results if result["task"] == task]
+        means = [row["mean"] for row in rows]
+        reached = sum(mean >= FLOOR[task] for mean in means)
+        minutes = max(row["minutes"] for row in rows)
+        print(
+            f"| {task} | {rows[0]['step']} | {', '.join(f'{mean:.1f}' for mean in means)} | {min(means):.1f} "
+            f"| {sum(means) / len(means):.1f} | <= {minutes:.1f} | {FLOOR[task]:.0f}: {reached} of {len(rows)} |"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
