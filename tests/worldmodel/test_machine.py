@@ -1,0 +1,104 @@
+"""The machine: what is chosen, what is refused, and that freed memory stays."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldmodel import machine
+from worldmodel.machine import MachineError
+
+CPU = torch.device("cpu")
+
+
+def test_devices() -> None:
+    assert machine.choose_device("cpu") == CPU
+    assert machine.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "mps", "", "cpu:x", "cuda:-1"])
+def test_devices_that_are_refused(name: str) -> None:
+    with pytest.raises(MachineError) as caught:
+        machine.choose_device(name)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"device={name}: ")
+    assert caught.value.exit_code == 2
+
+
+def test_precision() -> None:
+    assert machine.choose_precision("float32", CPU) == torch.float32
+    assert machine.choose_precision("bfloat16", CPU) == torch.bfloat16
+    amx = " amx_tile " in Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else False
+    assert machine.choose_precision("auto", CPU) == (torch.bfloat16 if amx else torch.float32)
+
+
+def test_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert machine.set_threads(3) == 3 == torch.get_num_threads()
+        assert 1 <= machine.set_threads("auto") <= min(8, os.cpu_count() or 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_deterministic_mode_is_for_the_cpu() -> None:
+    with pytest.raises(MachineError, match=r"^deterministic=true: needs device=cpu, not cuda:0$"):
+        machine.make_deterministic(torch.device("cuda:0"))
+    try:
+        machine.make_deterministic(CPU)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_available_memory() -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 2**26 < machine.available_memory() <= total
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_replay_that_does_not_fit(tmp_path: Path, on_disk: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.check_replay(2**20, on_disk, tmp_path, 10)
+    assert capsys.readouterr().out.startswith("replay: up to 1.0 MiB ")
+    with pytest.raises(MachineError, match=r"^replay\.capacity=1000000: needs 1048576.00 GiB ") as caught:
+        machine.check_replay(2**50, on_disk, tmp_path, 10**6)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+    assert ("replay.storage=disk" in str(caught.value)) != on_disk
+
+
+def test_a_model_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert machine.check_model(1_000_000, CPU) == 16_000_000
+    assert capsys.readouterr().out == "model: 1.0 M parameters, 15.3 MiB with gradients and optimiser\n"
+    with pytest.raises(MachineError, match="smaller size"):
+        machine.check_model(10**13, CPU)
+
+
+FAULTS = """
+import resource, sys, torch
+from worldmodel import machine
+if sys.argv[1] == "keep":
+    machine.keep_freed_memory()
+for _ in range(12):
+    torch.ones(12_000_000)  # until the small pieces beside the aligned blocks have found their place
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(12_000_000)  # 48 MB: above what the allocator gives back by default
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_freed_memory_is_kept() -> None:
+    """Page faults of repeated large allocations: all of the pages each time, or none."""
+    pages = 10 * 48_000_000 // resource.getpagesize()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": ""}
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", FAULTS, how], env=environment, text=True, timeout=60))
+        for how in ("leave", "keep")
+    ]
+    if faults[0] < pages / 10:
+        pytest.skip("the allocator here keeps freed memory anyway, or pages are huge")
+    assert faults[1] < pages / 100
