@@ -2,17 +2,20 @@
 
 import re
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from worldmodel.arrays import CorruptFile
-from worldmodel.atomic_file import atomic_file, sync_folder
+from worldmodel.atomic_file import WriteError, atomic_file, sync_folder
 from worldmodel.replay import Replay
 
 FORMAT = 1
+BEST = "best.pt"
 _NAME = re.compile(r"step-\d{12}-(\d{6})")
 
 
@@ -42,7 +45,16 @@ class Checkpoints:
         self.archive = folder / "replay"
 
     def save(self, step: int, about: Mapping[str, Any]) -> Path:
-        """Write checkpoint `step` and remove those that are no longer kept. `about`: more to find in it."""
+        """Write checkpoint `step` and remove those that are no longer kept. `about`: more to find in it.
+
+        Raises WriteError; the checkpoints from before are then still there.
+        """
+        try:
+            return self._save(step, about)
+        except OSError as error:
+            raise WriteError(self.folder, error) from error
+
+    def _save(self, step: int, about: Mapping[str, Any]) -> Path:
         self.archive.mkdir(parents=True, exist_ok=True)
         files = self.replay.archive(self.archive)
         temporary = self.folder / "incomplete"
@@ -51,7 +63,7 @@ class Checkpoints:
         try:
             self.replay.write_latents(temporary / "latents.npz")
             state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-            state |= {"replay": self.replay.state_dict(), "files": files, "format": FORMAT, **about}
+            state |= {"replay": self.replay.state_dict(), "files": files, "format": FORMAT, "step": step, **about}
             save_state(temporary / "state.pt", state)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -62,27 +74,38 @@ class Checkpoints:
         self._tidy()
         return target
 
-    def save_best(self, state: Mapping[str, Any]) -> None:
-        """Write the weights of the best evaluation so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_state(self.folder / "best.pt", {**state, "format": FORMAT})
+    def save_best(self, step: int, mean: float) -> None:
+        """Write the agent's weights as those of the best evaluation so far: at `step`, with this mean return."""
+        state = {"agent": self.parts["agent"].state_dict(), "step": step, "eval/return": mean, "format": FORMAT}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(self.folder, error) from error
+        save_state(self.folder / BEST, state)
+
+    def best(self) -> float:
+        """The mean return of the best evaluation whose weights are kept, -inf where there is none."""
+        file = self.folder / BEST
+        return float(load_state(file, mmap=True)["eval/return"]) if file.exists() else float("-inf")
 
     def load(self, path: Path) -> dict[str, Any]:
         """Restore every part and the replay from a checkpoint. Raises CorruptFile.
 
         Returns what the parts' `load_state_dict` returned, by name.
         """
-        state = load_state(path / "state.pt")
-        results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
-        self.replay.load_state_dict(state["replay"])
-        self.replay.restore(self.archive, path / "latents.npz")
+        with _advised(path):
+            state = load_state(path / "state.pt")
+            results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
+            self.replay.load_state_dict(state["replay"])
+            self.replay.restore(self.archive, path / "latents.npz")
         return results
 
     def _tidy(self) -> None:
         """Remove old checkpoints, and the files of the archive that none of the remaining ones needs."""
         kept = checkpoints(self.folder)[-self.keep :]
         for path in checkpoints(self.folder)[: -self.keep]:
-            shutil.rmtree(path)
+            path.rename(self.folder / "incomplete")  # a name that no reader takes for a checkpoint
+            shutil.rmtree(self.folder / "incomplete")
         needed = {name for path in kept for name in load_state(path / "state.pt", mmap=True)["files"]}
         for file in self.archive.iterdir():
             if file.name not in needed:
@@ -92,6 +115,22 @@ class Checkpoints:
 def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints in a folder, oldest first."""
     return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
+
+
+def marks(path: Path) -> dict[str, int]:
+    """The sizes that the metrics and event files had at a checkpoint. Raises CorruptFile."""
+    with _advised(path):
+        sizes: dict[str, int] = load_state(path / "state.pt", mmap=True)["marks"]
+        return sizes
+
+
+@contextmanager
+def _advised(path: Path) -> Iterator[None]:
+    """What to do about a damaged file of a checkpoint, added to the error."""
+    try:
+        yield
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}; without {path} the run continues from the checkpoint before it") from error
 
 
 def _count(folder: Path) -> int:
@@ -106,29 +145,54 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Read tensors and scalars, without running pickled code. Raises CorruptFile."""
+    """Read tensors and scalars, without running pickled code. Raises CorruptFile.
+
+    mmap: tensors stay in the file until they are looked at, and its checksums are not looked at.
+    """
     try:
+        if not mmap:
+            _check_sums(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if state["format"] != FORMAT:
             raise ValueError(f"format {state['format']}, this program reads {FORMAT}")
         return state
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
         reason = " ".join(str(error).split())[:120]
-        raise CorruptFile(
-            f"{path}: cannot be read ({reason}); remove its folder to continue from the checkpoint before it"
-        ) from error
+        raise CorruptFile(f"{path}: cannot be read ({reason}); it is damaged, or not a checkpoint") from error
 
 
-def weights(path: Path) -> dict[str, Any]:
-    """The agent's weights from a run's folder (its latest checkpoint), a checkpoint's folder, or a file of state.
+def _check_sums(path: Path) -> None:
+    """Raise ValueError where the bytes of a tensor are not those that were written: torch.load takes any."""
+    with zipfile.ZipFile(path) as archive:
+        if (name := archive.testzip()) is not None:
+            raise ValueError(f"{name} fails its checksum")
 
-    Raises CorruptFile when there are none.
+
+def state_file(path: Path) -> Path:
+    """The file with the weights in a run's folder (of its latest checkpoint), in a checkpoint's folder, or at `path`.
+
+    Raises CorruptFile when there is none.
     """
     found = checkpoints(path / "checkpoints")
     for file in (found[-1] / "state.pt" if found else path, path / "state.pt", path):
         if file.is_file():
-            agent: dict[str, Any] = load_state(file)["agent"]
-            return agent
+            return file
     raise CorruptFile(
         f"{path}: holds no checkpoint; the folder of a run, one of its checkpoints or best.pt is accepted"
     )
+
+
+def load_weights(agent: torch.nn.Module, file: Path) -> int:
+    """Give an agent the weights in a file; returns the step that they are from.
+
+    Raises CorruptFile where the file is damaged or holds the weights of another architecture.
+    """
+    state = load_state(file)
+    if not state.keys() >= {"agent", "step"}:
+        raise CorruptFile(f"{file}: holds no agent")
+    try:
+        agent.load_state_dict(state["agent"])
+    except RuntimeError as error:  # one line for each tensor that is missing, not wanted or of another shape
+        reason = " ".join(str(error).split("\n")[1:2]).strip()[:200]
+        raise CorruptFile(f"{file}: holds weights of another architecture ({reason})") from error
+    return int(state["step"])

@@ -1,11 +1,16 @@
 """The main of every command: words on the command line in, a validated config and an exit code out."""
 
 import os
+import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _OPTIONS = {
@@ -25,11 +30,12 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
     its annotation names, and returns an exit code or None. `argv` are the words behind the command, by default those of
     sys.argv.
 
-    Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt is 130; any other
-    exception is a fault of the program and is raised.
+    Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt, by SIGTERM too, is
+    130; any other exception is a fault of the program and is raised.
     """
     try:
-        return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or _configs())
+        with _interrupted_by_sigterm():
+            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or _configs())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -63,9 +69,25 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
 
     from worldmodel.validation import validated
 
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # the user wrote none of the lines
     values = composition.values()
     function, schema = _target(target)
     return function(validated(schema, values, composition.texts)) or 0
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _options(words: list[str]) -> tuple[set[str], list[str]]:

@@ -1,12 +1,15 @@
 """The configuration of a training run: the sections of configs/train.yaml, and what must hold between them."""
 
-from dataclasses import fields
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from envs import EnvConfig
+from quantum_sampler.registry import selector_config
 from worldmodel.agent import LossConfig
 from worldmodel.behavior import BehaviorConfig
 from worldmodel.optimizer import LaPropConfig
@@ -48,7 +51,7 @@ class TrainConfig:
     """A training run."""
 
     steps: Positive
-    seed: Count
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     logdir: str
     init: str | None
     device: str
@@ -83,8 +86,16 @@ class TrainConfig:
         own = {field.name for field in fields(ReplayConfig)}
         return {key: value for key, value in vars(self.replay).items() if key not in own}
 
+    def as_dict(self) -> dict[str, Any]:
+        """All values, the selector's options included: what config.yaml says and continuing compares."""
+        return {**asdict(self), "replay": dict(vars(self.replay))}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for key, value in _floats(self.as_dict()):
+            if not (math.isfinite(value) or key.startswith("env.kwargs.")):
+                raise ValueError(f"{key}={value}: must be a finite number")
+        selector_config(self.replay.selector, **self.selector_options)
         if self.size.deter % self.size.blocks:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:
@@ -98,3 +109,12 @@ class TrainConfig:
         if self.replay.capacity < 2 * least:
             raise ValueError(f"replay.capacity={self.replay.capacity}: at least {2 * least} is accepted")
         return self
+
+
+def _floats(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The floats in nested values, with their keys."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _floats(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{key}", value

@@ -10,7 +10,10 @@ import numpy as np
 from envs import Environments, Episode
 from worldmodel.atomic_file import atomic_file
 from worldmodel.player import Player
+from worldmodel.run_folder import RunFolderError
 
+EVALUATION = "evaluation.json"
+STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
 
@@ -43,8 +46,13 @@ def evaluate(
     return [episode for stream in played for episode in stream]
 
 
-def write_evaluation(folder: Path, played: list[Episode], step: int, checkpoint: Path) -> dict[str, Any]:
-    """Write evaluation.json; returns what is in it."""
+def write_evaluation(
+    folder: Path, played: list[Episode], step: int, checkpoint: Path, finished: int | None
+) -> dict[str, Any]:
+    """Write evaluation.json; returns what is in it.
+
+    step: that the evaluated checkpoint is from; finished: the step at which training has ended, None before that.
+    """
     returns = np.array([episode.ret for episode in played])
     result = {
         "returns": returns.tolist(),
@@ -52,8 +60,20 @@ def write_evaluation(folder: Path, played: list[Episode], step: int, checkpoint:
         "std": float(returns.std()),
         "episodes": len(played),
         "step": step,
-        "checkpoint": str(checkpoint.relative_to(folder)),
+        "checkpoint": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
+        "finished": finished or None,
     }
-    with atomic_file(folder / "evaluation.json") as file:
+    with atomic_file(folder / EVALUATION) as file:
         file.write(json.dumps(result, indent=1).encode() + b"\n")
     return result
+
+
+def read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """What the last evaluation wrote, None where there was none. Raises RunFolderError when it is damaged."""
+    try:
+        result: dict[str, Any] = json.loads((folder / EVALUATION).read_bytes())
+        return {**result, "mean": float(result["mean"]), "finished": int(result.get("finished") or 0)}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"logdir={folder}: its {EVALUATION} is damaged; remove it to evaluate again") from error

@@ -80,9 +80,29 @@ def available_memory() -> int:
         return available
 
 
-def check_fits(size: int, on_disk: bool, path: Path, capacity: int) -> None:
-    """Say what the replay will take when it is full, before it is allocated. Raises MachineError where it cannot."""
-    free = shutil.disk_usage(path).free if on_disk else available_memory()
+def check_model(parameters: int, device: torch.device) -> int:
+    """Say what the model will take, before it is allocated: weights, gradients and the optimiser's two moments.
+
+    Returns the bytes of main memory among it. Raises MachineError where it does not fit.
+    """
+    size = 16 * parameters
+    on_cpu = device.type == "cpu"
+    free = available_memory() if on_cpu else torch.cuda.mem_get_info(device)[0]
+    print(f"model: {parameters / 1e6:.1f} M parameters, {gibibytes(size)} with gradients and optimiser")
+    if size > free:
+        raise MachineError(
+            f"size: a model of {parameters / 1e6:.0f} M parameters needs {gibibytes(size)}, {gibibytes(free)} are free;"
+            " a smaller size is accepted"
+        )
+    return size if on_cpu else 0
+
+
+def check_replay(size: int, on_disk: bool, path: Path, capacity: int, reserved: int = 0) -> None:
+    """Say what the replay will take when it is full, before it is allocated. Raises MachineError where it cannot.
+
+    reserved: bytes of the free memory that others will take.
+    """
+    free = shutil.disk_usage(path).free if on_disk else available_memory() - reserved
     place = "on disk" if on_disk else "in memory"
     print(f"replay: up to {gibibytes(size)} {place}, {gibibytes(free)} free")
     if size > free:

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 from worldmodel.agent import Agent, Memory
 
 
+class NonFiniteAction(RuntimeError):
+    """The agent chose an action that is NaN or infinite."""
+
+    exit_code = 1
+
+
 class Player:
     """Binds an agent to a device, a precision and a random generator. Shapes: N streams."""
 
@@ -37,5 +43,8 @@ class Player:
         return memory
 
     def action(self, memory: Memory) -> NDArray[np.float32]:
-        """The chosen actions as an array, float32 [N, A]."""
-        return memory.action.float().cpu().numpy()
+        """The chosen actions as an array, float32 [N, A]. Raises NonFiniteAction."""
+        action: NDArray[np.float32] = memory.action.float().cpu().numpy()
+        if not np.isfinite(action).all():
+            raise NonFiniteAction("the actions that the agent chooses are not finite: training has diverged")
+        return action

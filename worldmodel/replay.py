@@ -1,7 +1,10 @@
 """Replay: one preallocated ring of steps per environment stream, from which windows are drawn."""
 
 import json
+import math
 import mmap
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,9 +16,13 @@ from pydantic.dataclasses import dataclass
 
 from quantum_sampler import Selector
 from worldmodel.arrays import read_arrays, write_arrays
+from worldmodel.atomic_file import WriteError
 
 Array = NDArray[Any]
 Fields = Mapping[str, tuple[tuple[int, ...], Any]]  # name -> (shape of one step, dtype)
+PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0x4000 if sys.platform == "linux" else 0)  # MAP_NORESERVE: they may
+# be more than the machine has, as long as they are not written
+BLOCK = 1024  # steps of every stream that a disk sets space aside for at once
 PIECE_BYTES = 64 * 2**20  # most that one file of the archive holds
 
 
@@ -80,10 +87,11 @@ class Replay:
         self._listed: Array = np.zeros(streams, np.int64)  # chunks ever made selectable
         self._dropped: Array = np.zeros(streams, np.int64)  # chunks ever removed
         self._rings = {
-            name: _allocate((streams, steps, *shape), dtype, directory and directory / f"{name.replace('/', '-')}.bin")
-            for name, (shape, dtype) in {**self._fields, **self._latents}.items()
+            name: _allocate((streams, steps, *shape), dtype, directory and directory / f"{number}.bin")
+            for number, (name, (shape, dtype)) in enumerate({**self._fields, **self._latents}.items())
         }
-        self._out: dict[tuple[str, int], Array] = {}
+        self._out: dict[tuple[str, tuple[int, ...]], Array] = {}
+        self._reserved = 0 if directory and hasattr(os, "posix_fallocate") else steps  # rows that have their space
         self._archived: Array = np.zeros(streams, np.int64)
         self._chunks: list[tuple[str, int, int, int]] = []  # file, stream, begin, end
 
@@ -100,6 +108,7 @@ class Replay:
         """Append one step [R, ...] to each of R different streams, overwriting the oldest when a ring is full."""
         self._drop(streams)
         rows = self._end[streams] % self.length
+        self._reserve(int(rows.max()) + 1)
         for name, ring in self._rings.items():
             ring[streams, rows] = step[name]
         self._end[streams] += 1
@@ -166,10 +175,10 @@ class Replay:
     def _take(self, name: str, rows: Array) -> Array:
         """Gather rows of one field into its buffer. [rows] -> [rows, ...]"""
         ring = self._rings[name]
-        out = self._out.get((name, rows.size))
-        if out is None or out.shape[: rows.ndim] != rows.shape:
+        out = self._out.get((name, rows.shape))
+        if out is None:
             out = np.empty((*rows.shape, *ring.shape[2:]), ring.dtype)
-            self._out[name, rows.size] = out
+            self._out[name, rows.shape] = out
         np.take(ring.reshape(-1, *ring.shape[2:]), rows, axis=0, out=out, mode="clip")
         return out
 
@@ -181,6 +190,25 @@ class Replay:
             if count > self._dropped[stream]:
                 self.selector.remove(np.arange(self._dropped[stream], count) * self.streams + stream)
                 self._dropped[stream] = count
+
+    def _reserve(self, rows: int) -> None:
+        """Have the disk set space aside for the first `rows` rows of every ring, and for some more.
+
+        A page of a mapped file for which there is no space would end the process. Raises WriteError.
+        """
+        if rows <= self._reserved:
+            return
+        until = min(max(rows, self._reserved + BLOCK), self.length)
+        for ring in self._rings.values():
+            if isinstance(ring, np.memmap):
+                row = ring[0, :1].nbytes
+                try:
+                    with open(str(ring.filename), "r+b") as file:
+                        for start in range(self._reserved, self.streams * self.length, self.length):
+                            os.posix_fallocate(file.fileno(), start * row, (until - self._reserved) * row)
+                except OSError as error:
+                    raise WriteError(Path(str(ring.filename)), error) from error
+        self._reserved = until
 
     # The archive: steps are written once, in files that checkpoints refer to; latents are written anew each time.
 
@@ -250,9 +278,10 @@ class Replay:
         yield from ((name, self._rings[name][stream, row : row + end - begin]) for name in fields)
 
     def _put(self, name: str, stream: int, begin: int, array: Array) -> None:
-        steps = np.arange(begin, begin + len(array))
-        live = steps >= self._end[stream] - self.length
-        self._rings[name][stream, steps[live] % self.length] = array[live]
+        first = max(begin, int(self._end[stream]) - self.length)  # what comes before it has been overwritten
+        row, live = first % self.length, array[first - begin :]
+        self._reserve(row + len(live))
+        self._rings[name][stream, row : row + len(live)] = live
 
 
 def _allocate(shape: tuple[int, ...], dtype: Any, path: Path | None) -> Array:
@@ -260,5 +289,6 @@ def _allocate(shape: tuple[int, ...], dtype: Any, path: Path | None) -> Array:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return np.memmap(path, dtype, "w+", shape=shape)
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, int(np.prod(shape))).reshape(shape)
+    count = math.prod(shape)
+    pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize), flags=PAGES)
+    return np.frombuffer(pages, dtype, count).reshape(shape)

@@ -98,6 +98,7 @@ class RSSM(nn.Module):
         self.mix_action = Linear(hidden, deter, fan_in=fan_in)  # its bias is that of the sum
         self.mix_norm = NormAct(deter)
         self.gates = BlockLinear(blocks, per_block, 3 * per_block)
+        assert self.gates.bias is not None
         nn.init.constant_(self.gates.bias[..., -per_block:], -1.0)  # the state is kept at first
         self.post_deter = Linear(deter, hidden, fan_in=deter + embed)
         self.post_embed = Linear(embed, hidden, fan_in=deter + embed, bias=False)

@@ -7,6 +7,7 @@ import os
 import socket
 import weakref
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +39,7 @@ class RunFolder:
         self.path = Path(path).expanduser().absolute()
         self._lock: int | None = None
         try:
-            self._is_new = not self.path.exists()
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
         except FileExistsError:
@@ -77,13 +78,14 @@ class RunFolder:
             self._lock = None
 
     def close(self) -> None:
-        """Give the folder up; a folder that was created and holds nothing is removed."""
+        """Give the folder up; what was created of it and holds nothing is removed."""
         if self._lock is None:
             return
         (self.path / "lock").unlink(missing_ok=True)
         self._forget()
-        if self._is_new and self.path.is_dir() and not any(self.path.iterdir()):
-            self.path.rmdir()
+        with suppress(OSError):  # something is in one of them
+            for folder in self._made:
+                folder.rmdir()
 
     def __enter__(self) -> Self:
         return self

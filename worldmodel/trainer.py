@@ -3,9 +3,11 @@
 import json
 import random
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
 from worldmodel.config import TrainConfig
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import evaluate, write_evaluation
+from worldmodel.evaluation import STREAMS, evaluate, write_evaluation
 from worldmodel.experience import pack, record, to_windows
 from worldmodel.metrics import Means, MetricsWriter
 from worldmodel.player import Player
@@ -24,7 +26,7 @@ from worldmodel.progress import Progress
 from worldmodel.replay import Replay
 from worldmodel.rssm import State
 from worldmodel.run_folder import RunFolder
-from worldmodel.update import Update
+from worldmodel.update import NonFiniteLoss, Update
 
 PREDICTED = 48  # steps of an open-loop prediction
 
@@ -41,8 +43,9 @@ class Counters:
 
     step: int = 0
     updates: int = 0
-    evaluations: int = 0
-    predictions: int = 0
+    evaluated: int = 0  # step of the last evaluation
+    predicted: int = 0
+    seconds: float = 0.0
     best: float = float("-inf")
 
 
@@ -63,7 +66,10 @@ class RandomStates:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for generator, value in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(value)
+            if generator.get_state().shape == value.shape:
+                generator.set_state(value)
+            else:  # of another kind of device: the run goes on with other random numbers, and still repeatably
+                generator.manual_seed(crc32(value.numpy().tobytes()))
         torch.set_rng_state(state["torch"])
         np.random.set_state(tuple(state["numpy"]))
         version, keys, gauss = json.loads(state["python"])
@@ -129,15 +135,12 @@ class Trainer:
         deter, stoch, action = (state[key].to(self.player.device) for key in ("deter", "stoch", "action"))
         self.memory = Memory(State(deter, stoch), action)
 
-    def start(self) -> None:
-        """Begin a new run."""
-        self.environments.reset()
-
     def resume(self, path: Path) -> list[int]:
         """Continue from a checkpoint. Returns the streams whose running episode could not be brought back."""
         broken: list[int] = self.checkpoints.load(path)["environments"]
         for stream in broken:
             self.replay.truncate(stream)
+        self.counters.best = max(self.counters.best, self.checkpoints.best())
         return broken
 
     def close(self) -> None:
@@ -148,12 +151,13 @@ class Trainer:
 
     def _collect(self) -> None:
         """One step of every stream. Nothing is kept of a step in which an environment fails."""
-        current = self.environments.current
+        current, noise = self.environments.current, self.player.generator.get_state()
         memory = self.player.act(current.observation, current.is_first, self.memory, greedy=False)
         action = self.player.action(memory)
         try:
             step = self.environments.step(action)
         except EnvironmentFault:
+            self.player.generator.set_state(noise)
             self._save()
             raise
         self.memory = memory
@@ -175,7 +179,8 @@ class Trainer:
         while counters.updates < due:
             self.replay.selector.prepare(counters.updates)
             window = self.replay.sample(config.batch_size)
-            losses = self.update(to_windows(window, self.player.device, config.size.classes))
+            windows = to_windows(window, self.player.device, config.size.classes)
+            losses = self.update(windows, min(1.0, counters.step / config.steps))
             deter, stoch = pack(losses.state)
             self.replay.write_back(window, {"deter": deter, "stoch": stoch}, losses.item.double().cpu().numpy())
             self.means.add(losses.metrics)
@@ -189,41 +194,57 @@ class Trainer:
 
     def _write(self, row: dict[str, float]) -> None:
         """Write a row, with the speed since the last one."""
-        now = (time.monotonic(), self.counters.step, self.counters.updates)
-        seconds = max(1e-9, now[0] - self._logged[0])
+        counters, now = self.counters, time.monotonic()
+        then, step, updates = self._logged
+        self._logged = (now, counters.step, counters.updates)
+        seconds = max(1e-9, now - then)
+        counters.seconds += seconds
         speed = {
-            "time/steps_per_second": (now[1] - self._logged[1]) / seconds,
-            "time/updates_per_second": (now[2] - self._logged[2]) / seconds,
+            "time/seconds": counters.seconds,
+            "time/steps_per_second": (counters.step - step) / seconds,
+            "time/updates_per_second": (counters.updates - updates) / seconds,
         }
-        self._logged = now
-        self.writer.write(self.counters.step, row | speed)
+        self.writer.write(counters.step, row | speed)
 
     def _evaluate_if_due(self) -> None:
         counters, config = self.counters, self.config
-        if config.eval.every and counters.step // config.eval.every > counters.evaluations:
+        every = config.eval.every
+        if every and counters.step // every > counters.evaluated // every:
             self._evaluate(config.eval.episodes)
-            counters.evaluations = counters.step // config.eval.every
+            counters.evaluated = counters.step
         every = config.log.predictions_every
-        if every and counters.step // every > counters.predictions:
+        if every and counters.updates and counters.step // every > counters.predicted // every:
             windows = to_windows(self.replay.latest(PREDICTED), self.player.device, config.size.classes)
             write_predictions(self.writer, counters.step, self.player.agent, windows, PREDICTED // 4)
-            counters.predictions = counters.step // every
+            counters.predicted = counters.step
 
     def _evaluate(self, episodes: int) -> list[Episode]:
         """Evaluate, log, and keep the weights if they are the best so far."""
-        if self._evaluation is None:
-            streams = min(episodes, 10)
-            self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
-        played = evaluate(self.player.copy(EVALUATION_SEED), self._evaluation, episodes, self._break_off)
+        try:
+            environments = self._evaluation_environments(min(episodes, STREAMS))
+            played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._break_off)
+        except EnvironmentFault:
+            self._save()
+            raise
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
-        self.writer.write(self.counters.step, {"eval/return": mean, "eval/return_std": float(returns.std())})
+        self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
         if mean > self.counters.best:
             self.counters.best = mean
-            about = {"step": self.counters.step, "eval/return": mean}
-            self.checkpoints.save_best({"agent": self.player.agent.state_dict(), **about})
+            self.checkpoints.save_best(self.counters.step, mean)
         self.progress.update(self.counters.step, self.counters.updates, eval_return=mean)
         return played
+
+    def _evaluation_environments(self, streams: int) -> Environments:
+        """Environments for evaluations, kept for the next one of as many streams."""
+        if self._evaluation is not None and self._evaluation.num != streams:
+            self._evaluation.close()
+            self._evaluation = None
+        if self._evaluation is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # those for training have told it
+                self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+        return self._evaluation
 
     def _break_off(self) -> None:
         """Stop an evaluation on request: the run is saved as of before it."""
@@ -240,6 +261,9 @@ class Trainer:
             self._save()
 
     def _save(self) -> Path:
+        """Write a checkpoint. Raises NonFiniteLoss rather than put useless weights in the place of good ones."""
+        if not all(parameter.isfinite().all() for parameter in self.player.agent.parameters()):
+            raise NonFiniteLoss("the weights are not finite; they are not saved")
         self.writer.flush()
         path = self.checkpoints.save(self.counters.step, {"marks": self.folder.marks()})
         self._saved = time.monotonic()
@@ -251,4 +275,4 @@ class Trainer:
         checkpoint = self._save()
         played = self._evaluate(self.config.eval.final_episodes)
         self.writer.flush()
-        write_evaluation(self.folder.path, played, self.counters.step, checkpoint)
+        write_evaluation(self.folder.path, played, self.counters.step, checkpoint, finished=self.counters.step)

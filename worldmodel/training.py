@@ -1,6 +1,5 @@
 """`python -m worldmodel.train`: a run composed from its configuration, begun or continued."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -16,16 +15,18 @@ from envs import Environments
 from quantum_sampler import Selector, make_selector
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
-from worldmodel.checkpoint import checkpoints, load_state, weights
+from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
 from worldmodel.config import TrainConfig
+from worldmodel.evaluation import read_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.optimizer import LaProp
 from worldmodel.player import Player
 from worldmodel.replay import Replay, bytes_per_step
-from worldmodel.run_folder import RunFolder, RunFolderError
+from worldmodel.run_folder import RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 
+ITEM_BYTES = 48  # about, of an item in the selectors
 MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
 
 
@@ -37,28 +38,37 @@ def run(config: TrainConfig) -> int:
     threads = machine.set_threads(config.threads)
     if config.deterministic:
         machine.make_deterministic(device)
-    path = _new_logdir(config) if config.logdir == "auto" else Path(config.logdir)
+    if config.compile and device.type != "cuda":
+        raise machine.MachineError(f"compile=true: needs a CUDA device, not {device}")
     with ExitStack() as stack:
-        folder = stack.enter_context(RunFolder(path))
-        folder.compare(asdict(config), MAY_CHANGE)
+        folder = stack.enter_context(RunFolder(_new_logdir(config) if config.logdir == "auto" else config.logdir))
+        path = folder.path
+        folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / "checkpoints")
-        if found and (mean := _finished(path, config.steps)) is not None:
-            print(f"{path}: finished with return {mean:.1f}; more steps=... continue it")
+        done = read_evaluation(path)
+        if found and done and done["finished"] >= config.steps:
+            print(f"{path}: finished with return {done['mean']:.1f}; more steps=... continue it")
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
         stack.callback(environments.close)
-        agent, replay = _agent(config, environments, device), _replay(config, environments, path)
+        _check_memory(config, environments, path, device)
+        agent = _agent(config, environments, "cpu").to(device)
+        if not found:
+            if config.init is not None:
+                load_weights(agent, state_file(Path(config.init).expanduser()))
+            environments.reset()
+        replay = _replay(config, environments, path)
         generator = torch.Generator(device)
         generator.manual_seed(config.seed)
         options = asdict(config.optimizer)
-        name = options.pop("name")
+        name, final_rate = options.pop("name"), options.pop("final_rate")
         optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], **options)
-        update = Update(agent, optimizer, precision, generator, config.compile)
+        update = Update(agent, optimizer, precision, generator, config.compile, final_rate)
         player = Player(agent, precision, generator)
         print(f"{config.env.id}: {device}, {str(precision)[6:]}, {threads} threads, {name}; logdir {path}")
-        if found:
-            folder.cut_back(load_state(found[-1] / "state.pt", mmap=True)["marks"])
-        folder.write_config(asdict(config))
+        for name in folder.cut_back(marks(found[-1]) if found else {}):
+            print(f"{path / name}: holds less than at the checkpoint; it was changed since")
+        folder.write_config(config.as_dict())
         writer = stack.enter_context(MetricsWriter(path))
         trainer = Trainer(config, folder, environments, replay, player, update, writer)
         stack.callback(trainer.close)
@@ -70,8 +80,7 @@ def run(config: TrainConfig) -> int:
                     f"the episodes of streams {broken} could not be replayed to where they were: new ones begin there"
                 )
         else:
-            trainer.start()
-            writer.hparams(asdict(config), ["eval/return"])
+            writer.hparams(config.as_dict(), ["eval/return"])
         with _stopped_by_signals(trainer):
             trainer.run()
     return 0
@@ -83,48 +92,43 @@ def _new_logdir(config: TrainConfig) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
 
 
-def _finished(path: Path, steps: int) -> float | None:
-    """The mean return of a run that has reached `steps`."""
-    try:
-        result = json.loads((path / "evaluation.json").read_bytes())
-        return float(result["mean"]) if result["step"] >= steps else None
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"logdir={path}: its evaluation.json is damaged; remove it to evaluate again") from error
-
-
-def _agent(config: TrainConfig, environments: Environments, device: torch.device) -> Agent:
-    with torch.random.fork_rng():
+def _agent(config: TrainConfig, environments: Environments, device: str) -> Agent:
+    with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
-        agent = Agent(
-            environments.observation_specs, environments.action_spec, config.size, config.loss, config.behavior
-        )
-    if config.init is not None:
-        agent.load_state_dict(weights(Path(config.init)))
-    return agent.to(device)
+        specs = environments.observation_specs, environments.action_spec
+        return Agent(*specs, config.size, config.loss, config.behavior)
+
+
+def _check_memory(config: TrainConfig, environments: Environments, path: Path, device: torch.device) -> None:
+    """Tell what model and replay will take, before they are allocated. Raises MachineError where they do not fit."""
+    parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
+    model = machine.check_model(parameters, device)
+    options = config.replay
+    fields = experience.fields(environments.observation_specs, environments.action_spec)
+    steps = min(options.capacity, config.steps + config.env.num)
+    size = bytes_per_step({**fields, **experience.latents(config.size)}) * steps
+    size += ITEM_BYTES * options.capacity // config.stride
+    machine.check_replay(size, options.storage == "disk", path, options.capacity, reserved=model)
 
 
 def _replay(config: TrainConfig, environments: Environments, path: Path) -> Replay:
-    """The replay, after a look at whether it fits."""
     options, streams, stride = config.replay, config.env.num, config.stride
-    fields = experience.fields(environments.observation_specs, environments.action_spec)
-    latents = experience.latents(config.size)
     length = options.capacity // streams
-    size = bytes_per_step({**fields, **latents}) * min(options.capacity, config.steps + streams)
-    machine.check_fits(size, options.storage == "disk", path, options.capacity)
     seed = int(np.random.SeedSequence((config.seed, 1)).generate_state(1)[0])
-    return Replay(
-        fields,
-        latents,
-        _selector(config, Replay.item_capacity(length, streams, stride)),
-        steps=length,
-        streams=streams,
-        window=config.batch_length,
-        stride=stride,
-        seed=seed,
-        directory=path / "replay" if options.storage == "disk" else None,
-    )
+    try:
+        return Replay(
+            experience.fields(environments.observation_specs, environments.action_spec),
+            experience.latents(config.size),
+            _selector(config, Replay.item_capacity(length, streams, stride)),
+            steps=length,
+            streams=streams,
+            window=config.batch_length,
+            stride=stride,
+            seed=seed,
+            directory=path / "replay" if options.storage == "disk" else None,
+        )
+    except (OSError, MemoryError) as error:
+        raise machine.MachineError(f"replay.capacity={options.capacity}: cannot be allocated ({error})") from error
 
 
 def _selector(config: TrainConfig, capacity: int) -> Selector:

@@ -16,9 +16,9 @@ class NonFiniteLoss(RuntimeError):
 class Update:
     """Trains an agent on batches of windows.
 
-    precision: of the matrix products; weights stay float32. final_rate: the share of the learning rate that is left at the
-    end of the run, to which it falls linearly. capture: record forward and backward pass as a CUDA graph
-    at the first call and replay it after; the optimiser's step stays outside.
+    precision: of the matrix products; weights stay float32. final_rate: the share of the learning rate that is left at
+    the end of the run, to which it falls linearly. capture: record forward and backward pass as a CUDA graph at the
+    first call and replay it after; the optimiser's step stays outside.
     """
 
     def __init__(

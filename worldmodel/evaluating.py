@@ -1,0 +1,61 @@
+"""`python -m worldmodel.evaluate`: the greedy return of a run's agent, and a video of it."""
+
+import os
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from envs import Environments
+from worldmodel import machine
+from worldmodel.evaluation import SEED, STREAMS, evaluate, read_evaluation, write_evaluation
+from worldmodel.policy import load, run_config
+from worldmodel.video import check_video, video
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class EvaluateConfig:
+    """An evaluation of a run's agent."""
+
+    logdir: str
+    checkpoint: str
+    episodes: Positive
+    video: str | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None
+    device: str
+    threads: Literal["auto"] | Positive
+
+
+def run(config: EvaluateConfig) -> int:
+    """Evaluate; returns the exit code. The run may be training meanwhile; only its evaluation.json is written."""
+    machine.keep_freed_memory()
+    machine.set_threads(config.threads)
+    path = Path(config.logdir).expanduser().absolute()
+    seed = SEED if config.seed is None else config.seed
+    options = run_config(path).env
+    read_evaluation(path)  # if it is damaged, that is said now
+    with ExitStack() as stack:
+        if config.video is not None:
+            film = Path(config.video).expanduser().absolute()
+            check_video(film)
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
+            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
+        agent = load(path, config.checkpoint, config.device)
+        streams = min(config.episodes, STREAMS)
+        environments = stack.enter_context(closing(Environments(options, streams, seed, evaluation=True)))
+        print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
+        played = evaluate(agent.player.copy(seed), environments, config.episodes)
+        for number, episode in enumerate(played, 1):
+            print(f"episode {number}: return {episode.ret:.2f}, {episode.length} steps")
+        before = read_evaluation(path)
+        result = write_evaluation(path, played, agent.step, agent.checkpoint, before["finished"] if before else None)
+        print(f"mean {result['mean']:.2f}, std {result['std']:.2f} over {len(played)} episodes")
+        if config.video is not None:
+            with video(film, agent.frame_rate) as record:
+                (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
+            print(f"{film}: an episode with return {episode.ret:.2f}")
+    return 0

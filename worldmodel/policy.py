@@ -1,0 +1,146 @@
+"""The policy of a trained agent, for programs of one's own: `worldmodel.load`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+
+from envs import make_env
+from envs.encoder import ActionDecoder, ObservationEncoder
+from envs.minigrid import Symbols
+from envs.wrappers import SelectFields, Stream
+from worldmodel import machine
+from worldmodel.agent import Agent, Memory
+from worldmodel.arrays import CorruptFile
+from worldmodel.checkpoint import BEST, load_weights, state_file
+from worldmodel.composition import UsageError
+from worldmodel.config import TrainConfig
+from worldmodel.evaluation import SEED
+from worldmodel.player import Player
+from worldmodel.run_folder import RunFolderError, read_config
+from worldmodel.validation import validated
+
+
+class Policy:
+    """What a trained agent does in one environment, which takes and gives what Gymnasium does.
+
+    config: of its run; checkpoint: the file or folder that the weights are from; step: at which they were saved;
+    frame_rate: frames per second of a video of its environment, one frame for each action.
+    """
+
+    def __init__(self, player: Player, config: TrainConfig, env: Stream, checkpoint: Path, step: int) -> None:
+        self.player, self.config = player, config
+        self.checkpoint, self.step = checkpoint, step
+        self.frame_rate = float(env.metadata.get("render_fps") or 30) / config.env.action_repeat
+        self._shown = _observation_wrappers(env)
+        self._plain = env.layout.plain
+        self._encoder = ObservationEncoder(env.layout)
+        self._space: Space[Any] = env.action_space
+        self._decoder = ActionDecoder(self._space)
+
+    def act(self, observation: Any, state: Memory | None = None, greedy: bool = True) -> tuple[Any, Memory]:
+        """See one observation and choose an action.
+
+        observation: as the environment of the run's `env.id` gives it, of one environment, without a batch axis (for
+        `env.atari=true`: as Gymnasium's AtariPreprocessing of `env.resize` gives it). state: what the last call
+        returned, None at the start of an episode. greedy: take the mode of the policy's distribution, else a sample.
+
+        Returns the action as the environment takes it, an int for Discrete, else an array of the space's shape and
+        type; and the next state. With `env.action_repeat` above 1 the action is meant for that many steps. Raises
+        ValueError for an observation that does not fit the environment's space or is not finite.
+        """
+        arrays = self._encoded(observation)
+        first = np.array([state is None])
+        memory = self.player.act(arrays, first, self.player.initial(1) if state is None else state, greedy)
+        action = self._decoder.decode(self._decoder.choose(self.player.action(memory)))[0]
+        return (int(action) if isinstance(self._space, spaces.Discrete) else action), memory
+
+    def _encoded(self, observation: Any) -> dict[str, np.ndarray]:
+        """An observation as the model sees it, {key: [1, *shape]}."""
+        try:
+            for wrapper in self._shown:
+                observation = wrapper.observation(observation)
+            if self._plain:
+                batch: Any = np.asarray(observation)[None]
+            else:
+                batch = {key: np.asarray(value)[None] for key, value in observation.items()}
+            arrays = self._encoder.encode(batch)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
+        if fault := self._encoder.fault(arrays):
+            raise ValueError(f"{self.config.env.id}: {fault[1]}")
+        return arrays
+
+
+def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "auto") -> Policy:
+    """Load the agent of a run, to act with it. The run may still be training.
+
+    logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
+    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces.
+
+    Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
+    MachineError for the device, and EnvironmentRefused where the environment is not installed. No pickled code runs.
+
+        agent = worldmodel.load("runs/cartpole")
+        env = gymnasium.make("CartPole-v1")
+        observation, _ = env.reset()
+        state, done = None, False
+        while not done:
+            action, state = agent.act(observation, state)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
+    """
+    path = Path(logdir).expanduser().absolute()
+    config = run_config(path)
+    place = machine.choose_device(device)
+    env = make_env(config.env)
+    env.close()
+    agent = Agent(env.layout.specs, ActionDecoder(env.action_space).spec, config.size, config.loss, config.behavior)
+    file, step = _load_weights(agent, path, str(checkpoint))
+    generator = torch.Generator(place)
+    generator.manual_seed(SEED)
+    player = Player(agent.to(place).eval(), machine.choose_precision(config.precision, place), generator)
+    return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
+
+
+def run_config(path: Path) -> TrainConfig:
+    """The configuration of the run in a folder. Raises RunFolderError."""
+    try:
+        return validated(TrainConfig, read_config(path), {})
+    except UsageError as error:
+        raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error
+
+
+def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int]:
+    """Load the weights of a checkpoint: the file they are from, and its step."""
+    while True:
+        file = _find(path, checkpoint)
+        try:
+            return file, load_weights(agent, file)
+        except CorruptFile:
+            if file.exists():
+                raise  # else the run has just replaced it by a newer one
+
+
+def _find(path: Path, checkpoint: str) -> Path:
+    if checkpoint == "latest":
+        return state_file(path)
+    folder = path / "checkpoints"
+    if checkpoint == "best":
+        if not (folder / BEST).exists():
+            raise CorruptFile(f"checkpoint=best: {path} has none before its first evaluation; latest is accepted")
+        return folder / BEST
+    given = Path(checkpoint).expanduser().absolute()
+    return state_file(given if given.exists() else folder / checkpoint)
+
+
+def _observation_wrappers(env: Any) -> list[Symbols | SelectFields]:
+    """The wrappers by which the run's observations differ from the environment's own, innermost first."""
+    found: list[Symbols | SelectFields] = []
+    while env is not env.unwrapped:
+        if isinstance(env, Symbols | SelectFields):
+            found.insert(0, env)
+        env = env.env
+    return found
