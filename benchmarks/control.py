@@ -1,10 +1,11 @@
 """Returns on classic control with the default hyperparameters: only the task and its steps differ.
 
-    python benchmarks/control.py [--tasks cartpole acrobot pendulum] [--seeds 5] [--workers 1] [--threads auto] [--json PATH]
+    python benchmarks/control.py [--tasks cartpole acrobot pendulum] [--seeds 5] [--workers 1] [--threads auto]
+                                 [--json PATH]
 
-Each run is `python -m worldmodel.train env=TASK seed=SEED logdir=RUNS/TASK-SEED`; finished ones are kept and stopped ones
-continued. The table gives the greedy mean of 20 episodes by the last checkpoint (evaluation.json) for every seed, and the minutes of
-training, evaluations included. Times count only when `--workers` is 1.
+Each run is `python -m worldmodel.train env=TASK seed=SEED logdir=RUNS/TASK-SEED`; finished ones are kept and stopped
+ones continued. The table gives the greedy mean of 20 episodes by the last checkpoint (evaluation.json) for every seed,
+and the minutes of training, evaluations included. Times count only when `--workers` is 1.
 """
 
 import argparse
@@ -47,7 +48,8 @@ def main() -> None:
     words.append(f"threads={options.threads}")
     with ThreadPoolExecutor(options.workers) as pool:
         results = list(pool.map(lambda job: run(*job, options.runs, words), jobs))
-    print(f"\n| task | steps | return per seed | lowest | mean | minutes | floor {'':9} |\n|---|---|---|---|---|---|---|")
+    print(f"\n| task | steps | return per seed | lowest | mean | minutes | floor {'':9} |")
+    print("|---|---|---|---|---|---|---|")
     for task in options.tasks:
         rows = [result for result in results if result["task"] == task]
         means = [row["mean"] for row in rows]

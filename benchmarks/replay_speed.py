@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/replay_speed.py [--json PATH]
 
-Gather: 16 windows of 64 uint8 frames 64 x 64 x 3, by `Replay.sample` with the uniform selector (selection, all other fields and
-latents included), against `np.take(out=)` of the frames alone from one flat array, one thread, in turn. Memory: the growth of the
-process's resident memory while a replay of vectors is filled, then archived, as a ratio to the bytes stored.
+Gather: 16 windows of 64 uint8 frames 64 x 64 x 3, by `Replay.sample` with the uniform selector (selection, all other
+fields and latents included), against `np.take(out=)` of the frames alone from one flat array, one thread, in turn.
+Memory: the growth of the process's resident memory while a replay of vectors is filled, then archived, as a ratio to
+the bytes stored.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import psutil
 from quantum_sampler import make_selector
 from worldmodel.replay import Fields, Replay, bytes_per_step
 
-FLAGS: Fields = {name: ((), np.bool_) for name in ("is_first", "terminated", "truncated")}
+FLAGS: Fields = dict.fromkeys(("is_first", "terminated", "truncated"), ((), np.bool_))
 LATENTS: Fields = {"deter": ((512,), np.int16), "stoch": ((32,), np.uint8)}
 BATCH, LENGTH, FRAME = 16, 64, (64, 64, 3)
 
@@ -58,7 +59,11 @@ def gather(steps: int, repeats: int) -> tuple[float, float]:
 
 def memory(steps: int) -> tuple[float, float, int]:
     """Resident bytes over stored bytes after filling, at the peak of archiving; and the stored bytes."""
-    fields: Fields = {"observation/vector": ((24,), np.float32), "action": ((6,), np.float32), "reward": ((), np.float32)}
+    fields: Fields = {
+        "observation/vector": ((24,), np.float32),
+        "action": ((6,), np.float32),
+        "reward": ((), np.float32),
+    }
     process = psutil.Process()
     stored = steps * bytes_per_step({**fields, **FLAGS, **LATENTS})
     replay({**fields, **FLAGS}, 1000)  # imports and allocator

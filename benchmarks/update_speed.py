@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python benchmarks/update_speed.py --peer R2DREAMER_CHECKOUT [--json PATH]
 
-The peer (github.com/NM512/r2dreamer, needs tensordict) runs in float32 with its decoder, without torch.compile, on the same
-sizes and the same random batch. Both are timed in turn, so that a slow phase of the machine meets both; the medians and the ratio
-of the medians are printed.
+The peer (github.com/NM512/r2dreamer, needs tensordict) runs in float32 with its decoder, without torch.compile, on the
+same sizes and the same random batch. Both are timed in turn, so that a slow phase of the machine meets both; the
+medians and the ratio of the medians are printed.
 """
 
 import argparse
@@ -43,6 +43,7 @@ def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, 
             discount_horizon=333,
             return_lambda=0.95,
             entropy=3e-4,
+            center_advantages=False,
             replay_value=0.3,
             slow_rate=0.02,
             slow_regularizer=1,
@@ -136,7 +137,8 @@ def main() -> None:
             if repeat >= 2:
                 times[name].append(1e3 * (time.perf_counter() - begin))
     medians = {name: float(np.median(values)) for name, values in times.items()}
-    print(f"{device}, {precision}, threads {threads}, B{options.batch} x T{options.length}, H15, {options.repeats} repeats")
+    shape = f"B{options.batch} x T{options.length}, H15"
+    print(f"{device}, {precision}, threads {threads}, {shape}, {options.repeats} repeats")
     for name, median in medians.items():
         print(f"{name:16} {median:8.1f} ms (fastest {min(times[name]):.1f}), ratio {median / medians['ours']:.2f}")
     if options.json:

@@ -196,6 +196,8 @@ class Agent(nn.Module):
             reach = live[:-1].cumprod(0)  # the discounted chance that a state is reached; 0 from a terminal start
             scale = self.return_scale(returns)
             advantage = (returns - value[:-1]) / scale
+            if config.center_advantages:
+                advantage -= (reach * advantage).sum() / reach.sum().clamp(min=1e-8)
         entropy = policy.entropy()
         actor_loss = -reach * (policy.log_prob(action) * advantage + config.entropy * entropy)
         critic_loss = reach * self.twohot.loss(logits[:-1], (returns, 1.0), (slow, config.slow_regularizer))

@@ -106,7 +106,10 @@ class Checkpoints:
         for path in checkpoints(self.folder)[: -self.keep]:
             path.rename(self.folder / "incomplete")  # a name that no reader takes for a checkpoint
             shutil.rmtree(self.folder / "incomplete")
-        needed = {name for path in kept for name in load_state(path / "state.pt", mmap=True)["files"]}
+        try:
+            needed = {name for path in kept for name in load_state(path / "state.pt", mmap=True)["files"]}
+        except CorruptFile:  # what an older checkpoint needs is not known: nothing is removed
+            return
         for file in self.archive.iterdir():
             if file.name not in needed:
                 file.unlink()

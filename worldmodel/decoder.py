@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from envs.spaces import ObservationSpec
 from worldmodel.encoder import MULTIPLES, ChannelNormAct
-from worldmodel.nets import MLP, BlockLinear, Linear, NormAct, symexp, symlog
+from worldmodel.nets import MLP, BlockLinear, Conv, Linear, NormAct, symexp, symlog
 from worldmodel.rssm import ModelSize, State
 
 
@@ -36,10 +36,9 @@ class ImageDecoder(nn.Module):
         self.norm = ChannelNormAct(top)
         widths = [top, *reversed(widths[:-1])]
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(i, o, 5, padding=2), ChannelNormAct(o))
-            for i, o in pairwise(widths)
+            nn.Sequential(nn.Upsample(scale_factor=2), Conv(i, o), ChannelNormAct(o)) for i, o in pairwise(widths)
         )
-        self.out = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(widths[-1], channels, 5, padding=2))
+        self.out = nn.Sequential(nn.Upsample(scale_factor=2), Conv(widths[-1], channels))
 
     def forward(self, state: State) -> Tensor:
         x = self.deter_in(state.deter) + self.stoch_in(state.stoch.flatten(-2)).unflatten(-1, (self.grid[0], -1))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envs.spaces import ObservationSpec
-from worldmodel.nets import MLP, NormAct, symlog
+from worldmodel.nets import MLP, Conv, NormAct, symlog
 from worldmodel.rssm import ModelSize
 
 MULTIPLES = (2, 3, 4, 4)  # channels of the convolutions, in units of size.depth; each halves the resolution
@@ -37,7 +37,7 @@ class Convolution(nn.Sequential):
     """5x5 convolution, halving of the resolution by max-pooling, normalisation, SiLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, 5, padding=2), nn.MaxPool2d(2), ChannelNormAct(outputs))
+        super().__init__(Conv(inputs, outputs), nn.MaxPool2d(2), ChannelNormAct(outputs))
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ from typing import Literal
 import psutil
 import torch
 
-Precision = Literal["float32", "bfloat16"]
+_CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
 
 
 class MachineError(ValueError):
@@ -45,6 +45,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def set_threads(threads: int | Literal["auto"]) -> int:
     """Set the CPU threads of PyTorch and return their number; auto: the cores this process may use, at most 8."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _CGROUP.joinpath("cpu.max").read_text().split())
+        cores = max(1, min(cores, quota // period))
+    except (OSError, ValueError):  # no control group, no quota ("max"), or another system
+        pass
     count = min(cores, 8) if threads == "auto" else threads
     torch.set_num_threads(count)
     return count
@@ -73,10 +78,10 @@ def available_memory() -> int:
     """Bytes that can be allocated without swapping, within the container's limit where there is one."""
     available = int(psutil.virtual_memory().available)
     try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as current:
-            text = limit.read().strip()
-            return available if text == "max" else min(available, int(text) - int(current.read()))
-    except (OSError, ValueError):  # no control group, or another system
+        limit, used = _CGROUP.joinpath("memory.max").read_text(), _CGROUP.joinpath("memory.current").read_text()
+        stat = dict(line.split() for line in _CGROUP.joinpath("memory.stat").read_text().splitlines())
+        return min(available, int(limit) - int(used) + int(stat["inactive_file"]))  # cached files can be dropped
+    except (OSError, ValueError, KeyError):  # no control group, no limit ("max"), or another system
         return available
 
 

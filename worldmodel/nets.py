@@ -42,6 +42,18 @@ class Linear(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+class Conv(nn.Conv2d):
+    """5x5 convolution that keeps the resolution, with fan-in truncated-normal weights and zero bias."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 5, padding=2)
+
+    def reset_parameters(self) -> None:
+        truncated_normal_(self.weight, self.in_channels * 25)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
 class BlockLinear(nn.Module):
     """Block-diagonal linear layer: block g of the input is multiplied by its own matrix.
 

@@ -82,7 +82,7 @@ class Replay:
         self.length, self.streams, self.window, self.stride = steps, streams, window, stride
         self.selector = selector
         self._fields, self._latents = dict(fields), dict(latents)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng((seed, 1))  # independent of a selector with the same seed
         self._end: Array = np.zeros(streams, np.int64)  # steps ever added to each stream
         self._listed: Array = np.zeros(streams, np.int64)  # chunks ever made selectable
         self._dropped: Array = np.zeros(streams, np.int64)  # chunks ever removed

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 
 from envs import Environments
@@ -114,7 +113,6 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
 def _replay(config: TrainConfig, environments: Environments, path: Path) -> Replay:
     options, streams, stride = config.replay, config.env.num, config.stride
     length = options.capacity // streams
-    seed = int(np.random.SeedSequence((config.seed, 1)).generate_state(1)[0])
     try:
         return Replay(
             experience.fields(environments.observation_specs, environments.action_spec),
@@ -124,7 +122,7 @@ def _replay(config: TrainConfig, environments: Environments, path: Path) -> Repl
             streams=streams,
             window=config.batch_length,
             stride=stride,
-            seed=seed,
+            seed=config.seed,
             directory=path / "replay" if options.storage == "disk" else None,
         )
     except (OSError, MemoryError) as error:
