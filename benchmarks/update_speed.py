@@ -37,7 +37,7 @@ def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, 
         {"observation": ObservationSpec("vector", (OBSERVATION,))},
         ActionSpec("continuous", (1,) * ACTIONS),
         ModelSize(**SIZE),
-        LossConfig(reconstruction=1, reward=1, continuation=1, dynamics=1, representation=0.1, free_nats=1),
+        LossConfig(reconstruction=1, vectors=1, reward=1, continuation=1, dynamics=1, representation=0.1, free_nats=1),
         BehaviorConfig(
             horizon=15,
             discount_horizon=333,

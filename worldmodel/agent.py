@@ -24,6 +24,7 @@ class LossConfig:
     """Weights of the world model's losses."""
 
     reconstruction: Scale
+    vectors: Scale
     reward: Scale
     continuation: Scale
     dynamics: Scale
@@ -157,6 +158,10 @@ class Agent(nn.Module):
         prior = self.rssm.prior(state.deter)
         feature = state.feature
         reconstruction = self.decoder.losses(self.decoder(state), windows.observation)
+        weighted = [
+            scale.vectors * loss if self.observations[key].kind == "vector" else loss
+            for key, loss in reconstruction.items()
+        ]
         alive = (~windows.terminated).float() * self.behavior.discount
         losses = {
             "reward": self.twohot.loss(self.reward(feature), (windows.reward, 1.0)),
@@ -167,7 +172,7 @@ class Agent(nn.Module):
             "representation": kl(post, prior.detach()),
         }
         total = (
-            scale.reconstruction * torch.stack(list(reconstruction.values())).sum(0)
+            scale.reconstruction * torch.stack(weighted).sum(0)
             + scale.reward * losses["reward"]
             + scale.continuation * losses["continue"]
             + scale.dynamics * losses["dynamics"].clamp(min=scale.free_nats)

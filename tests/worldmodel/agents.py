@@ -14,6 +14,7 @@ from worldmodel.rssm import ModelSize
 SIZE = ModelSize(deter=16, hidden=8, classes=4, units=8, depth=2, stoch=3, blocks=4)
 LOSS = {
     "reconstruction": 1.0,
+    "vectors": 1.0,
     "reward": 1.0,
     "continuation": 1.0,
     "dynamics": 1.0,
