@@ -94,7 +94,9 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         if render and "'render_mode'" in reason:
-            raise EnvironmentRefused(f"video: env.id={config.id} takes no render_mode") from error
+            raise EnvironmentRefused(
+                f"video: env.id={config.id} renders no rgb_array frames: it takes no render_mode"
+            ) from error
         if isinstance(error, (TypeError, gym.error.Error, ImportError)):
             keys = f" with env.kwargs={config.kwargs}" if config.kwargs else ""
             raise EnvironmentRefused(f"env.id={config.id}{keys} cannot be made ({reason})") from error

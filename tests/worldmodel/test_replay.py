@@ -423,7 +423,7 @@ def test_real_selectors_follow_streams_of_unequal_length(name: str) -> None:
 
 
 MEMORY = """
-import gc, resource, sys, numpy as np, psutil, torch
+import gc, sys, numpy as np, psutil, torch
 from pathlib import Path
 from quantum_sampler import make_selector
 from worldmodel.replay import Replay, bytes_per_step
@@ -440,7 +440,8 @@ def grown():
     return process.memory_info().rss - start
 step = {name: np.ones((E, *shape), dtype) for name, (shape, dtype) in {**fields, **latents}.items()}
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start
+    text = Path("/proc/self/status").read_text()  # ru_maxrss would start from that of the process that forked this one
+    return int(text.split("VmHWM:")[1].split()[0]) * 1024 - start
 warm = make(); warm.add(np.arange(E), step); warm.archive(folder); warm.write_latents(folder / "warm"); del warm
 start = process.memory_info().rss
 replay = make()
