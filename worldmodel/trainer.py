@@ -161,9 +161,10 @@ class Trainer:
             self._save()
             raise
         self.memory = memory
-        self.replay.add(current.stream, record(current, action, *pack(memory.state)))
+        taken = (action, *pack(memory.state))
+        self.replay.add(current.stream, record(current, *taken))
         if len(step.ended):
-            nothing = [np.zeros_like(x[: len(step.ended)]) for x in (action, *pack(memory.state))]
+            nothing = (np.zeros_like(array[: len(step.ended)]) for array in taken)
             self.replay.add(step.ended.stream, record(step.ended, *nothing))
         self.counters.step += self.environments.num * self.environments.action_repeat
         for episode in step.episodes:
