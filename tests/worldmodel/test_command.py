@@ -247,7 +247,10 @@ def test_exit_codes(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code("bug")
 
 
-def test_help_lists_groups_and_keys(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_groups_and_keys(
+    configs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert command("train", "absent:run", ["--help", "env=atari/pong"], configs) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[:2] == ["python -m worldmodel.train [group=choice] [key=value] ...", "Trains a model."]
