@@ -9,10 +9,12 @@ medians and the ratio of the medians are printed.
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,25 @@ def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[
     return update
 
 
+def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
+    """The process of one contestant: the milliseconds of one update for every request."""
+    device = machine.choose_device(options.device)
+    threads = machine.set_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or "auto")
+    if name == "ours":
+        machine.keep_freed_memory()
+        precision = machine.choose_precision(options.precision, device)
+        update = ours(options.batch, options.length, device, precision, options.compile)
+        print(f"{device}, {precision}, {threads} threads, B{options.batch} x T{options.length}, H15")
+    else:
+        update = peer(options.peer, options.batch, options.length, device)
+    while pipe.recv():
+        begin = time.perf_counter()
+        update()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        pipe.send(1e3 * (time.perf_counter() - begin))
+
+
 def main() -> None:
     """Time both in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,29 +141,24 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="capture our update as a CUDA graph")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    machine.keep_freed_memory()
-    device = machine.choose_device(options.device)
-    precision = machine.choose_precision(options.precision, device)
-    threads = machine.set_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or "auto")
-    updates = {"ours": ours(options.batch, options.length, device, precision, options.compile)}
-    if options.peer:
-        updates["r2dreamer eager"] = peer(options.peer, options.batch, options.length, device)
-    times: dict[str, list[float]] = {name: [] for name in updates}
+    context, pipes = multiprocessing.get_context("spawn"), {}
+    for name in ["ours", "r2dreamer eager"] if options.peer else ["ours"]:
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=serve, args=(name, options, theirs), daemon=True).start()
+    times: dict[str, list[float]] = {name: [] for name in pipes}
     for repeat in range(options.repeats + 2):
-        for name, update in updates.items():
-            begin = time.perf_counter()
-            update()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            milliseconds = pipe.recv()
             if repeat >= 2:
-                times[name].append(1e3 * (time.perf_counter() - begin))
+                times[name].append(milliseconds)
+    for pipe in pipes.values():
+        pipe.send(False)
     medians = {name: float(np.median(values)) for name, values in times.items()}
-    shape = f"B{options.batch} x T{options.length}, H15"
-    print(f"{device}, {precision}, threads {threads}, {shape}, {options.repeats} repeats")
     for name, median in medians.items():
         print(f"{name:16} {median:8.1f} ms (fastest {min(times[name]):.1f}), ratio {median / medians['ours']:.2f}")
     if options.json:
-        options.json.write_text(json.dumps({"threads": threads, "milliseconds": medians}, indent=1) + "\n")
+        options.json.write_text(json.dumps(medians, indent=1) + "\n")
 
 
 if __name__ == "__main__":
