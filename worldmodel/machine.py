@@ -42,15 +42,18 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
-def set_threads(threads: int | Literal["auto"]) -> int:
-    """Set the CPU threads of PyTorch and return their number; auto: the cores this process may use, at most 8."""
+def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
+    """Set the CPU threads of PyTorch and return their number; auto: the cores this process may use, at most 8.
+
+    small: of small operators, where a second thread waits more than it computes: auto is then 1.
+    """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = map(int, _CGROUP.joinpath("cpu.max").read_text().split())
         cores = max(1, min(cores, quota // period))
     except (OSError, ValueError):  # no control group, no quota ("max"), or another system
         pass
-    count = min(cores, 8) if threads == "auto" else threads
+    count = (1 if small else min(cores, 8)) if threads == "auto" else threads
     torch.set_num_threads(count)
     return count
 

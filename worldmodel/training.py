@@ -34,7 +34,6 @@ def run(config: TrainConfig) -> int:
     machine.keep_freed_memory()
     device = machine.choose_device(config.device)
     precision = machine.choose_precision(config.precision, device)
-    threads = machine.set_threads(config.threads)
     if config.deterministic:
         machine.make_deterministic(device)
     if config.compile and device.type != "cuda":
@@ -50,6 +49,9 @@ def run(config: TrainConfig) -> int:
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
         stack.callback(environments.close)
+        images = any(spec.kind == "image" for spec in environments.observation_specs.values())
+        rows = config.batch_size * config.batch_length
+        threads = machine.set_threads(config.threads, small=rows <= 256 and not images)
         _check_memory(config, environments, path, device)
         agent = _agent(config, environments, "cpu").to(device)
         if not found:
