@@ -26,7 +26,11 @@ def suite() -> Any:
         if os.environ.get("MUJOCO_GL") != "egl":
             raise
         os.environ["MUJOCO_GL"] = "disable"  # a libEGL without a driver; proprioception needs none
-        return importlib.import_module("dm_control.suite")
+        try:
+            return importlib.import_module("dm_control.suite")
+        except ImportError:  # it was not OpenGL that was missing
+            os.environ["MUJOCO_GL"] = "egl"
+            raise
 
 
 def register() -> None:

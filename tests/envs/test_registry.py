@@ -1,5 +1,6 @@
 """The registry: ids, suggestions, plugins and missing extras."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,10 +110,12 @@ def test_a_missing_extra_is_named(blocked: str, env_id: str, extra: str, monkeyp
             if name.partition(".")[0] == blocked:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+    rendering = os.environ.get("MUJOCO_GL")
     monkeypatch.setattr(sys, "meta_path", [Blocker(), *sys.meta_path])
     text = refusal(env_id)
     assert f'pip install "worldmodel[{extra}]"' in text
     assert f"needs {blocked}" in text
+    assert os.environ.get("MUJOCO_GL") != "disable" or rendering == "disable"  # it says nothing about OpenGL
 
 
 @pytest.mark.parametrize(
