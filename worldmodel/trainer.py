@@ -115,6 +115,7 @@ class Trainer:
         try:
             while counters.step < config.steps:
                 self._evaluate_if_due()
+                self._stop_if_asked()
                 self._save_if_due()
                 self._collect()
                 self._train()
@@ -223,7 +224,7 @@ class Trainer:
         """Evaluate, log, and keep the weights if they are the best so far."""
         try:
             environments = self._evaluation_environments(min(episodes, STREAMS))
-            played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._break_off)
+            played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._stop_if_asked)
         except EnvironmentFault:
             self._save()
             raise
@@ -247,17 +248,15 @@ class Trainer:
                 self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
         return self._evaluation
 
-    def _break_off(self) -> None:
-        """Stop an evaluation on request: the run is saved as of before it."""
-        if self.stopping:
-            self._save_if_due()
-
-    def _save_if_due(self) -> None:
+    def _stop_if_asked(self) -> None:
+        """Save and leave on request; the run is saved as of before an evaluation that is under way."""
         if self.stopping:
             self._save()
             raise Interrupted(
                 f"interrupted at step {self.counters.step}; saved in {self.folder.path}; the same command continues"
             )
+
+    def _save_if_due(self) -> None:
         if time.monotonic() - self._saved > 60 * self.config.checkpoint.minutes:
             self._save()
 
@@ -272,7 +271,7 @@ class Trainer:
 
     def _finish(self) -> None:
         """Save, evaluate, and mark the run as finished by its evaluation.json."""
-        self._save_if_due()
+        self._stop_if_asked()
         checkpoint = self._save()
         played = self._evaluate(self.config.eval.final_episodes)
         self.writer.flush()
