@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from envs.spaces import ActionSpec
 from worldmodel.nets import Head
-from worldmodel.rssm import one_hot_sample, unimix
+from worldmodel.recurrence import one_hot_sample
+from worldmodel.rssm import unimix
 
 STD = (0.1, 1.0)  # bounds of the standard deviation of continuous actions
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+EPS = 1e-4  # added to mean squares before their root is taken
+
 
 def symlog(x: Tensor) -> Tensor:
     """sign(x) ln(1 + |x|): compresses magnitudes of any scale (DreamerV3, arXiv 2301.04104, eq. 9)."""
@@ -75,7 +77,7 @@ class BlockLinear(nn.Module):
 class NormAct(nn.Module):
     """RMS normalisation over the last axis with a learned scale, then SiLU (the pair always occurs together)."""
 
-    def __init__(self, features: int, eps: float = 1e-4) -> None:
+    def __init__(self, features: int, eps: float = EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(features))
         self.eps = eps
@@ -88,29 +90,39 @@ class NormAct(nn.Module):
 
 
 class FusedNormSiLU(torch.autograd.Function):
-    """SiLU(x / rms(x) * weight) with half the passes over memory that the two operators take on the CPU.
-
-    With n = x / rms(x) and z = n * weight, and dz the gradient at z: dweight = sum dz n, and
-    dx = (dz weight - n mean(dz weight n)) / rms(x).
-    """
+    """SiLU(x / rms(x) * weight) with half the passes over memory that the two operators take on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = x.float()
-        inverse = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = inverse.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(wide, weight, inverse)
-        return F.silu((wide * inverse).mul_(weight), inplace=True).to(x.dtype)
+        y, normed, inverse = norm_silu(x, weight, eps)
+        ctx.save_for_backward(normed, weight, inverse)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, inverse = ctx.saved_tensors
-        normed = x * inverse
-        dz = torch.ops.aten.silu_backward(grad.float(), normed * weight)
-        share = (dz * normed).flatten(0, -2)
-        mean = (share @ weight).mul_(1 / x.shape[-1]).view(inverse.shape)
-        dx = dz.mul_(weight).addcmul_(normed, mean, value=-1).mul_(inverse)
-        return dx.to(grad.dtype), share.sum(0), None
+        normed, weight, inverse = ctx.saved_tensors
+        dx, share = norm_silu_backward(grad, normed, inverse, weight)
+        return dx.to(grad.dtype), share.flatten(0, -2).sum(0), None
+
+
+def norm_silu(x: Tensor, weight: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor]:
+    """SiLU(n * weight) in the precision of x, with n = x / rms(x) and 1 / rms(x), which its backward pass needs."""
+    wide = x.float()
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+    normed = wide * inverse
+    return F.silu(normed * weight, inplace=True).to(x.dtype), normed, inverse
+
+
+def norm_silu_backward(grad: Tensor, normed: Tensor, inverse: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient at x, and what each row adds to that of the weight, in float32 and the shape of x.
+
+    With z = n * weight and dz the gradient at z: dweight = sum dz n, and dx = (dz weight - n mean(dz weight n)) / rms.
+    """
+    dz = torch.ops.aten.silu_backward(grad.float(), normed * weight)
+    share = dz * normed
+    mean = (share * weight).mean(-1, keepdim=True)
+    return dz.mul_(weight).addcmul_(normed, mean, value=-1).mul_(inverse), share
 
 
 class MLP(nn.Sequential):

@@ -1,6 +1,6 @@
 """Recurrent state-space model: a deterministic block GRU and categorical latents (DreamerV3, arXiv 2301.04104)."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field
@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from worldmodel.nets import BlockLinear, Head, Linear, NormAct
+from worldmodel.recurrence import UNIMIX, Recurrence, Weights, cell, one_hot_sample
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -45,36 +46,14 @@ class State(NamedTuple):
         return torch.cat([self.deter, self.stoch.flatten(-2)], -1)
 
 
-def unimix(logits: Tensor, dim: int, share: float = 0.01) -> Tensor:
-    """Probabilities of a categorical over axis `dim`, mixed with `share` of the uniform distribution."""
-    return logits.float().softmax(dim) * (1 - share) + share / logits.shape[dim]
-
-
-def one_hot_sample(probs: Tensor, uniform: Tensor, dim: int) -> Tensor:
-    """Exact categorical sample over axis `dim` as one-hot, by inversion; uniform in [0, 1), of size 1 there."""
-    over = (probs.cumsum(dim) > uniform).to(probs.dtype)
-    over.select(dim, -1).fill_(1.0)  # where rounding has left the sum below 1
-    sample = over.clone()
-    classes = probs.shape[dim]
-    sample.narrow(dim, 1, classes - 1).sub_(over.narrow(dim, 0, classes - 1))
-    return sample
+def unimix(logits: Tensor, dim: int) -> Tensor:
+    """Probabilities of a categorical over axis `dim`, mixed with a small share of the uniform distribution."""
+    return logits.float().softmax(dim) * (1 - UNIMIX) + UNIMIX / logits.shape[dim]
 
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
     """KL divergence in nats between categoricals given by probabilities, summed over latents. [..., K, S] -> [...]."""
     return (p * (p.log() - q.log())).sum((-2, -1))
-
-
-class StraightThrough(torch.autograd.Function):
-    """Forward the sample, backward the gradient of its probabilities."""
-
-    @staticmethod
-    def forward(ctx: Any, sample: Tensor, probs: Tensor) -> Tensor:
-        return sample.view_as(sample)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, grad
 
 
 class RSSM(nn.Module):
@@ -89,8 +68,8 @@ class RSSM(nn.Module):
         self.size = size
         stoch = size.stoch * size.classes
         per_block = deter // blocks
-        self.deter_in = nn.Sequential(Linear(deter, hidden), NormAct(hidden))
-        self.stoch_in = nn.Sequential(Linear(stoch, hidden), NormAct(hidden))
+        self.deter_in, self.deter_norm = Linear(deter, hidden), NormAct(hidden)
+        self.stoch_in, self.stoch_norm = Linear(stoch, hidden), NormAct(hidden)
         self.action_in = nn.Sequential(Linear(action, hidden), NormAct(hidden))
         fan_in = per_block + 3 * hidden  # each block sees its part of deter and all inputs
         self.mix_deter = BlockLinear(blocks, per_block, per_block, fan_in, bias=False)
@@ -102,7 +81,7 @@ class RSSM(nn.Module):
         nn.init.constant_(self.gates.bias[..., -per_block:], -1.0)  # the state is kept at first
         self.post_deter = Linear(deter, hidden, fan_in=deter + embed)
         self.post_embed = Linear(embed, hidden, fan_in=deter + embed, bias=False)
-        self.post_out = nn.Sequential(NormAct(hidden), Linear(hidden, stoch))
+        self.post_norm, self.post_out = NormAct(hidden), Linear(hidden, stoch)
         self.prior_net = Head(deter, hidden, 2, stoch)
 
     def initial(self, rows: int) -> State:
@@ -124,25 +103,22 @@ class RSSM(nn.Module):
         is reset; state [B], before the first step; noise [T, B, 1, S], uniform.
         Returns the states [T, B] (straight-through samples) and the posterior probabilities [T, B, K, S].
         """
-        keep = (~is_first).unsqueeze(-1).to(embed.dtype)  # [T, B, 1]
+        keep = (~is_first).unsqueeze(-1).float()  # [T, B, 1]
         drive = self._drive(action * keep)
-        seen = self.post_embed(embed)
-        deter, stoch = state.deter, state.stoch.flatten(-2)
-        deters, stochs, probs = [], [], []
-        for drive_t, seen_t, keep_t, noise_t in zip(drive, seen, keep, noise, strict=True):
-            deter = self._core(deter * keep_t, stoch * keep_t, drive_t)
-            post = self._probs(self.post_out(self.post_deter(deter) + seen_t))
-            sample = one_hot_sample(post.detach(), noise_t, -2)
-            stoch = StraightThrough.apply(sample, post).flatten(-2)  # type: ignore[no-untyped-call]
-            deters.append(deter)
-            stochs.append(stoch)
-            probs.append(post)
-        posterior = torch.stack(probs)
-        return State(torch.stack(deters), torch.stack(stochs).view(posterior.shape)), posterior
+        seen = self.post_embed(embed) + self.post_deter.bias
+        start = (state.deter, state.stoch.flatten(-2))
+        weights = self._weights(drive.dtype)
+        deter, stoch, probs = Recurrence.apply(drive, seen, keep, noise, *start, *weights)  # type: ignore[no-untyped-call]
+        return State(deter, stoch), probs
 
+    @torch.no_grad()
     def step(self, state: State, action: Tensor, noise: Tensor) -> State:
-        """One imagined step: the next state drawn from the prior. state [N], action [N, A], noise [N, 1, S]."""
-        deter = self._core(state.deter, state.stoch.flatten(-2), self._drive(action))
+        """One imagined step: the next state drawn from the prior. state [N], action [N, A], noise [N, 1, S].
+
+        No gradient goes through it.
+        """
+        drive = self._drive(action)
+        deter, _ = cell(self._weights(drive.dtype), state.deter, state.stoch.flatten(-2), drive)
         return State(deter, one_hot_sample(self.prior(deter), noise, -2))
 
     def _drive(self, action: Tensor) -> Tensor:
@@ -150,15 +126,26 @@ class RSSM(nn.Module):
         y: Tensor = self.mix_action(self.action_in(action / action.abs().clamp(min=1.0)))
         return y
 
-    def _core(self, deter: Tensor, stoch: Tensor, drive: Tensor) -> Tensor:
-        """The block GRU: [N, D], [N, K S], [N, D] -> [N, D]."""
-        inputs = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
-        blocks = self.mix_deter(deter)  # [N, G, D / G]
-        mixed = torch.addmm(drive, inputs, self.mix_state.weight.t()).view(blocks.shape) + blocks
-        hidden = self.mix_norm(mixed.flatten(1))
-        reset, candidate, update = self.gates(hidden).float().chunk(3, -1)  # [N, G, D / G] each, also under autocast
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        return torch.lerp(deter.view(candidate.shape), candidate, torch.sigmoid(update)).flatten(1)
+    def _weights(self, dtype: torch.dtype) -> Weights:
+        """The weights of a step, for products in `dtype`."""
+        assert self.gates.bias is not None
+        weights = Weights(
+            deter=self.deter_in.weight.t(),
+            deter_bias=self.deter_in.bias,
+            stoch=self.stoch_in.weight.t(),
+            stoch_bias=self.stoch_in.bias,
+            scale=torch.stack([self.deter_norm.weight, self.stoch_norm.weight]),
+            mix_deter=self.mix_deter.weight,
+            mix_inputs=self.mix_state.weight.t(),
+            mix_scale=self.mix_norm.weight,
+            gates=self.gates.weight,
+            gates_bias=self.gates.bias,
+            post_deter=self.post_deter.weight.t(),
+            post_scale=self.post_norm.weight,
+            post_out=self.post_out.weight.t(),
+            post_bias=self.post_out.bias,
+        )
+        return weights.to(dtype)
 
     def _probs(self, logits: Tensor) -> Tensor:
         return unimix(logits.unflatten(-1, (self.size.classes, self.size.stoch)), -2)

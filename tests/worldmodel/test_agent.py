@@ -260,7 +260,7 @@ def test_dynamics_and_representation_train_their_own_side() -> None:
     for name, d, r in zip(names, dynamics["rssm"], representation["rssm"], strict=True):
         if name.startswith("prior_net"):
             assert d is not None and d.any() and (r is None or not r.any()), name
-        if name.startswith("post_out"):
+        if name.startswith(("post_out", "post_norm")):
             assert r is not None and r.any() and (d is None or not d.any()), name
 
 

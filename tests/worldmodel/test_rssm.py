@@ -8,7 +8,8 @@ from torch.distributions import Categorical, Independent, OneHotCategorical, kl_
 from torch.nn import functional as F
 
 from tests.worldmodel.agents import SIZE, generator
-from worldmodel.rssm import RSSM, ModelSize, State, StraightThrough, kl, one_hot_sample, unimix
+from worldmodel.recurrence import one_hot_sample
+from worldmodel.rssm import RSSM, ModelSize, State, kl, unimix
 
 EMBED, ACTION = 6, 2
 K, S = SIZE.classes, SIZE.stoch
@@ -88,15 +89,6 @@ def test_kl() -> None:
     assert not kl(p, p).any()
 
 
-def test_straight_through() -> None:
-    probs = torch.rand(3, 4, requires_grad=True)
-    sample, weight = torch.eye(4)[:3], torch.randn(3, 4)
-    out = StraightThrough.apply(sample, probs)  # type: ignore[no-untyped-call]
-    assert torch.equal(out, sample)
-    (out * weight).sum().backward()
-    assert probs.grad is not None and torch.equal(probs.grad, weight)
-
-
 # The recurrent model
 
 
@@ -116,8 +108,8 @@ def slow_core(model: RSSM, deter: Tensor, stoch: Tensor, action: Tensor) -> Tens
     """The block GRU as one sees it in the paper: every block reads its part of deter and all inputs."""
     action = action / action.abs().clamp(min=1)
     inputs = [
-        dense(model.deter_in[0], deter, model.deter_in[1]),
-        dense(model.stoch_in[0], stoch.flatten(-2), model.stoch_in[1]),
+        dense(model.deter_in, deter, model.deter_norm),
+        dense(model.stoch_in, stoch.flatten(-2), model.stoch_norm),
         dense(model.action_in[0], action, model.action_in[1]),
     ]
     joint = torch.cat([deter, *inputs], -1)
@@ -136,8 +128,8 @@ def slow_core(model: RSSM, deter: Tensor, stoch: Tensor, action: Tensor) -> Tens
 
 def slow_posterior(model: RSSM, deter: Tensor, embed: Tensor) -> Tensor:
     weight = torch.cat([model.post_deter.weight, model.post_embed.weight], 1)
-    hidden = norm_act(torch.cat([deter, embed], -1) @ weight.T + model.post_deter.bias, model.post_out[0])
-    logits = dense(model.post_out[1], hidden).unflatten(-1, (K, S))
+    hidden = norm_act(torch.cat([deter, embed], -1) @ weight.T + model.post_deter.bias, model.post_norm)
+    logits = dense(model.post_out, hidden).unflatten(-1, (K, S))
     return 0.99 * logits.softmax(-2) + 0.01 / K
 
 
