@@ -219,15 +219,14 @@ class Agent(nn.Module):
 
     def _imagine(self, start: State, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Roll the prior out under the actor: features [H + 1, N, F] and actions [H, N, A]."""
-        state = State(start.deter.detach().flatten(0, 1), start.stoch.detach().flatten(0, 1))
-        noise = self.noise((self.behavior.horizon, len(state.deter)), generator)
-        features, actions = [state.feature], []
-        for noise_t in noise:
-            action = self.actor(features[-1]).sample(generator)
-            state = self.rssm.step(state, action, noise_t)
-            features.append(state.feature)
-            actions.append(action)
-        return torch.stack(features), torch.stack(actions)
+        horizon, rows = self.behavior.horizon, start.deter.shape[:2].numel()
+        features = start.deter.new_empty(horizon + 1, rows, self.rssm.size.feature)
+        torch.cat([start.deter.flatten(0, 1), start.stoch.flatten(0, 1).flatten(1)], -1, out=features[0])
+        states, actions = [self.rssm.split(feature) for feature in features], []
+        for t, noise in enumerate(self.noise((horizon, rows), generator)):
+            actions.append(self.actor(features[t]).sample(generator))
+            self.rssm.step(states[t], actions[t], noise, out=states[t + 1])
+        return features, torch.stack(actions)
 
     def _replay_value_loss(self, windows: Windows, feature: Tensor, returns: Tensor) -> Tensor:
         """Critic loss on replayed states [T, B], bootstrapped from imagined returns; none on a window's last step.

@@ -84,18 +84,19 @@ class Posterior(NamedTuple):
 def cell(w: Weights, deter: Tensor, stoch: Tensor, drive: Tensor, out: Tensor | None = None) -> tuple[Tensor, Cell]:
     """One step of the block GRU: deter [N, D], stoch [N, Z] -> the next deter [N, D].
 
-    drive [N, D]: what the action adds to the mixed inputs. out: where the result is written.
+    drive [N, D]: what the action adds to the mixed inputs; it is overwritten. out: where the result is written.
     """
     wide, flat = deter.to(w.deter.dtype), stoch.to(w.stoch.dtype)
     pre = torch.stack([torch.addmm(w.deter_bias, wide, w.deter), torch.addmm(w.stoch_bias, flat, w.stoch)], 1)
     inputs, normed, inverse = norm_silu(pre, w.scale)
-    joint = torch.addmm(drive, inputs.flatten(1), w.mix_inputs)
+    joint = drive.addmm_(inputs.flatten(1), w.mix_inputs)
     groups = len(w.gates)
     _blocks(joint, groups).add_(torch.bmm(_blocks(wide, groups), w.mix_deter))
     mixed, mix_normed, mix_inverse = norm_silu(joint, w.mix_scale)
-    gates = torch.baddbmm(w.gates_bias, _blocks(mixed, groups), w.gates)
+    gates = torch.bmm(_blocks(mixed, groups), w.gates).add_(w.gates_bias)
     reset, raw, update = gates.float().chunk(3, -1)  # [G, N, P] each
-    reset, update = reset.sigmoid(), update.sigmoid()
+    reset.sigmoid_()
+    update.sigmoid_()
     candidate = (reset * raw).tanh_()
     new = torch.empty_like(deter) if out is None else out
     torch.lerp(_blocks(deter, groups), candidate, update, out=_blocks(new, groups))
@@ -149,7 +150,7 @@ class Recurrence(torch.autograd.Function):
         cells, posts = [], []
         inputs, outputs = (drive, seen, keep, noise), (deters, stochs, probs)
         for drive_t, seen_t, keep_t, noise_t, deter_t, stoch_t, probs_t in zip(*inputs, *outputs, strict=True):
-            deter, saved = cell(w, deter * keep_t, stoch * keep_t, drive_t, deter_t)
+            deter, saved = cell(w, deter * keep_t, stoch * keep_t, drive_t.clone(), deter_t)
             pre = torch.addmm(seen_t, deter.to(seen.dtype), w.post_deter)
             hidden, normed, inverse = norm_silu(pre, w.post_scale)
             logits = torch.addmm(w.post_bias, hidden, w.post_out).view(stoch_t.shape)

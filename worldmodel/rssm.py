@@ -112,14 +112,20 @@ class RSSM(nn.Module):
         return State(deter, stoch), probs
 
     @torch.no_grad()
-    def step(self, state: State, action: Tensor, noise: Tensor) -> State:
+    def step(self, state: State, action: Tensor, noise: Tensor, out: State | None = None) -> State:
         """One imagined step: the next state drawn from the prior. state [N], action [N, A], noise [N, 1, S].
 
-        No gradient goes through it.
+        No gradient goes through it. out: where the result is written.
         """
         drive = self._drive(action)
-        deter, _ = cell(self._weights(drive.dtype), state.deter, state.stoch.flatten(-2), drive)
-        return State(deter, one_hot_sample(self.prior(deter), noise, -2))
+        to_deter, to_stoch = out or (None, None)
+        deter, _ = cell(self._weights(drive.dtype), state.deter, state.stoch.flatten(-2), drive, to_deter)
+        return State(deter, one_hot_sample(self.prior(deter), noise, -2, to_stoch))
+
+    def split(self, feature: Tensor) -> State:
+        """The state that a feature [..., D + K S] is made of, as views of it."""
+        deter, stoch = feature.split_with_sizes([self.size.deter, self.size.stoch * self.size.classes], -1)
+        return State(deter, stoch.unflatten(-1, (self.size.classes, self.size.stoch)))
 
     def _drive(self, action: Tensor) -> Tensor:
         """The action's part of the GRU input: [..., A] -> [..., D]. Continuous actions are scaled into the unit box."""
