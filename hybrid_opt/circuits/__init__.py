@@ -1,0 +1,1 @@
+"""The circuits that solvers run, and their angle schedules."""

@@ -1,0 +1,33 @@
+"""What can go wrong, by who has to do something about it."""
+
+
+class ProblemError(ValueError):
+    """The problem, or an option of a solver or backend, is not one that can be accepted."""
+
+    exit_code = 2
+
+
+class BackendError(RuntimeError):
+    """A backend could not run a program."""
+
+    exit_code = 3
+
+
+class TransientError(BackendError):
+    """It may work when tried again: a queue that is full, a connection that was lost."""
+
+
+class LostReply(TransientError):
+    """The backend may have taken the program, but did not answer: it has to be looked for by its key."""
+
+
+class CorruptResult(TransientError):
+    """A result came that is not one of the program's: it has to be fetched again."""
+
+
+class BudgetExceeded(BackendError):
+    """Running the program would cost more than what is left. It was not sent."""
+
+
+class Cancelled(BackendError):
+    """The job was cancelled."""

@@ -1,0 +1,1 @@
+"""Batched state-vector simulation of the circuits that solvers run."""
