@@ -72,6 +72,8 @@ class Agent(nn.Module):
     Shapes: T steps, B windows, N = T B imagined rollouts of H steps, A action width, F feature width.
     """
 
+    entropy: Tensor  # its weight in the actor's loss; a tensor, so that a captured graph sees it change
+
     def __init__(
         self,
         observations: Mapping[str, ObservationSpec],
@@ -95,6 +97,12 @@ class Agent(nn.Module):
         self.slow_critic = Head(size.feature, size.units, 3, bins, scale=0.0).requires_grad_(False)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.return_scale = ReturnScale(behavior.return_rate)
+        self.register_buffer("entropy", torch.tensor(behavior.entropy), persistent=False)
+
+    @torch.no_grad()
+    def schedule(self, progress: float) -> None:
+        """Set what changes linearly over a run, `progress` of which is done: the weight of the policy's entropy."""
+        self.entropy.fill_(self.behavior.entropy + progress * (self.behavior.final_entropy - self.behavior.entropy))
 
     def initial(self, rows: int) -> Memory:
         """Memory at the start of an episode."""
@@ -204,7 +212,7 @@ class Agent(nn.Module):
             if config.center_advantages:
                 advantage -= (reach * advantage).sum() / reach.sum().clamp(min=1e-8)
         entropy = policy.entropy()
-        actor_loss = -reach * (policy.log_prob(action) * advantage + config.entropy * entropy)
+        actor_loss = -reach * (policy.log_prob(action) * advantage + self.entropy * entropy)
         critic_loss = reach * self.twohot.loss(logits[:-1], (returns, 1.0), (slow, config.slow_regularizer))
         metrics = {
             "behavior/return": returns.mean(),

@@ -19,6 +19,7 @@ class BehaviorConfig:
     discount_horizon: Annotated[float, Field(gt=1)]
     return_lambda: Share
     entropy: Scale
+    final_entropy: Scale
     center_advantages: bool
     replay_value: Scale
     slow_rate: Annotated[float, Field(gt=0, le=1)]

@@ -40,6 +40,7 @@ class Update:
         """One update, `progress` of the run being done. Raises NonFiniteLoss before any weight has changed."""
         for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = lr * (1 - progress * (1 - self._final))
+        self.agent.schedule(progress)
         losses = self._replay(windows) if self._capture else self._gradients(windows)
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]

@@ -26,6 +26,7 @@ BEHAVIOR = {
     "discount_horizon": 333.0,
     "return_lambda": 0.95,
     "entropy": 3e-4,
+    "final_entropy": 3e-4,
     "center_advantages": False,
     "replay_value": 0.3,
     "slow_rate": 0.02,

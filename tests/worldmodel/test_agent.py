@@ -193,10 +193,14 @@ def test_policy_gradient() -> None:
 
 
 def test_entropy_bonus() -> None:
-    agent = constant_agent(0.0, 0.0, 0.8, horizon=1, entropy=2.0)
-    losses = agent.losses(make_windows(agent, 2, 2), generator())
-    assert losses.metrics["behavior/entropy"].item() == pytest.approx(np.log(4), rel=1e-2)
-    assert losses.metrics["loss/actor"].item() == pytest.approx(-0.8 * 2 * np.log(4), rel=1e-2)
+    """Its weight changes linearly over a run."""
+    agent = constant_agent(0.0, 0.0, 0.8, horizon=1, entropy=2.0, final_entropy=1.0)
+    for progress, weight in ((None, 2.0), (0.25, 1.75), (1.0, 1.0)):
+        if progress is not None:
+            agent.schedule(progress)
+        losses = agent.losses(make_windows(agent, 2, 2), generator())
+        assert losses.metrics["behavior/entropy"].item() == pytest.approx(np.log(4), rel=1e-2)
+        assert losses.metrics["loss/actor"].item() == pytest.approx(-0.8 * weight * np.log(4), rel=1e-2)
 
 
 # What trains what
