@@ -1,11 +1,15 @@
 """Qubo: the one problem that every solver takes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hybrid_opt import constraints, enumeration
+from hybrid_opt.constraints import Weight
+from hybrid_opt.enumeration import FeasibleSpace
 from hybrid_opt.errors import ProblemError
 
 Floats = NDArray[np.float64]
@@ -47,21 +51,164 @@ class Qubo:
         rules += f", cardinality {self.cardinality}" if self.cardinality is not None else ""
         return f"Qubo({self.n} variables{rules})"
 
+    @staticmethod
+    def from_bqm(bqm: Any) -> "Qubo":
+        """A dimod BinaryQuadraticModel, BINARY or SPIN (s = 1 - 2x, unlike dimod's own change of type)."""
+        labels = list(bqm.variables)
+        if not labels:
+            raise ProblemError("bqm: it has no variables; at least one is needed")
+        linear, (rows, columns, values), offset = bqm.to_numpy_vectors(variable_order=labels)
+        matrix = np.zeros((len(labels), len(labels)))
+        np.add.at(matrix, (rows, columns), values)
+        if bqm.vartype.name == "SPIN":
+            return Qubo.from_ising(linear, matrix, offset, labels=labels)
+        return Qubo(matrix + np.diag(linear), offset, labels=labels)
+
+    def to_bqm(self) -> Any:
+        """The energy as a BINARY dimod BinaryQuadraticModel. Constraints are not part of it; see `penalised`."""
+        from dimod import BINARY, BinaryQuadraticModel
+
+        bqm: Any = BinaryQuadraticModel(np.triu(self.couplings) + np.diag(self.linear), BINARY)
+        bqm.offset = self.offset
+        bqm.relabel_variables(dict(enumerate(self.labels)))
+        return bqm
+
+    @staticmethod
+    def from_ising(
+        h: ArrayLike, couplings: ArrayLike, offset: float = 0.0, *, labels: Sequence[Any] | None = None
+    ) -> "Qubo":
+        """offset + h's + s'Js with s = 1 - 2x in {-1, 1}^n; h [n], J [n, n], symmetric or not."""
+        fields, j = np.asarray(h, np.float64), _matrix(couplings)
+        if fields.shape != (len(j),):
+            raise ProblemError(f"h: shape {fields.shape}; [{len(j)}] is accepted")
+        q = j + j.T
+        np.fill_diagonal(q, 0.0)
+        return Qubo(2 * q - np.diag(2 * fields + 2 * q.sum(1)), offset + fields.sum() + j.sum(), labels=labels)
+
+    def to_ising(self) -> tuple[Floats, Floats, float]:
+        """h [n], J [n, n] upper triangular and an offset: energy = offset + h's + s'Js with s = 1 - 2x."""
+        pairs = self.couplings / 4
+        fields = -self.linear / 2 - pairs.sum(1)
+        return fields, np.triu(pairs), self.offset + float(self.linear.sum() / 2 + pairs.sum() / 2)
+
     def energy(self, bits: ArrayLike) -> Any:
         """x'Mx + offset of bits [..., n], float64 [...]; a float for [n]."""
-        x = np.asarray(bits, np.float64)
+        x = self._bits(bits).astype(np.float64)
         energies = np.einsum("...i,...i->...", x @ self.matrix, x) + self.offset
         return float(energies) if energies.ndim == 0 else energies
 
     def feasible(self, bits: ArrayLike) -> Any:
         """Whether bits [..., n] obey all constraints, bool [...]; a bool for [n]."""
-        x = np.asarray(bits)
+        x = self._bits(bits)
         good = np.ones(x.shape[:-1], np.bool_)
         for block in self.one_hot:
             good &= x[..., list(block)].sum(-1) == 1
         if self.cardinality is not None:
             good &= x.sum(-1) == self.cardinality
         return bool(good) if good.ndim == 0 else good
+
+    def _bits(self, bits: ArrayLike) -> NDArray[Any]:
+        x = np.asarray(bits)
+        if not x.ndim or x.shape[-1] != self.n:
+            raise ProblemError(f"bits: shape {x.shape}; [..., {self.n}] is accepted")
+        return x
+
+    @cached_property
+    def linear(self) -> Floats:
+        """d [n] of energy(x) = offset + sum_i d_i x_i + sum_{i<j} q_ij x_i x_j."""
+        return self.matrix.diagonal()
+
+    @cached_property
+    def couplings(self) -> Floats:
+        """q [n, n], symmetric with zeros on the diagonal."""
+        couplings: Floats = self.matrix + self.matrix.T
+        np.fill_diagonal(couplings, 0.0)
+        couplings.flags.writeable = False
+        return couplings
+
+    def diagonal(self) -> Floats:
+        """The energies of all 2^n basis states, feasible or not, float64 [2^n].
+
+        Raises ProblemError above 24 variables.
+        """
+        return enumeration.diagonal(self)
+
+    def feasible_space(self) -> FeasibleSpace:
+        """The feasible states, numbered, and their energies."""
+        return FeasibleSpace(self)
+
+    def minimum(self) -> tuple[Bits, float]:
+        """A feasible state of least energy, and that energy. Raises ProblemError above 2^24 feasible states."""
+        bits, energies = self.k_best(1)
+        return bits[0], float(energies[0])
+
+    def k_best(self, k: int) -> tuple[Bits, Floats]:
+        """The k feasible states of least energy (all, where there are fewer) in ascending order: [k, n], [k].
+
+        Raises ProblemError above 2^24 feasible states.
+        """
+        return enumeration.k_best(self, k)
+
+    def relaxed(self) -> "Qubo":
+        """The same energies without constraints."""
+        return Qubo(self.matrix, self.offset, labels=self.labels)
+
+    def penalised(self, weight: Weight = "auto") -> "Qubo":
+        """Its constraints as quadratic penalties: energies of feasible states stay, those of all others go up.
+
+        weight: of every penalty, or "auto": for each constraint one that provably leaves the optimum where it is.
+        """
+        return constraints.penalised(self, weight)
+
+    def with_constraint(
+        self,
+        coefficients: Mapping[Any, float] | Sequence[float] | NDArray[Any],
+        value: float | None = None,
+        *,
+        bounds: tuple[float | None, float | None] | None = None,
+        weight: Weight = "auto",
+    ) -> "Qubo":
+        """a'x = value or low <= a'x <= high, as a quadratic penalty.
+
+        coefficients: a, integers, [n] or by label. bounds: either may be None; variables ("slack", i) are appended for
+        them. weight: of the penalty, or "auto": one that provably makes the constrained optimum the optimum.
+
+        Raises ProblemError for coefficients that are no integers, for a constraint that can never hold, and where a
+        cardinality would count slack bits.
+        """
+        return constraints.with_constraint(self, coefficients, value, bounds=bounds, weight=weight)
+
+    def repair(self, bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:
+        """Feasible bits at the least Hamming distance from bits [..., n], and that distance [...].
+
+        Of equally near ones, the one that keeps and sets the first variables of each constraint.
+        """
+        return constraints.repair(self, self._bits(bits))
+
+    def shuffled(self, rng: np.random.Generator) -> "Qubo":
+        """The control: the same coefficients in random places, under the same constraints.
+
+        Linear ones stay linear, couplings inside one-hot blocks, which never count, stay inside.
+        """
+        return constraints.shuffled(self, rng)
+
+    @cached_property
+    def objective_range(self) -> tuple[float, float]:
+        """Bounds of the energies by the signs of the coefficients; those of penalties are left out."""
+        pairs = self.couplings / 2  # every pair is there twice
+        low = np.minimum(self.linear, 0.0).sum() + np.minimum(pairs, 0.0).sum()
+        high = np.maximum(self.linear, 0.0).sum() + np.maximum(pairs, 0.0).sum()
+        return self.offset + float(low), self.offset + float(high)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[tuple[int, ...], int], ...]:
+        """The constraints as disjoint (indices, k): exactly k of these variables are 1."""
+        groups = [(block, 1) for block in self.one_hot]
+        if self.cardinality is not None:
+            used = {i for block in self.one_hot for i in block}
+            free = tuple(i for i in range(self.n) if i not in used)
+            groups += [(free, self.cardinality - len(self.one_hot))] if free else []
+        return tuple(groups)
 
     @property
     def constrained(self) -> bool:

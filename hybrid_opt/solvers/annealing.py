@@ -1,0 +1,168 @@
+"""Simulated annealing, here or on a backend that anneals."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, field, replace
+from threading import Event
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import ConfigDict, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.backends.backend import AnnealProgram, Backend, Result
+from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.errors import Cancelled, ProblemError
+from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.solvers.descent import descend
+from hybrid_opt.solvers.solver import Solution, Solver
+from hybrid_opt.solvers.trace import running_best
+
+SLICE = 0.05  # seconds between two looks at whether the job was cancelled
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class AnnealConfig:
+    """reads: samples, each of an anneal of its own. sweeps: over all variables in each. beta_range: first and last
+    inverse temperature, in 1/energy; by default from where the largest flip is accepted every other time to a hundred
+    times the inverse of a typical one. penalty: weight of broken constraints; see `Qubo.penalised`. descent: repair the
+    samples and descend from them. shuffle: anneal the shuffled problem, the control. options: what a backend takes, in
+    place of sweeps and ranges (annealing_time, ...).
+    """
+
+    reads: PositiveInt = 64
+    sweeps: PositiveInt = 100
+    beta_range: tuple[PositiveFloat, PositiveFloat] | None = None
+    penalty: PositiveFloat | Literal["auto"] = "auto"
+    descent: bool = False
+    shuffle: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class AnnealingConfig(AnnealConfig):
+    """constraints: kept by moves, or turned into penalties as for a backend. The steps of beta_range are geometric."""
+
+    constraints: Literal["moves", "penalties"] = "moves"
+
+
+class Annealing(Solver):
+    """Metropolis sweeps at falling temperature, or the anneals of a backend.
+
+    Here free problems and penalties take single flips (dwave-samplers), constraints that are kept take exchanges too.
+    With beta_range=(1, 1) and enough sweeps the samples follow exp(-energy). Under penalties they may be infeasible. An
+    evaluation is a move that was tried.
+    """
+
+    name = "annealing"
+    Config: ClassVar[type[Any]] = AnnealingConfig
+    runs_on = "anneals"
+
+    def __init__(self, config: AnnealingConfig, **where: Any) -> None:
+        super().__init__(config, **where)
+        if config.options and self.backend is None:
+            raise ProblemError(f"solver.options={config.options}: only an annealing backend takes any")
+
+    def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
+        if not qubos:
+            return []
+        rngs = [np.random.default_rng((seed, number)) for number in range(len(qubos))]
+        asked = [qubo.shuffled(rng) if self.config.shuffle else qubo for qubo, rng in zip(qubos, rngs, strict=True)]
+        if self.backend is None:
+            solutions = []
+            for qubo, other, rng in zip(qubos, asked, rngs, strict=True):
+                samples, evaluations = self._anneal(other, rng, stop)
+                if stop.is_set():
+                    raise Cancelled(f"job {key} was cancelled")
+                cost = Cost(shots=self.config.reads, evaluations=evaluations)
+                solutions.append(self._finish(qubo, samples, cost, rng, {}))
+            return solutions
+        penalised = tuple(self._penalised(qubo) for qubo in asked)
+        program = AnnealProgram(penalised, self.config.reads, self.config.options)
+        result = _run(self.backend, program, key, seed, stop)
+        costs = [_share(result.cost, len(qubos), number) for number in range(len(qubos))]
+        parts = zip(qubos, result.samples, costs, rngs, strict=True)
+        return [self._finish(*each, dict(result.about)) for each in parts]
+
+    def _penalised(self, qubo: Qubo) -> Qubo:
+        return qubo.penalised(self.config.penalty) if qubo.constrained else qubo
+
+    def _anneal(self, qubo: Qubo, rng: np.random.Generator, stop: Event) -> tuple[Bits, int]:
+        """Samples [reads, n], and the evaluations that they took."""
+        reads, sweeps = self.config.reads, self.config.sweeps
+        if qubo.constrained and self.config.constraints == "moves":
+            from hybrid_opt.solvers.metropolis import anneal  # it is compiled
+
+            first, last = self.config.beta_range or beta_range(qubo)
+            betas = np.geomspace(first, last, sweeps)
+            return anneal(qubo, qubo.feasible_space().draw(reads, rng), betas, rng, stop.is_set)
+        from dwave.samplers import SimulatedAnnealingSampler
+
+        qubo = self._penalised(qubo)
+        sampler: Any = SimulatedAnnealingSampler  # dwave-samplers is typed in part
+        sampleset = sampler().sample(
+            qubo.to_bqm(),
+            beta_range=self.config.beta_range or beta_range(qubo),
+            num_reads=reads,
+            num_sweeps=sweeps,
+            seed=int(rng.integers(1 << 31)),
+            interrupt_function=stop.is_set,
+        )
+        return in_order(sampleset, qubo), reads * sweeps * qubo.n
+
+    def _finish(
+        self, qubo: Qubo, samples: Bits, cost: Cost, rng: np.random.Generator, about: dict[str, Any]
+    ) -> Solution:
+        spent = np.arange(1, len(samples) + 1) * (cost.evaluations / len(samples) or 1.0)
+        if self.config.descent:
+            samples, changed = qubo.repair(samples)
+            samples, evaluations = descend(qubo, samples, rng)
+            cost += Cost(evaluations=int(evaluations.sum()))
+            about["repaired"] = int((changed > 0).sum())
+            spent += evaluations.cumsum()
+        energies = np.where(qubo.feasible(samples), qubo.energy(samples), np.inf)
+        return Solution.of(
+            qubo,
+            samples,
+            SolverCost(sampling=cost),
+            origin=about.get("origin", "run"),
+            trace=running_best(spent, energies),
+            about=about,
+        )
+
+
+def beta_range(qubo: Qubo) -> tuple[float, float]:
+    """Inverse temperatures from where the largest flip is accepted every other time to 100 / (a typical flip)."""
+    fields, pairs, _ = qubo.to_ising()
+    pairs = pairs + pairs.T
+    largest = 2 * float((np.abs(fields) + np.abs(pairs).sum(1)).max())
+    typical = 2 * float(np.sqrt((fields**2 + (pairs**2).sum(1)).mean()))
+    return (float(np.log(2)) / largest, 100 / typical) if largest else (1.0, 1.0)
+
+
+def in_order(sampleset: Any, qubo: Qubo) -> Bits:
+    """The samples of a dimod sample set with columns in the order of the Qubo's labels, uint8 [S, n]."""
+    columns = [sampleset.variables.index(label) for label in qubo.labels]
+    return np.ascontiguousarray(sampleset.record.sample[:, columns], np.uint8)
+
+
+def _run(backend: Backend, program: AnnealProgram, key: str, seed: int, stop: Event) -> Result:
+    """Submit and wait; cancelling this job cancels that one."""
+    job = backend.submit(program, key, seed)
+    while True:
+        try:
+            return job.result(SLICE)
+        except TimeoutError:
+            if job.done():
+                raise  # the backend's own
+            if stop.is_set():
+                job.cancel()
+                raise Cancelled(f"job {key} was cancelled") from None
+
+
+def _share(cost: Cost, count: int, number: int) -> Cost:
+    """The part of one problem of several; the shares add up to the cost."""
+    parts = {
+        name: value // count + (number < value % count) if isinstance(value, int) else value / count
+        for name, value in asdict(replace(cost, wall_seconds=0.0)).items()
+    }
+    return Cost(**parts)

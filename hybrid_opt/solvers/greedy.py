@@ -1,0 +1,59 @@
+"""Greedy descent from random feasible states."""
+
+from collections.abc import Sequence
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.errors import Cancelled
+from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.solvers.descent import descend
+from hybrid_opt.solvers.solver import Solution, Solver
+from hybrid_opt.solvers.trace import running_best
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class GreedyConfig:
+    """restarts: descents from random states. evaluations: if given, there are instead as many descents as this allows.
+
+    A descent that does not end within the evaluations is dropped, unless it is the first. shuffle: descend on the
+    shuffled problem, the control.
+    """
+
+    restarts: PositiveInt = 32
+    evaluations: PositiveInt | None = None
+    shuffle: bool = False
+
+
+class Greedy(Solver):
+    """Descents by moves that keep the constraints; a sample is the minimum that one of them found."""
+
+    name = "greedy"
+    Config = GreedyConfig
+
+    def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
+        return [
+            self._descents(qubo, np.random.default_rng((seed, number)), key, stop) for number, qubo in enumerate(qubos)
+        ]
+
+    def _descents(self, qubo: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
+        asked = qubo.shuffled(rng) if self.config.shuffle else qubo
+        space, budget = asked.feasible_space(), self.config.evaluations
+        minima: list[Bits] = []
+        counts: list[NDArray[np.int64]] = []
+        while not minima or (budget is not None and sum(int(part.sum()) for part in counts) <= budget):
+            if stop.is_set():
+                raise Cancelled(f"job {key} was cancelled")
+            bits, evaluations = descend(asked, space.draw(self.config.restarts, rng), rng)
+            minima.append(bits)
+            counts.append(evaluations)
+        samples, spent = np.concatenate(minima), np.concatenate(counts).cumsum()
+        if budget is not None:
+            kept = max(1, int(np.searchsorted(spent, budget, side="right")))
+            samples, spent = samples[:kept], spent[:kept]
+        cost = SolverCost(sampling=Cost(shots=len(samples), evaluations=int(spent[-1])))
+        return Solution.of(qubo, samples, cost, trace=running_best(spent, qubo.energy(samples)))
