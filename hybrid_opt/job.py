@@ -33,10 +33,15 @@ class Job(Protocol[T_co]):
 
 
 class ThreadJob(Generic[T]):
-    """A function in a thread of its own. It is given an event that is set when the job is cancelled."""
+    """A function in a thread of its own. It is given an event that is set when the job is cancelled.
 
-    def __init__(self, key: str, work: Callable[[threading.Event], T]) -> None:
-        self._key, self._stop = key, threading.Event()
+    on_cancel: called when it is. Ctrl-C while waiting for the result cancels the job.
+    """
+
+    def __init__(
+        self, key: str, work: Callable[[threading.Event], T], on_cancel: Callable[[], None] | None = None
+    ) -> None:
+        self._key, self._stop, self._on_cancel = key, threading.Event(), on_cancel
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"job-{key[:8]}")
         self._future: Future[T] = pool.submit(work, self._stop)
         pool.shutdown(wait=False)
@@ -53,9 +58,14 @@ class ThreadJob(Generic[T]):
             return self._future.result(timeout)
         except CancelledError as error:
             raise Cancelled(f"job {self._key} was cancelled") from error
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def cancel(self) -> bool:
         self._stop.set()
+        if self._on_cancel is not None:
+            self._on_cancel()
         return self._future.cancel() or not self._future.done()
 
 

@@ -71,14 +71,17 @@ class Solver(ABC):
         if backend == "statevector" and (ledger is None or self.runs_on != "circuits"):
             return
         from hybrid_opt.backends import open_backend  # vendor libraries are slow to import
+        from hybrid_opt.circuits.loading import load_qiskit
 
-        label = backend if isinstance(backend, str) else backend.name
+        label = getattr(backend, "name", backend)
         if not self.runs_on:
             raise ProblemError(f"backend={label}: {self.name} runs on no backend; statevector is accepted")
         self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback)
         if not getattr(self.backend.capabilities, self.runs_on):
             self.backend.close()
             raise ProblemError(f"backend={label}: runs no {self.runs_on}, which solver={self.name} needs")
+        if self.runs_on == "circuits":
+            load_qiskit()  # before threads do
 
     def submit(self, qubos: Qubo | Sequence[Qubo], seed: int = 0) -> Job[Any]:
         """Start solving one Qubo (the job's result is a Solution) or a batch (a list of Solutions). Does not wait.
@@ -98,7 +101,12 @@ class Solver(ABC):
             solutions = [_timed(solution, share) for solution in solutions]
             return solutions[0] if one else solutions
 
-        return ThreadJob(key, work)
+        def cancel() -> None:
+            stop_all = getattr(self.backend, "cancel", None)  # a ledger has it: what waits at a vendor's is cancelled
+            if stop_all is not None:
+                stop_all(key)
+
+        return ThreadJob(key, work, cancel)
 
     def solve(self, qubo: Qubo, seed: int = 0) -> Solution:
         """Solve one Qubo and wait for it."""
