@@ -1,0 +1,71 @@
+"""What went wrong at IBM's, in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from hybrid_opt.backends.redaction import redact
+from hybrid_opt.errors import BackendError, Cancelled, LostReply, ProblemError, TransientError
+
+Stage = Literal["opening", "sending", "waiting"]
+ACCOUNT = "set QISKIT_IBM_TOKEN, or save an account with QiskitRuntimeService.save_account"
+NEVER_ARRIVED = ("NewConnectionError", "ConnectTimeout", "NameResolutionError", "Connection refused")
+
+
+@contextmanager
+def mapped(name: str, stage: Stage) -> Iterator[None]:
+    """Raise errors of qiskit-ibm-runtime as ours.
+
+    opening: nothing was sent. sending: where no answer came, the job may be there (LostReply). waiting: the job is
+    there, whatever happens on the way to it (LostReply).
+    """
+    try:
+        yield
+    except (ProblemError, BackendError):
+        raise
+    except Exception as error:
+        raise _ours(error, name, stage) from error
+
+
+def _ours(error: Exception, name: str, stage: Stage) -> Exception:
+    from qiskit.providers.exceptions import QiskitBackendNotFoundError
+    from qiskit_ibm_runtime import exceptions as vendor
+    from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+
+    line = f"backend={name}: {redact(' '.join(str(error).split()))[:300]}"
+    status = _status(error)
+    if isinstance(error, vendor.IBMAccountError) or (stage == "opening" and "Unable to find account" in str(error)):
+        return ProblemError(f"backend={name}: no IBM account; {ACCOUNT}")
+    if isinstance(error, vendor.IBMNotAuthorizedError) or status in (401, 403):
+        return ProblemError(f"{line}; {ACCOUNT}")
+    if isinstance(error, QiskitBackendNotFoundError | vendor.IBMInputValueError):
+        return ProblemError(line)
+    if isinstance(error, vendor.RuntimeInvalidStateError) and "cancelled" in str(error).lower():
+        return Cancelled(line)
+    if isinstance(error, vendor.RuntimeJobFailureError | vendor.RuntimeJobMaxTimeoutError):
+        return BackendError(line)
+    if status == 429:
+        return TransientError(line)
+    if status is not None and 400 <= status < 500:
+        return BackendError(line)
+    network = status is not None or isinstance(error, vendor.IBMApiError | RequestsApiError | OSError)
+    if not network:
+        return BackendError(line)
+    if stage == "opening" or (stage == "sending" and any(word in str(error) for word in NEVER_ARRIVED)):
+        return TransientError(line)
+    return LostReply(line)
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error, -1 where there was no answer, None where no request was behind it."""
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None:
+            return None
+        code = getattr(seen, "status_code", None)
+        if code is None:
+            code = getattr(getattr(seen, "response", None), "status_code", None)
+        if isinstance(code, int):
+            return code
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,55 @@
+"""Qiskit's primitives: the unified blocks that go in, the results that come out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_opt.backends.backend import Bits
+from hybrid_opt.errors import CorruptResult
+
+
+def measured(circuit: Any) -> Any:
+    """A copy with all qubits measured into the register `meas`, qubit i into bit i."""
+    copy = circuit.copy()
+    copy.measure_all(inplace=True)
+    return copy
+
+
+def chosen(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The columns of parameters [P, m], in the circuit's `order`, for what compilation has left of its parameters."""
+    place = {parameter: index for index, parameter in enumerate(order)}
+    return np.asarray(parameters, np.float64)[:, [place[parameter] for parameter in compiled.parameters]]
+
+
+def blocks(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64], *observables: Any) -> list[Any]:
+    """One parametrised block for all parameter sets; as many as sets where there are no parameters."""
+    if not compiled.num_parameters:
+        return [(compiled, *observables)] * len(parameters)
+    return [(compiled, *observables, chosen(compiled, order, parameters))]
+
+
+def bits_of(results: Any) -> tuple[Bits, ...]:
+    """Samples uint8 [S, n] for each parameter set of a sampler's result. Raises CorruptResult."""
+    samples = list[Bits]()
+    for result in results:
+        try:
+            data = result.data["meas"] if "meas" in result.data else next(iter(result.data.values()))
+            packed, n = np.asarray(data.array, np.uint8), int(data.num_bits)  # [..., S, bytes], highest byte first
+        except (AttributeError, StopIteration, TypeError, ValueError) as error:
+            raise CorruptResult(f"a result without samples ({error})") from error
+        bits = np.unpackbits(packed, axis=-1)[..., ::-1][..., :n]
+        samples.extend(np.ascontiguousarray(rows) for rows in bits.reshape(-1, *bits.shape[-2:]))
+    return tuple(samples)
+
+
+def means_of(results: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and standard errors float64 [P, m] of an estimator's result. Raises CorruptResult."""
+    try:
+        means = [np.asarray(result.data.evs, np.float64) for result in results]
+        errors = [np.asarray(result.data.stds, np.float64) for result in results]
+        rows = [np.hstack([row.reshape(len(row), -1) for row in part]).T for part in (means, errors)]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CorruptResult(f"a result without means ({error})") from error
+    return rows[0], rows[1]
