@@ -13,7 +13,6 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program
 from hybrid_opt.backends.observables import Basis, bases
-from hybrid_opt.circuits.loading import load_qiskit
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import ProblemError
 
@@ -37,7 +36,6 @@ class CompiledCircuits(ABC):
     Config: ClassVar[type[Any]] = CircuitConfig
 
     def __init__(self, name: str, config: Any = None) -> None:
-        load_qiskit()  # before threads do
         self.name, self.config = name, config or type(self).Config()
         self._compiled, self._compiling = OrderedDict[tuple[Any, ...], tuple[Any, ...]](), threading.RLock()
 
