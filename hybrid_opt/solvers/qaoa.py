@@ -1,0 +1,283 @@
+"""The quantum approximate optimisation algorithm."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass as plain
+from dataclasses import field, replace
+from threading import Event
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.backends.backend import CircuitProgram, Result
+from hybrid_opt.circuits.qaoa import qaoa_program
+from hybrid_opt.circuits.schedules import SCHEDULES, Method, Schedule, ScheduleName, optimised
+from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.enumeration import LARGEST
+from hybrid_opt.errors import Cancelled, ProblemError
+from hybrid_opt.qubo import Bits, Floats, Qubo
+from hybrid_opt.simulator.mixers import Mixer, MixerName, mixer_of, unentangled
+from hybrid_opt.simulator.qaoa import Precision, QaoaSimulator, check_memory
+from hybrid_opt.solvers.descent import descend
+from hybrid_opt.solvers.running import origin, run, share
+from hybrid_opt.solvers.solver import Solution, Solver
+from hybrid_opt.solvers.trace import running_best
+
+ALONE = 18  # up to so many qubits' worth of states, problems are solved side by side, one thread each
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True))
+class QaoaConfig:
+    """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
+    contract of `hybrid_opt.circuits.schedules`. optimizer: of angles=optimised: "adjoint" gradients in simulation, or
+    "cobyla" or "spsa" on the mean of `training_shots` shots each. evaluations: the most that a schedule may call for.
+    alpha: the part of the samples, or of the probability, whose mean energy is minimised (CVaR); 1 is the mean of all.
+    mixer: see `mixer_of`; x on a constrained problem puts penalties of weight `penalty` in their place. warm_start:
+    bits or probabilities to start from, or "greedy": a random state's descent; `rounding` keeps them off 0 and 1.
+    entangle, parameters="random", shuffle: the controls without couplings in the phases, with random angles, and with
+    the shuffled problem. descent: repair the samples and descend from them. precision, device, threads: of simulation.
+    """
+
+    layers: PositiveInt = 4
+    shots: PositiveInt = 1024
+    angles: ScheduleName | Callable[..., Any] = "optimised"
+    optimizer: Method = "adjoint"
+    evaluations: NonNegativeInt = 20
+    training_shots: PositiveInt = 128
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.25
+    mixer: MixerName = "auto"
+    penalty: PositiveFloat | Literal["auto"] = "auto"
+    warm_start: Literal["none", "greedy"] | tuple[float, ...] = "none"
+    rounding: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    entangle: bool = True
+    parameters: Literal["trained", "random"] = "trained"
+    shuffle: bool = False
+    descent: bool = False
+    precision: Precision = "complex64"
+    device: str = "cpu"
+    threads: PositiveInt | None = None
+
+
+@plain
+class _Problem:
+    """A Qubo on its way: what is asked of the circuit, what it did cost, all training samples."""
+
+    qubo: Qubo
+    asked: Qubo
+    mixer: Mixer
+    rng: np.random.Generator
+    training: Cost = field(default_factory=Cost)
+    seen: list[Bits] = field(default_factory=list)
+    angles: Floats = field(default_factory=lambda: np.zeros((2, 0)))
+    results: list[Result] = field(default_factory=list)
+    simulator: QaoaSimulator | None = None
+
+
+class Qaoa(Solver):
+    """QAOA (Farhi et al. 2014) with the mixers of the alternating operator ansatz (Hadfield et al. 2019).
+
+    angles: float64 [2, layers], gammas and betas; a layer is exp(i beta mixer) exp(-i gamma (C - mean) / std).
+    One-hot blocks and cardinalities are kept by the mixer, so that all samples are feasible but for a backend's noise.
+
+    Without a backend all feasible states are simulated, up to 2^24 of them and of what memory holds. With one, angles
+    are still trained in simulation unless optimizer is cobyla or spsa or the schedule needs no training; the problems
+    of a call that agree in their constraints are then sampled in one program.
+
+    Cost: adjoint training counts one circuit for each value with its gradient, and the energies of all states as
+    evaluations: it shows what the circuit can do, not what it would cost. Under shots, each shot is an evaluation.
+    The best state is the best of all shots, those of the training included; `samples` are those of the final circuit.
+    """
+
+    name = "qaoa"
+    Config = QaoaConfig
+    runs_on = "circuits"
+
+    def check(self, qubo: Qubo) -> None:
+        config = self.config
+        if not config.entangle:
+            unentangled(self._penalised(qubo))
+        if isinstance(config.warm_start, tuple) and len(config.warm_start) != qubo.n:
+            raise ProblemError(f"solver.warm_start: {len(config.warm_start)} values; {qubo.n} are accepted")
+        warm = np.full(qubo.n, 0.5) if config.warm_start != "none" else None
+        mixer = mixer_of(self._penalised(qubo), config.mixer, warm, config.rounding)
+        if self.backend is None or self._simulates or mixer.ones is not None:
+            size = self._penalised(qubo).feasible_space().size
+            if size > LARGEST:
+                raise ProblemError(f"solver={self.name}: {size:,} feasible states; up to {LARGEST:,} are simulated")
+            check_memory(size, qubo.n, precision=config.precision)
+
+    @property
+    def _simulates(self) -> bool:
+        """Whether training asks the simulator for gradients."""
+        config = self.config
+        searched = config.angles == "optimised" or callable(config.angles)
+        return bool(
+            config.parameters == "trained" and config.evaluations and searched and config.optimizer == "adjoint"
+        )
+
+    def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
+        problems = [self._problem(qubo, np.random.default_rng((seed, number))) for number, qubo in enumerate(qubos)]
+
+        def train(number: int) -> None:
+            self._train(problems[number], f"{key}-{number}", seed, stop, 1 if together > 1 else self.config.threads)
+
+        from hybrid_opt.simulator.qubits import processors
+
+        small = self.backend is None and all(problem.asked.feasible_space().size <= 1 << ALONE for problem in problems)
+        together = min(len(problems), self.config.threads or processors()) if small else 1
+        with ThreadPoolExecutor(together, "qaoa") as pool:
+            list(pool.map(train, range(len(problems))))
+        if self.backend is None:
+            return [self._simulated(problem) for problem in problems]
+        groups: dict[Any, list[int]] = {}
+        for number, problem in enumerate(problems):
+            asked, starts = problem.asked, tuple(start.tobytes() for start in problem.mixer.starts)
+            groups.setdefault((asked.n, asked.one_hot, asked.cardinality, starts), []).append(number)
+        solutions: dict[int, Solution] = {}
+        for place, numbers in enumerate(groups.values()):
+            same = [problems[number] for number in numbers]
+            result = self._run(
+                same, np.array([p.angles for p in same]), self.config.shots, f"{key}-{place}", seed, stop
+            )
+            for part, problem in enumerate(same):
+                problem.results.append(result)
+                cost = share(result.cost, len(same), part) + Cost(evaluations=self.config.shots)
+                solutions[numbers[part]] = self._finish(problem, result.samples[part], cost)
+        return [solutions[number] for number in range(len(problems))]
+
+    def _problem(self, qubo: Qubo, rng: np.random.Generator) -> _Problem:
+        config, training = self.config, Cost()
+        asked = self._penalised(qubo.shuffled(rng) if config.shuffle else qubo)
+        warm: Any = None if config.warm_start == "none" else config.warm_start
+        if warm == "greedy":
+            start, _ = asked.repair(rng.integers(0, 2, (1, qubo.n), np.uint8))
+            states, evaluations = descend(asked, start, rng)
+            warm, training = states[0], Cost(evaluations=int(evaluations[0]))
+        return _Problem(qubo, asked, mixer_of(asked, config.mixer, warm, config.rounding), rng, training)
+
+    def _penalised(self, qubo: Qubo) -> Qubo:
+        return qubo.penalised(self.config.penalty) if self.config.mixer == "x" and qubo.constrained else qubo
+
+    def _train(self, problem: _Problem, key: str, seed: int, stop: Event, threads: int | None) -> None:
+        config = self.config
+        if self.backend is None or self._simulates:
+            problem.simulator = QaoaSimulator(
+                problem.asked,
+                mixer=problem.mixer,
+                phases=None if config.entangle else unentangled(problem.asked),
+                precision=config.precision,
+                device=config.device,
+                threads=threads,
+            )
+        if config.parameters == "random":
+            ranges = SCHEDULES["transferred"](problem.asked, 1)[0][0] * 2, np.pi / 2
+            problem.angles = np.stack([problem.rng.uniform(0, high, config.layers) for high in ranges])
+        elif callable(config.angles) or config.angles == "optimised":
+            evaluate: Any = (_Exact if self._simulates else _Shots)(self, problem, key, seed, stop)
+            if callable(config.angles):
+                angles = config.angles(problem.asked, config.layers, evaluate, config.evaluations)
+            else:
+                method, rng = config.optimizer, problem.rng
+                angles = optimised(problem.asked, config.layers, evaluate, config.evaluations, method=method, rng=rng)
+            problem.angles = np.asarray(angles, np.float64)
+        else:
+            schedule: Schedule = SCHEDULES[config.angles]
+            problem.angles = np.asarray(schedule(problem.asked, config.layers))
+        if problem.angles.shape != (2, config.layers) or not np.isfinite(problem.angles).all():
+            raise ProblemError(f"solver.angles: shape {problem.angles.shape}; finite ones of (2, {config.layers})")
+
+    def _run(self, problems: list[_Problem], angles: Floats, shots: int, key: str, seed: int, stop: Event) -> Result:
+        """One program of the backend: angles [P, 2, layers] of one problem, or of as many problems."""
+        assert self.backend is not None
+        asked = [problem.asked for problem in problems]
+        circuit, parameters = qaoa_program(
+            asked, angles[:, 0], angles[:, 1], mixer=problems[0].mixer, entangle=self.config.entangle
+        )
+        return run(self.backend, CircuitProgram(circuit, parameters, shots), key, seed, stop)
+
+    def _simulated(self, problem: _Problem) -> Solution:
+        assert problem.simulator is not None
+        samples, _ = problem.simulator.sample(problem.angles[0], problem.angles[1], self.config.shots, problem.rng)
+        problem.simulator = None  # its memory
+        shots = self.config.shots
+        return self._finish(problem, samples[0], Cost(shots=shots, circuits=1, evaluations=shots))
+
+    def _finish(self, problem: _Problem, samples: Bits, cost: Cost) -> Solution:
+        qubo = problem.qubo
+        spent: Floats = np.ones(len(samples))
+        about = dict(problem.results[-1].about) if problem.results else {}
+        if self.config.descent:
+            samples, changed = qubo.repair(samples)
+            samples, evaluations = descend(qubo, samples, problem.rng)
+            cost, spent = cost + Cost(evaluations=int(evaluations.sum())), spent + evaluations
+            about["repaired"] = int((changed > 0).sum())
+        everything, first = np.concatenate([*problem.seen, samples]), sum(map(len, problem.seen))
+        whole = Solution.of(
+            qubo, everything, SolverCost(problem.training, cost), origin=origin(problem.results), about=about
+        )
+        before = problem.training.evaluations - first  # those of exact training or of a greedy start
+        energies = np.where(whole.feasible, whole.energies, np.inf)
+        return replace(
+            whole,
+            samples=samples,
+            energies=whole.energies[first:],
+            feasible=whole.feasible[first:],
+            angles=problem.angles,
+            trace=running_best(before + np.concatenate([np.ones(first), spent]).cumsum(), energies),
+        )
+
+
+class _Exact:
+    """The objective in simulation, with its gradient."""
+
+    def __init__(self, solver: Qaoa, problem: _Problem, key: str, seed: int, stop: Event) -> None:
+        self.alpha, self.problem, self.key, self.stop = solver.config.alpha, problem, key, stop
+        assert problem.simulator is not None
+        self.simulator = problem.simulator
+        problem.training += Cost(evaluations=self.simulator.size)
+
+    def __call__(self, gammas: Floats, betas: Floats) -> float:
+        self._count()
+        return float(self.simulator.value(gammas, betas, self.alpha)[0])
+
+    def gradient(self, gammas: Floats, betas: Floats) -> tuple[float, Floats, Floats]:
+        self._count()
+        value, by_gamma, by_beta = self.simulator.gradient(gammas, betas, self.alpha)
+        return float(value[0]), by_gamma[0], by_beta[0]
+
+    def _count(self) -> None:
+        if self.stop.is_set():
+            raise Cancelled(f"job {self.key} was cancelled")
+        self.problem.training += Cost(circuits=1)
+
+
+class _Shots:
+    """The objective under shots, of the backend or of the simulator."""
+
+    def __init__(self, solver: Qaoa, problem: _Problem, key: str, seed: int, stop: Event) -> None:
+        self.solver, self.problem, self.key, self.seed, self.stop = solver, problem, key, seed, stop
+
+    def __call__(self, gammas: Floats, betas: Floats) -> float:
+        problem, config = self.problem, self.solver.config
+        if self.stop.is_set():
+            raise Cancelled(f"job {self.key} was cancelled")
+        shots, number = config.training_shots, len(problem.seen)
+        if self.solver.backend is None:
+            assert problem.simulator is not None
+            samples = problem.simulator.sample(gammas, betas, shots, problem.rng)[0][0]
+            cost = Cost(shots=shots, circuits=1)
+        else:
+            seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0] >> 1)
+            angles, key = np.stack([gammas, betas])[None], f"{self.key}-training-{number}"
+            result = self.solver._run([problem], angles, shots, key, seed, self.stop)
+            problem.results.append(result)
+            samples, cost = result.samples[0], replace(result.cost, wall_seconds=0.0)
+        problem.training += cost + Cost(evaluations=shots)
+        problem.seen.append(samples)
+        energies = problem.asked.energy(samples)
+        feasible = problem.asked.feasible(samples)
+        energies = energies[feasible] if feasible.any() else energies
+        count = int(np.ceil(config.alpha * len(energies)))
+        return float(np.partition(energies, count - 1)[:count].mean())
