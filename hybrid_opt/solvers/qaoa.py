@@ -105,7 +105,10 @@ class Qaoa(Solver):
         if self.backend is None or self._simulates or mixer.ones is not None:
             size = self._penalised(qubo).feasible_space().size
             if size > LARGEST:
-                raise ProblemError(f"solver={self.name}: {size:,} feasible states; up to {LARGEST:,} are simulated")
+                other = "" if self.backend is None else "; optimizer=cobyla or spsa, or a schedule without training"
+                raise ProblemError(
+                    f"solver={self.name}: {size:,} feasible states; up to {LARGEST:,} are simulated{other}"
+                )
             check_memory(size, qubo.n, precision=config.precision)
 
     @property
@@ -121,6 +124,8 @@ class Qaoa(Solver):
         problems = [self._problem(qubo, np.random.default_rng((seed, number))) for number, qubo in enumerate(qubos)]
 
         def train(number: int) -> None:
+            if stop.is_set():
+                raise Cancelled(f"job {key} was cancelled")
             self._train(problems[number], f"{key}-{number}", seed, stop, 1 if together > 1 else self.config.threads)
 
         from hybrid_opt.simulator.qubits import processors
