@@ -1,29 +1,17 @@
 """What went wrong at D-Wave's, in our words."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.backends.vendor_errors import Stage, mapping
 from hybrid_opt.errors import BackendError, Cancelled, LostReply, ProblemError, TransientError
 
-Stage = Literal["opening", "sending", "waiting"]
 ACCOUNT = "set DWAVE_API_TOKEN, or run `dwave config create`"
 
 
-@contextmanager
-def mapped(name: str, stage: Stage) -> Iterator[None]:
-    """Raise errors of the Ocean SDK as ours.
-
-    opening: nothing was sent. sending: where no answer came, the problem may be there (LostReply). waiting: the problem
-    is there, whatever happens on the way to it (LostReply).
-    """
-    try:
-        yield
-    except (ProblemError, BackendError):
-        raise
-    except Exception as error:
-        raise _ours(error, name, stage) from error
+def mapped(name: str, stage: Stage) -> AbstractContextManager[None]:
+    """Raise errors of the Ocean SDK as ours; see `mapping`."""
+    return mapping(_ours, name, stage)
 
 
 def _ours(error: Exception, name: str, stage: Stage) -> Exception:

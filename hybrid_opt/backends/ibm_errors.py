@@ -1,30 +1,18 @@
 """What went wrong at IBM's, in our words."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.backends.vendor_errors import Stage, mapping
 from hybrid_opt.errors import BackendError, Cancelled, LostReply, ProblemError, TransientError
 
-Stage = Literal["opening", "sending", "waiting"]
 ACCOUNT = "set QISKIT_IBM_TOKEN, or save an account with QiskitRuntimeService.save_account"
 NEVER_ARRIVED = ("NewConnectionError", "ConnectTimeout", "NameResolutionError", "Connection refused")
 
 
-@contextmanager
-def mapped(name: str, stage: Stage) -> Iterator[None]:
-    """Raise errors of qiskit-ibm-runtime as ours.
-
-    opening: nothing was sent. sending: where no answer came, the job may be there (LostReply). waiting: the job is
-    there, whatever happens on the way to it (LostReply).
-    """
-    try:
-        yield
-    except (ProblemError, BackendError):
-        raise
-    except Exception as error:
-        raise _ours(error, name, stage) from error
+def mapped(name: str, stage: Stage) -> AbstractContextManager[None]:
+    """Raise errors of qiskit-ibm-runtime as ours; see `mapping`."""
+    return mapping(_ours, name, stage)
 
 
 def _ours(error: Exception, name: str, stage: Stage) -> Exception:

@@ -1,7 +1,7 @@
 """Simulated annealing, here or on a backend that anneals."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, field, replace
+from dataclasses import field
 from threading import Event
 from typing import Any, ClassVar, Literal
 
@@ -9,11 +9,12 @@ import numpy as np
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.backends.backend import AnnealProgram, Backend, Result
+from hybrid_opt.backends.backend import AnnealProgram
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Qubo
 from hybrid_opt.solvers.descent import descend
+from hybrid_opt.solvers.running import run, share
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
@@ -78,8 +79,8 @@ class Annealing(Solver):
             return solutions
         penalised = tuple(self._penalised(qubo) for qubo in asked)
         program = AnnealProgram(penalised, self.config.reads, self.config.options)
-        result = _run(self.backend, program, key, seed, stop)
-        costs = [_share(result.cost, len(qubos), number) for number in range(len(qubos))]
+        result = run(self.backend, program, key, seed, stop)
+        costs = [share(result.cost, len(qubos), number) for number in range(len(qubos))]
         parts = zip(qubos, result.samples, costs, rngs, strict=True)
         return [self._finish(*each, dict(result.about)) for each in parts]
 
@@ -143,26 +144,3 @@ def in_order(sampleset: Any, qubo: Qubo) -> Bits:
     """The samples of a dimod sample set with columns in the order of the Qubo's labels, uint8 [S, n]."""
     columns = [sampleset.variables.index(label) for label in qubo.labels]
     return np.ascontiguousarray(sampleset.record.sample[:, columns], np.uint8)
-
-
-def _run(backend: Backend, program: AnnealProgram, key: str, seed: int, stop: Event) -> Result:
-    """Submit and wait; cancelling this job cancels that one."""
-    job = backend.submit(program, key, seed)
-    while True:
-        try:
-            return job.result(SLICE)
-        except TimeoutError:
-            if job.done():
-                raise  # the backend's own
-            if stop.is_set():
-                job.cancel()
-                raise Cancelled(f"job {key} was cancelled") from None
-
-
-def _share(cost: Cost, count: int, number: int) -> Cost:
-    """The part of one problem of several; the shares add up to the cost."""
-    parts = {
-        name: value // count + (number < value % count) if isinstance(value, int) else value / count
-        for name, value in asdict(replace(cost, wall_seconds=0.0)).items()
-    }
-    return Cost(**parts)
