@@ -23,7 +23,7 @@ from hybrid_opt.simulator.qaoa import Precision, QaoaSimulator, check_memory
 from hybrid_opt.solvers.descent import descend
 from hybrid_opt.solvers.running import origin, run, share
 from hybrid_opt.solvers.solver import Solution, Solver
-from hybrid_opt.solvers.trace import running_best
+from hybrid_opt.solvers.variational import finish
 
 ALONE = 18  # up to so many qubits' worth of states, problems are solved side by side, one thread each
 
@@ -210,27 +210,15 @@ class Qaoa(Solver):
         return self._finish(problem, samples[0], Cost(shots=shots, circuits=1, evaluations=shots))
 
     def _finish(self, problem: _Problem, samples: Bits, cost: Cost) -> Solution:
-        qubo = problem.qubo
-        spent: Floats = np.ones(len(samples))
-        about = dict(problem.results[-1].about) if problem.results else {}
-        if self.config.descent:
-            samples, changed = qubo.repair(samples)
-            samples, evaluations = descend(qubo, samples, problem.rng)
-            cost, spent = cost + Cost(evaluations=int(evaluations.sum())), spent + evaluations
-            about["repaired"] = int((changed > 0).sum())
-        everything, first = np.concatenate([*problem.seen, samples]), sum(map(len, problem.seen))
-        whole = Solution.of(
-            qubo, everything, SolverCost(problem.training, cost), origin=origin(problem.results), about=about
-        )
-        before = problem.training.evaluations - first  # those of exact training or of a greedy start
-        energies = np.where(whole.feasible, whole.energies, np.inf)
-        return replace(
-            whole,
-            samples=samples,
-            energies=whole.energies[first:],
-            feasible=whole.feasible[first:],
+        return finish(
+            problem.qubo,
+            samples,
+            problem.seen,
+            SolverCost(problem.training, cost),
+            descent=problem.rng if self.config.descent else None,
             angles=problem.angles,
-            trace=running_best(before + np.concatenate([np.ones(first), spent]).cumsum(), energies),
+            origin=origin(problem.results),
+            about=problem.results[-1].about if problem.results else {},
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass as plain
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cached_property
 from threading import Event
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,10 +17,9 @@ from hybrid_opt.circuits.vqe import vqe_circuit
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Floats, Qubo
-from hybrid_opt.solvers.descent import descend
 from hybrid_opt.solvers.running import origin, run, share
 from hybrid_opt.solvers.solver import Origin, Solution, Solver
-from hybrid_opt.solvers.trace import running_best
+from hybrid_opt.solvers.variational import finish
 
 T = TypeVar("T")
 
@@ -158,26 +157,15 @@ class Vqe(Solver):
         draw.together(train, problems)
 
     def _finish(self, problem: _Problem, samples: Bits, cost: Cost, draw: "_Draw") -> Solution:
-        qubo, count = problem.qubo, len(samples)
-        spent, about = np.ones(count), dict(draw.about)
-        if self.config.descent:
-            samples, changed = qubo.repair(samples)
-            samples, evaluations = descend(qubo, samples, problem.rng)
-            cost += Cost(evaluations=int(evaluations.sum()))
-            spent += evaluations
-            about["repaired"] = int((changed > 0).sum())
-        everything = np.concatenate([*problem.seen, samples])
-        whole = Solution.of(qubo, everything, SolverCost(problem.training, cost), origin=draw.origin(), about=about)
-        first = len(everything) - count
-        before = problem.training.evaluations - first  # those of an exact diagonal
-        energies = np.where(whole.feasible, whole.energies, np.inf)
-        return replace(
-            whole,
-            samples=samples,
-            energies=whole.energies[first:],
-            feasible=whole.feasible[first:],
+        return finish(
+            problem.qubo,
+            samples,
+            problem.seen,
+            SolverCost(problem.training, cost),
+            descent=problem.rng if self.config.descent else None,
             angles=problem.angles,
-            trace=running_best(before + np.concatenate([np.ones(first), spent]).cumsum(), energies),
+            origin=draw.origin(),
+            about=draw.about,
         )
 
 
