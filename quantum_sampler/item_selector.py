@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quantum_sampler.random_state import generator_state, load_generator
-from quantum_sampler.selector import EmptyReplay, Floats, Ids, ItemSet, Law, Probe, Selection
+from quantum_sampler.selector import Array, EmptyReplay, Floats, Ids, ItemSet, Law, Probe, Selection
 
 
 class ItemSelector:
     """A selector with its own items and its own randomness.
 
-    A subclass gives `select`; one that keeps something by slot also gives `_added`, `_removed`, `_updated`, which see
-    checked arrays, and `_state`, `_load`.
+    A subclass gives `select`; one that keeps something by slot also gives `_added`, `_removed`, `_updated`,
+    `_featured`, which see checked arrays, and `_state`, `_load`.
     """
 
     def __init__(self, capacity: int, seed: int | Sequence[int], feature_dim: int, probe: Probe | None) -> None:
@@ -33,6 +33,9 @@ class ItemSelector:
     def _updated(self, slots: Ids, priorities: Floats) -> None:
         """The items of these slots have been visited; slots may repeat, the last one wins."""
 
+    def _featured(self, slots: Ids, features: Array) -> None:
+        """Features [n, F] of the items of these slots came; slots may repeat, the last one wins."""
+
     def _state(self) -> dict[str, Any]:
         """What the subclass adds to the state; arrays by item are in the order of `ItemSet.ids`."""
         return {}
@@ -50,9 +53,12 @@ class ItemSelector:
     def add(self, ids: ArrayLike, priorities: ArrayLike | None = None, features: ArrayLike | None = None) -> None:
         checked = self._checked_ids(ids)
         values = None if priorities is None else self._checked_priorities(priorities, checked)
-        self._check_features(features, checked)
+        vectors = self._checked_features(features, checked)
         kept = self._items.add(checked)
-        self._added(checked[kept] % self._items.capacity, None if values is None else values[kept])
+        slots = checked[kept] % self._items.capacity
+        self._added(slots, None if values is None else values[kept])
+        if vectors is not None:
+            self._featured(slots, vectors[kept])
 
     def remove(self, ids: ArrayLike) -> None:
         checked = self._checked_ids(ids)
@@ -62,12 +68,16 @@ class ItemSelector:
     def update(self, ids: ArrayLike, priorities: ArrayLike, features: ArrayLike | None = None) -> None:
         checked = self._checked_ids(ids)
         values = self._checked_priorities(priorities, checked)
-        self._check_features(features, checked)
+        vectors = self._checked_features(features, checked)
         live = self._items.contains(checked)
         if not live.all():
             self._ignored += int(np.count_nonzero(~live))
             checked, values = checked[live], values[live]
-        self._updated(checked % self._items.capacity, values)
+            vectors = None if vectors is None else vectors[live]
+        slots = checked % self._items.capacity
+        self._updated(slots, values)
+        if vectors is not None:
+            self._featured(slots, vectors)
 
     def prepare(self, step: int) -> None:
         """Nothing to plan."""
@@ -126,7 +136,13 @@ class ItemSelector:
             raise ValueError("priorities must be finite and >= 0")
         return values
 
-    def _check_features(self, features: ArrayLike | None, ids: Ids) -> None:
-        if features is not None and np.shape(features) != (ids.size, self._feature_dim):
+    def _checked_features(self, features: ArrayLike | None, ids: Ids) -> Array | None:
+        if features is None:
+            return None
+        vectors = np.asarray(features)
+        if vectors.shape != (ids.size, self._feature_dim):
             expected = [ids.size, self._feature_dim]
-            raise ValueError(f"features must have the shape {expected}, not {list(np.shape(features))}")
+            raise ValueError(f"features must have the shape {expected}, not {list(vectors.shape)}")
+        if not np.isfinite(vectors).all():
+            raise ValueError("features must be finite")
+        return vectors

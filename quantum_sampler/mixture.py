@@ -35,10 +35,12 @@ class Mixture:
     """Shares out the batch among selectors over the same items.
 
     The items that a component draws are expected share x B; where that is no integer, systematic rounding takes one of
-    its two neighbours at random, so the expectation is exact for any B. The inclusion of an item is the sum over all
-    components, whichever drew it. correction "inclusion": weight = B / (N x inclusion), the mean over the mixture is
-    that of the buffer, with the small variance of the balance heuristic (Veach and Guibas 1995). "component": an item
-    keeps the weight that the component that drew it gives.
+    its two neighbours at random, so the expectation is exact for any B. The inclusion of an item is the sum of the laws
+    of all components, whichever drew it; if the one that drew it knows its law for this draw only (a plan), times the
+    ratio of that inclusion to its law. So sums stay exact whatever such a law says, as in multiple importance sampling
+    with any weights. correction "inclusion": weight = B / (N x inclusion), the mean over the mixture is that of the
+    buffer, with the small variance of the balance heuristic (Veach and Guibas 1995). "component": an item keeps the
+    weight that the component that drew it gives.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class Mixture:
                     inclusion += probability * part.law(ids, count)
             return inclusion
 
-        inclusion = law(ids, batch_size)
+        ratios = [part.inclusion / part.law(part.ids, part.ids.size) for part in parts]
+        inclusion = law(ids, batch_size) * np.concatenate(ratios)
         if self._correction == "inclusion":
             weight = batch_size / (len(self) * inclusion)
         else:

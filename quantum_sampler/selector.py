@@ -37,7 +37,7 @@ class Selection:
     its bias, else 1; with the correction sum(weight g) / B has the mean of g over the buffer as its mean. source int64
     [B]: index into the selector's `sources` of the component that drew the item. plan_age: selects since the plan was
     made, 0 for selectors that do not plan. law: the inclusion of any ids under the law of this very draw, for batches
-    of any size; it holds until items or priorities change.
+    of any size; of ids that a plan left out it is an estimate. It holds until items or priorities change.
     """
 
     ids: Ids
