@@ -1,6 +1,6 @@
 """Which experience is replayed: one selector a file, classical controls among them."""
 
-from quantum_sampler.registry import make_selector, selector_config
+from quantum_sampler.registry import make_selector, selector_config, selector_parts, wants_features
 from quantum_sampler.selector import EmptyReplay, ItemSet, OptionError, Probe, Selection, Selector
 
 __all__ = [
@@ -12,4 +12,6 @@ __all__ = [
     "Selector",
     "make_selector",
     "selector_config",
+    "selector_parts",
+    "wants_features",
 ]

@@ -6,7 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ Planning = Callable[[threading.Event], Sequence[Plan]]
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
 class PlanningConfig(PrioritizedConfig):
     """How far ahead is planned, and the priorities of the sum tree that stands in where there is no plan."""
+
+    uses_features: ClassVar[bool] = True
 
     plans: Annotated[int, Field(ge=1)] = 32
     max_age: Annotated[int, Field(ge=1)] = 256

@@ -1,6 +1,6 @@
 """Selectors by name, and the checking of their options."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
@@ -62,6 +62,22 @@ def selector_config(name: str, path: str = "replay", **options: Any) -> Any:
             part = _part(config, path, key)
             selector_config(part.selector, f"{path}.components.{key}", **part.options)
     return config
+
+
+def selector_parts(name: str, path: str = "replay", **options: Any) -> Iterator[tuple[str, Any]]:
+    """The checked configs of a selector, or of all components of a mixture, and what errors call each."""
+    config = selector_config(name, path, **options)
+    if not isinstance(config, MixtureConfig):
+        yield path, config
+        return
+    for key in config.components:
+        part = _part(config, path, key)
+        yield from selector_parts(part.selector, f"{path}.components.{key}", **part.options)
+
+
+def wants_features(name: str, **options: Any) -> bool:
+    """Whether a selector, or a component of it, makes use of features."""
+    return any(getattr(config, "uses_features", False) for _, config in selector_parts(name, **options))
 
 
 def _make(

@@ -143,6 +143,10 @@ class Agent(nn.Module):
         detached = State(state.deter.detach(), state.stoch.detach())
         return Losses(total, model_losses.detach().mean(0), detached, {k: v.detach() for k, v in metrics.items()})
 
+    def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
+        """The world model's loss of each window [B]."""
+        return self._model_losses(windows, generator)[0].mean(0)
+
     @torch.no_grad()
     def update_slow_critic(self) -> None:
         """Move the slow critic towards the critic, once per update."""

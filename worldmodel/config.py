@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from envs import EnvConfig
-from quantum_sampler.registry import selector_config
+from quantum_sampler import selector_parts
 from worldmodel.agent import LossConfig
 from worldmodel.behavior import BehaviorConfig
 from worldmodel.optimizer import LaPropConfig
@@ -95,7 +95,9 @@ class TrainConfig:
         for key, value in _floats(self.as_dict()):
             if not (math.isfinite(value) or key.startswith("env.kwargs.")):
                 raise ValueError(f"{key}={value}: must be a finite number")
-        selector_config(self.replay.selector, **self.selector_options)
+        for key, part in selector_parts(self.replay.selector, **self.selector_options):
+            if self.deterministic and not getattr(part, "inline", True):
+                raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
         if self.size.deter % self.size.blocks:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:

@@ -38,9 +38,13 @@ class Player:
         """See observations [N, ...] and choose actions; both are in the new memory."""
         tensors = {key: torch.from_numpy(value).to(self.device) for key, value in observation.items()}
         first = torch.from_numpy(is_first).to(self.device)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with self.autocast():
             memory = self.agent.act(tensors, first, memory, self.generator, greedy)
         return memory
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the agent computes in this player's precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def action(self, memory: Memory) -> NDArray[np.float32]:
         """The chosen actions as an array, float32 [N, A]. Raises NonFiniteAction."""

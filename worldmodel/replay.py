@@ -131,12 +131,12 @@ class Replay:
     def sample(self, batch: int, context: Array | None = None) -> Window:
         """Draw a batch of windows. Raises EmptyReplay while there is none."""
         selection = self.selector.select(batch, context)
-        chunk, stream = np.divmod(selection.ids, self.streams)
-        start = chunk * self.stride + self._rng.integers(self.stride, size=batch)
-        window = self._window(stream, start, self.window)
-        return window._replace(
-            weight=selection.weight.astype(np.float32), ids=selection.ids, plan_age=selection.plan_age
-        )
+        window = self._items(selection.ids, self._rng.integers(self.stride, size=batch))
+        return window._replace(weight=selection.weight.astype(np.float32), plan_age=selection.plan_age)
+
+    def at(self, ids: Array) -> Window:
+        """The first window of each of these items, which must be selectable."""
+        return self._items(ids, np.zeros(len(ids), np.int64))
 
     def latest(self, steps: int) -> Window:
         """The last steps of the first stream as a batch of one, chosen without the selector."""
@@ -157,6 +157,11 @@ class Replay:
             ring = self._rings[name]
             ring.reshape(-1, *ring.shape[2:])[rows] = value[live]
         self.selector.update(window.ids, loss, feature)
+
+    def _items(self, ids: Array, offset: Array) -> Window:
+        """The windows that start `offset` steps into these items."""
+        chunk, stream = np.divmod(ids, self.streams)
+        return self._window(stream, chunk * self.stride + offset, self.window)._replace(ids=ids)
 
     def _window(self, stream: Array, start: Array, steps: int) -> Window:
         """The windows that start there."""

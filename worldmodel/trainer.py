@@ -21,6 +21,7 @@ from worldmodel.evaluation import STREAMS, evaluate, write_evaluation
 from worldmodel.experience import pack, record, to_windows
 from worldmodel.metrics import Means, MetricsWriter
 from worldmodel.player import Player
+from worldmodel.pooling import Pooling
 from worldmodel.predictions import write_predictions
 from worldmodel.progress import Progress
 from worldmodel.replay import Replay
@@ -88,8 +89,10 @@ class Trainer:
         player: Player,
         update: Update,
         writer: MetricsWriter,
+        pooling: Pooling | None = None,
     ) -> None:
-        self.config, self.folder, self.writer = config, folder, writer
+        """pooling: makes the features that the selector asks for."""
+        self.config, self.folder, self.writer, self.pooling = config, folder, writer, pooling
         self.environments, self.replay, self.player, self.update = environments, replay, player, update
         self.counters, self.means = Counters(), Means()
         self.memory = player.initial(environments.num)
@@ -178,13 +181,18 @@ class Trainer:
         config, counters = self.config, self.counters
         collected = counters.step / self.environments.action_repeat - config.prefill
         due = int(collected * config.train_ratio / (config.batch_size * config.batch_length))
+        pooling = self.pooling
+        context = pooling.present(self.memory.state.deter) if pooling and counters.updates < due else None
         while counters.updates < due:
             self.replay.selector.prepare(counters.updates)
-            window = self.replay.sample(config.batch_size)
+            window = self.replay.sample(config.batch_size, context)
             windows = to_windows(window, self.player.device, config.size.classes)
             losses = self.update(windows, min(1.0, counters.step / config.steps))
             deter, stoch = pack(losses.state)
-            self.replay.write_back(window, {"deter": deter, "stoch": stoch}, losses.item.double().cpu().numpy())
+            features = pooling.windows(losses.state.deter) if pooling else None
+            self.replay.write_back(
+                window, {"deter": deter, "stoch": stoch}, losses.item.double().cpu().numpy(), features
+            )
             self.means.add(losses.metrics)
             counters.updates += 1
 

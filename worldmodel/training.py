@@ -11,7 +11,7 @@ from types import FrameType
 import torch
 
 from envs import Environments
-from quantum_sampler import Selector, make_selector
+from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
 from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
@@ -20,6 +20,8 @@ from worldmodel.evaluation import read_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.optimizer import LaProp
 from worldmodel.player import Player
+from worldmodel.pooling import WIDTH, Pooling
+from worldmodel.probe import ModelProbe
 from worldmodel.replay import Replay, bytes_per_step
 from worldmodel.run_folder import RunFolder
 from worldmodel.trainer import Trainer
@@ -58,20 +60,23 @@ def run(config: TrainConfig) -> int:
             if config.init is not None:
                 load_weights(agent, state_file(Path(config.init).expanduser()))
             environments.reset()
-        replay = _replay(config, environments, path)
         generator = torch.Generator(device)
         generator.manual_seed(config.seed)
+        player = Player(agent, precision, generator)
+        probe = ModelProbe(player, config.seed)
+        replay = _replay(config, environments, path, probe)
+        probe.bind(replay)
         options = asdict(config.optimizer)
         name, final_rate = options.pop("name"), options.pop("final_rate")
         optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], **options)
         update = Update(agent, optimizer, precision, generator, config.compile, final_rate)
-        player = Player(agent, precision, generator)
+        pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
         print(f"{config.env.id}: {device}, {str(precision)[6:]}, {threads} threads, {name}; logdir {path}")
         for name in folder.cut_back(marks(found[-1]) if found else {}):
             print(f"{path / name}: holds less than at the checkpoint; it was changed since")
         folder.write_config(config.as_dict())
         writer = stack.enter_context(MetricsWriter(path))
-        trainer = Trainer(config, folder, environments, replay, player, update, writer)
+        trainer = Trainer(config, folder, environments, replay, player, update, writer, pooling)
         stack.callback(trainer.close)
         if found:
             broken = trainer.resume(found[-1])
@@ -108,18 +113,18 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     fields = experience.fields(environments.observation_specs, environments.action_spec)
     steps = min(options.capacity, config.steps + config.env.num)
     size = bytes_per_step({**fields, **experience.latents(config.size)}) * steps
-    size += ITEM_BYTES * options.capacity // config.stride
+    size += (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
     machine.check_replay(size, options.storage == "disk", path, options.capacity, reserved=model)
 
 
-def _replay(config: TrainConfig, environments: Environments, path: Path) -> Replay:
+def _replay(config: TrainConfig, environments: Environments, path: Path, probe: ModelProbe) -> Replay:
     options, streams, stride = config.replay, config.env.num, config.stride
     length = options.capacity // streams
     try:
         return Replay(
             experience.fields(environments.observation_specs, environments.action_spec),
             experience.latents(config.size),
-            _selector(config, Replay.item_capacity(length, streams, stride)),
+            _selector(config, Replay.item_capacity(length, streams, stride), probe),
             steps=length,
             streams=streams,
             window=config.batch_length,
@@ -131,18 +136,23 @@ def _replay(config: TrainConfig, environments: Environments, path: Path) -> Repl
         raise machine.MachineError(f"replay.capacity={options.capacity}: cannot be allocated ({error})") from error
 
 
-def _selector(config: TrainConfig, capacity: int) -> Selector:
+def _features(config: TrainConfig) -> int:
+    """Numbers of the model state that the chosen selector keeps of each item."""
+    return WIDTH if wants_features(config.replay.selector, **config.selector_options) else 0
+
+
+def _selector(config: TrainConfig, capacity: int, probe: ModelProbe) -> Selector:
     """The chosen selector, with the component for fresh data beside it."""
-    options = config.replay
+    options, given = config.replay, (capacity, config.seed, _features(config), probe)
     if not options.fresh:
-        return make_selector(options.selector, capacity, config.seed, **config.selector_options)
+        return make_selector(options.selector, *given, **config.selector_options)
     share = options.fresh / config.batch_size
     streams = config.env.num  # items of a stream that overlap are handed out once
     components = {
         "fresh": {"share": share, "span": streams * -(-config.batch_length // config.stride), "width": streams},
         options.selector: {"share": 1 - share, **config.selector_options},
     }
-    return make_selector("mixture", capacity, config.seed, components=components, correction="component")
+    return make_selector("mixture", *given, components=components, correction="component")
 
 
 @contextmanager
