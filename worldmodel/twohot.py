@@ -1,5 +1,7 @@
 """Scalars as categorical distributions over exponentially spaced bins (DreamerV3, arXiv 2301.04104, eq. 10)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,12 +37,33 @@ class TwoHot(nn.Module):
 
         Targets are clamped to the range of the bins.
         """
-        logits = logits.float()
-        loss = logits.logsumexp(-1) * sum(scale for _, scale in targets)
+        places, shares = [], []
         for target, scale in targets:
             target = target.clamp(self.bins[0], self.bins[-1]).contiguous()
             upper = torch.searchsorted(self.bins, target).clamp(1, len(self.bins) - 1)
             low, high = self.bins[upper - 1], self.bins[upper]
-            picked = logits.gather(-1, self.place[torch.stack([upper - 1, upper], -1)])
-            loss = loss - scale * torch.lerp(picked[..., 0], picked[..., 1], (target - low) / (high - low))
+            share = (target - low) / (high - low)
+            places += [upper - 1, upper]
+            shares += [scale * (1 - share), scale * share]
+        place = self.place[torch.stack(places, -1)]
+        loss: Tensor = SparseCrossEntropy.apply(logits.float(), place, torch.stack(shares, -1))  # type: ignore[no-untyped-call]
         return loss
+
+
+class SparseCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of logits [..., K] to a target that has only a few classes: their places and shares [..., M].
+
+    The gradient is the softmax times the sum of the shares, less the shares: no dense target is made.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, place: Tensor, share: Tensor) -> Tensor:
+        log_probs = logits.log_softmax(-1)
+        ctx.save_for_backward(log_probs, place, share)
+        return -(share * log_probs.gather(-1, place)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        log_probs, place, share = ctx.saved_tensors
+        share = share * grad.unsqueeze(-1)
+        return log_probs.exp().mul_(share.sum(-1, keepdim=True)).scatter_add_(-1, place, -share), None, None
