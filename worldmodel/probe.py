@@ -13,7 +13,7 @@ BATCH = 64  # items that pass through the model at once
 class ModelProbe:
     """Runs the model on items without learning from them; nothing that training depends on is touched.
 
-    The same latents are drawn at every call, so that the losses of one model are a function of the item.
+    Every call draws its latents with the same noise: one model gives the same losses for the same ids.
     """
 
     def __init__(self, player: Player, seed: int) -> None:
