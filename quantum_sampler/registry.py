@@ -7,10 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from quantum_sampler.annealed import Annealed, AnnealedConfig
+from quantum_sampler.boltzmann import Boltzmann, BoltzmannConfig
 from quantum_sampler.curious import Curious, CuriousConfig
 from quantum_sampler.fresh import Fresh, FreshConfig
+from quantum_sampler.markov import Markov, MarkovConfig
 from quantum_sampler.mixture import Mixture, MixtureConfig, PartConfig
 from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
+from quantum_sampler.recall import Recall, RecallConfig
 from quantum_sampler.selector import OptionError, Probe, Selector
 from quantum_sampler.uniform import Uniform, UniformConfig
 
@@ -19,6 +23,10 @@ CONFIGS: dict[str, Callable[..., Any]] = {
     "prioritized": PrioritizedConfig,
     "curious": CuriousConfig,
     "fresh": FreshConfig,
+    "annealed": AnnealedConfig,
+    "boltzmann": BoltzmannConfig,
+    "markov": MarkovConfig,
+    "recall": RecallConfig,
     "mixture": MixtureConfig,
 }
 SELECTORS: dict[str, Callable[[Any, int, Sequence[int], int, Probe | None], Selector]] = {
@@ -26,6 +34,10 @@ SELECTORS: dict[str, Callable[[Any, int, Sequence[int], int, Probe | None], Sele
     "prioritized": Prioritized,
     "curious": Curious,
     "fresh": Fresh,
+    "annealed": Annealed,
+    "boltzmann": Boltzmann,
+    "markov": Markov,
+    "recall": Recall,
 }
 
 
