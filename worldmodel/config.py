@@ -9,6 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from envs import EnvConfig
+from hybrid_opt import ProblemError
+from hybrid_opt.backends import check_name
 from quantum_sampler import selector_parts
 from worldmodel.agent import LossConfig
 from worldmodel.behavior import BehaviorConfig
@@ -59,6 +61,7 @@ class TrainConfig:
     threads: Literal["auto"] | Positive
     deterministic: bool
     compile: bool
+    backend: str
     prefill: Positive
     batch_size: Positive
     batch_length: Annotated[int, Field(ge=2)]
@@ -98,6 +101,10 @@ class TrainConfig:
         for key, part in selector_parts(self.replay.selector, **self.selector_options):
             if self.deterministic and not getattr(part, "inline", True):
                 raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
+        try:
+            check_name(self.backend)
+        except ProblemError as error:
+            raise ValueError(str(error)) from error
         if self.size.deter % self.size.blocks:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:

@@ -51,10 +51,9 @@ def open_backend(
     return recorded
 
 
-def _named(name: str, options: dict[str, Any]) -> Backend:
-    if not name.startswith("flaky:"):  # whose own options come after its name, and those of what it wraps
-        name, _, query = name.partition("?")
-        options = {**dict(_option(part) for part in query.split("&") if part), **options}
+def check_name(name: str) -> tuple[str, str]:
+    """The kind of a backend and what comes after the colon, without options. Nothing is opened. Raises ProblemError."""
+    name = name.partition("?")[0]
     kind, colon, rest = name.partition(":")
     if kind not in BACKENDS:
         raise ProblemError(f"backend={name}: no such backend{_hint(name)}")
@@ -63,9 +62,20 @@ def _named(name: str, options: dict[str, Any]) -> Backend:
         accepted = {"no": kind, "yes": f"{kind}:NAME", "maybe": f"{kind} or {kind}:NAME"}[takes]
         raise ProblemError(f"backend={name}: {accepted} is accepted")
     if kind == "flaky":
+        check_name(rest)
+    return kind, rest
+
+
+def _named(name: str, options: dict[str, Any]) -> Backend:
+    kind, rest = check_name(name)
+    takes = BACKENDS[kind][2]
+    if kind != "flaky":  # whose own options come after its name, and those of what it wraps
+        name, _, query = name.partition("?")
+        options = {**dict(_option(part) for part in query.split("&") if part), **options}
+    if kind == "flaky":
         from hybrid_opt.backends.flaky import Flaky
 
-        flaky: Backend = Flaky(rest, **options)
+        flaky: Backend = Flaky(name.removeprefix("flaky:"), **options)
         return flaky
     module, made = BACKENDS[kind][:2]
     if kind == "ibm" and rest.startswith("fake_"):

@@ -18,6 +18,7 @@ VALUES: dict[str, Any] = {
     "threads": "auto",
     "deterministic": False,
     "compile": False,
+    "backend": "statevector",
     "prefill": 200,
     "batch_size": 4,
     "batch_length": 16,
