@@ -118,8 +118,9 @@ def effective_sample_size(
 ) -> Estimate:
     """(sum_i w_i)^2 / sum_i w_i^2 of values w: how many equal weights are worth these.
 
-    Amplitude estimation takes half of the queries for each of both sums; the others have both from the same draws. The
-    error is that of first order.
+    Amplitude estimation takes half of the queries for each of both sums; the others have both from the same draws. It
+    is within 1..N for any weights, so estimates are kept there; 0 where all weights found are 0. The error is that of
+    first order.
     """
     if method == "amplitude":
         if queries < 2:
@@ -128,10 +129,10 @@ def effective_sample_size(
         one = estimate_mean(lambda i: known[i], size, rng, queries - queries // 2)
         two = estimate_mean(lambda i: known[i] ** 2, size, rng, queries // 2)
         if not (one.value > 0.0 and two.value > 0.0):
-            return Estimate(0.0, inf, queries, size)
+            return Estimate(0.0 if not known.any() else float(size if one.value else 1), inf, queries, size)
         found = size * one.value**2 / two.value
         error = found * sqrt((2 * one.standard_error / one.value) ** 2 + (two.standard_error / two.value) ** 2)
-        return Estimate(found, error, queries, size)
+        return Estimate(min(float(size), max(1.0, found)), error, queries, size)
     indices, parts = _drawn(size, rng, queries, method, None, None)
     drawn, probes = _evaluated(values, indices)
     first, second = _mean(drawn, parts)[0], _mean(drawn**2, parts)[0]
@@ -139,7 +140,7 @@ def effective_sample_size(
         return Estimate(0.0, inf, queries, probes)
     found = size * first**2 / second
     error = _mean(found * (2 * drawn / first - drawn**2 / second), parts)[1]
-    return Estimate(found, error, queries, probes)
+    return Estimate(min(float(size), max(1.0, found)), error, queries, probes)
 
 
 def probed(probe: Probe, ids: Ids, batch: int = 64) -> Values:

@@ -35,14 +35,14 @@ class RandomProjection:
         return pack(self._project(features) > self._centre)
 
     def state_dict(self) -> dict[str, Any]:
-        """The thresholds; the projections follow from the seed."""
+        """The projections and their thresholds."""
         import torch
 
-        return {"centre": torch.from_numpy(self._centre)}
+        return {"directions": torch.from_numpy(self._directions), "centre": torch.from_numpy(self._centre)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue with the thresholds of a state."""
-        self._centre = state["centre"].numpy().copy()
+        """Encode as the one did whose state this is."""
+        self._directions, self._centre = state["directions"].numpy().copy(), state["centre"].numpy().copy()
 
     def _project(self, features: Array) -> NDArray[np.float32]:
         projected: NDArray[np.float32] = np.asarray(features, np.float32) @ self._directions

@@ -19,9 +19,10 @@ class Kawasaki(Local):
     """Metropolis-Hastings over the sets of k of N, from uniform ones to the law itself.
 
     An exchange takes a random member out and proposes another item by its priority; what is left to accept or refuse is
-    the change in redundancy. A sweep proposes about k items that are not members. The inverse temperature rises linearly from 0 to 1 in the first
-    half of the sweeps and stays there in the second half, so each read is a sample of the law once that half is longer
-    than the mixing time. The reads are independent.
+    the change in redundancy. A sweep is k N / (N - k) exchanges tried, of which about k name an item that is not a
+    member. The inverse temperature rises linearly from 0 to 1 in the first half of the sweeps and stays there in the
+    second half, so each read is a sample of the law once that half is longer than the mixing time. The reads are
+    independent.
     """
 
     def __init__(self, reads: int = 256, sweeps: int = 16) -> None:

@@ -40,15 +40,22 @@ class ThroughSolver:
         infeasible: Infeasible = "drop",
         **where: Any,
     ) -> None:
+        penalty = PENALTY if where.get("backend", "statevector") == "statevector" else "auto"  # a device is cold
         defaults: dict[str, dict[str, Any]] = {
             "annealing": {
                 "reads": reads,
                 "sweeps": sweeps,
                 "beta_range": (0.1, 1.0),
-                "penalty": PENALTY,
+                "penalty": penalty,
                 "constraints": "penalties",
             },
-            "path_integral": {"reads": reads, "sweeps": sweeps, "beta_range": (1.0, 1.0), "penalty": PENALTY},
+            "path_integral": {
+                "reads": reads,
+                "sweeps": sweeps,
+                "beta_range": (1.0, 1.0),
+                "field_range": (1.0, 0.0),
+                "penalty": penalty,
+            },
             "qaoa": {"shots": reads},
         }
         try:

@@ -165,6 +165,20 @@ def test_effective_sample_size(method: Method) -> None:
         effective_sample_size(losses, 500, np.random.default_rng(0), 0, method)
 
 
+@methods
+def test_effective_sample_size_stays_where_it_can_be(method: Method) -> None:
+    """One weight among 500 that is not 0, and equal weights: 1 and 500, also with next to no queries."""
+    one = np.zeros(500)
+    one[17] = 4.0
+    for weights in (one, np.ones(500)):
+        for seed in range(20):
+            found = effective_sample_size(lambda i, w=weights: w[i], 500, np.random.default_rng(seed), 6, method)
+            assert found.value == 0.0 or 1.0 <= found.value <= 500.0
+    full = effective_sample_size(lambda i: np.ones(i.size), 500, np.random.default_rng(0), 5000, method)
+    assert full.value == pytest.approx(500.0, rel=1e-3)
+    assert effective_sample_size(lambda i: np.zeros(i.size), 500, np.random.default_rng(0), 50, method).value == 0.0
+
+
 def test_bound_clips() -> None:
     estimate = estimate_mean(losses, 500, np.random.default_rng(7), 60_000, bound=2.0)
     assert estimate.value == pytest.approx(np.minimum(LOSSES, 2.0).mean(), abs=1e-3)

@@ -203,10 +203,10 @@ class Gibbs:
 def test_an_annealer_of_unknown_temperature_trains_the_law_of_its_reads(beta: float) -> None:
     rng = np.random.default_rng(0)
     machine = TransverseMachine(6, 0, rng, reader=Gibbs(beta))
-    machine.train(codes(), 300, 0.1 / beta, rng)
+    machine.train(codes(), 120, 0.2 / beta, rng)
     assert machine.beta == pytest.approx(beta, rel=0.2)
     exact = TransverseMachine(6, 0, rng, gamma=1e-6)
-    exact.train(codes(), 300, 0.1, rng)
+    exact.train(codes(), 120, 0.2, rng)
     likelihoods = [each.log_likelihood(codes(seed=6), rng) for each in (machine, exact)]
     assert likelihoods[0] == pytest.approx(likelihoods[1], abs=0.05)
 
