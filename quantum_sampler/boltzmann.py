@@ -46,7 +46,7 @@ class BoltzmannConfig(PlanningConfig):
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     every: Annotated[int, Field(ge=1)] = 64
     pool: Annotated[int, Field(ge=FEWEST)] = 16384
-    backend: str = "statevector"
+    backend: Any = "statevector"
 
 
 @record(frozen=True)

@@ -62,6 +62,7 @@ class TrainConfig:
     deterministic: bool
     compile: bool
     backend: str
+    budget: dict[Literal["shots", "seconds", "dollars"], Annotated[float, Field(ge=0)]] | None
     prefill: Positive
     batch_size: Positive
     batch_length: Annotated[int, Field(ge=2)]

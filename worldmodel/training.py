@@ -2,15 +2,18 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
 from envs import Environments
+from hybrid_opt.backends import open_backend
+from hybrid_opt.backends.backend import Backend
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
@@ -64,7 +67,7 @@ def run(config: TrainConfig) -> int:
         generator.manual_seed(config.seed)
         player = Player(agent, precision, generator)
         probe = ModelProbe(player, config.seed)
-        replay = _replay(config, environments, path, probe)
+        replay = _replay(config, environments, path, _selector(config, probe, _Backends(config, path, stack)))
         probe.bind(replay)
         options = asdict(config.optimizer)
         name, final_rate = options.pop("name"), options.pop("final_rate")
@@ -117,14 +120,14 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     machine.check_replay(size, options.storage == "disk", path, options.capacity, reserved=model)
 
 
-def _replay(config: TrainConfig, environments: Environments, path: Path, probe: ModelProbe) -> Replay:
+def _replay(config: TrainConfig, environments: Environments, path: Path, selector: Selector) -> Replay:
     options, streams, stride = config.replay, config.env.num, config.stride
     length = options.capacity // streams
     try:
         return Replay(
             experience.fields(environments.observation_specs, environments.action_spec),
             experience.latents(config.size),
-            _selector(config, Replay.item_capacity(length, streams, stride), probe),
+            selector,
             steps=length,
             streams=streams,
             window=config.batch_length,
@@ -141,16 +144,40 @@ def _features(config: TrainConfig) -> int:
     return WIDTH if wants_features(config.replay.selector, **config.selector_options) else 0
 
 
-def _selector(config: TrainConfig, capacity: int, probe: ModelProbe) -> Selector:
+class _Backends:
+    """Opens the backends that options name, each once, with their jobs in the run's ledger and within its budget."""
+
+    def __init__(self, config: TrainConfig, path: Path, stack: ExitStack) -> None:
+        self._ledger, self._budget, self._stack = path / "ledger.sqlite", config.budget, stack
+        self._opened: dict[str, Backend] = {}
+
+    def open(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with backends in the place of their names; our own simulator needs none. Raises ProblemError."""
+        return {key: self._value(key, value) for key, value in options.items()}
+
+    def _value(self, key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return self.open(value)
+        if key != "backend" or value == "statevector":
+            return value
+        if value not in self._opened:
+            self._opened[value] = open_backend(value, ledger=self._ledger, budget=self._budget)
+            self._stack.callback(self._opened[value].close)
+        return self._opened[value]
+
+
+def _selector(config: TrainConfig, probe: ModelProbe, backends: _Backends) -> Selector:
     """The chosen selector, with the component for fresh data beside it."""
-    options, given = config.replay, (capacity, config.seed, _features(config), probe)
+    options, chosen = config.replay, backends.open(config.selector_options)
+    capacity = Replay.item_capacity(options.capacity // config.env.num, config.env.num, config.stride)
+    given = (capacity, config.seed, _features(config), probe)
     if not options.fresh:
-        return make_selector(options.selector, *given, **config.selector_options)
+        return make_selector(options.selector, *given, **chosen)
     share = options.fresh / config.batch_size
     streams = config.env.num  # items of a stream that overlap are handed out once
     components = {
         "fresh": {"share": share, "span": streams * -(-config.batch_length // config.stride), "width": streams},
-        options.selector: {"share": 1 - share, **config.selector_options},
+        options.selector: {"share": 1 - share, **chosen},
     }
     return make_selector("mixture", *given, components=components, correction="component")
 

@@ -50,7 +50,7 @@ class AnnealerReader:
 
     annealer = True
 
-    def __init__(self, backend: str, reads: int) -> None:
+    def __init__(self, backend: Any, reads: int) -> None:
         self._solver = make_solver("annealing", backend=backend, reads=reads)
 
     def read(self, qubo: Qubo, seed: int, start: Bits | None = None) -> Bits:

@@ -19,6 +19,7 @@ VALUES: dict[str, Any] = {
     "deterministic": False,
     "compile": False,
     "backend": "statevector",
+    "budget": None,
     "prefill": 200,
     "batch_size": 4,
     "batch_length": 16,
