@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from quantum_sampler import OptionError, Selector, make_selector
 from quantum_sampler.prioritized import PrioritizedConfig
-from quantum_sampler.registry import CONFIGS, SELECTORS
+from quantum_sampler.registry import SELECTORS, selector_classes
 from quantum_sampler.selector import Floats, Ids
 
 TASKS = ("walk", "door", "tv")
@@ -201,7 +201,7 @@ def contestants() -> dict[str, tuple[str, dict[str, Any]]]:
     named: dict[str, tuple[str, dict[str, Any]]] = {}
     for name in SELECTORS:
         options = dict(OPTIONS.get(name, {}))
-        config = CONFIGS[name]
+        config = selector_classes(name)[1]
         if isinstance(config, type) and issubclass(config, PrioritizedConfig):
             options = PRIORITY | options
         if "inline" in [field.name for field in fields(config)]:  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ def contestants() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _recalls(name: str) -> bool:
     """Whether a selector makes use of features."""
-    return name in CONFIGS and bool(getattr(CONFIGS[name], "uses_features", False))
+    return name in SELECTORS and bool(getattr(selector_classes(name)[1], "uses_features", False))
 
 
 def interval(counts: Floats) -> tuple[float, float]:

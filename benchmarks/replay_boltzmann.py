@@ -183,11 +183,11 @@ def novelty(seeds: int, bits: int = 32, hidden: int = 16, train: int = 2000, tes
             for name, figures in scored(*codes, encoder.bits, hidden, seed).items():
                 rows.setdefault(f"{label}: {name}", []).append(figures)
     print(f"\nnovelty: trained on {KNOWN}; novel: {', '.join(OTHERS)}; {seeds} seeds")
-    print(f"{'':58}{'AUROC':>16}{'log-likelihood':>20}{'seconds':>10}")
+    print(f"{'':68}{'AUROC':>16}{'log-likelihood':>20}{'seconds':>10}")
     for name, found in rows.items():
         area, likelihood = (interval([figures[column] for figures in found]) for column in (0, 1))
         seconds = np.mean([figures[2] for figures in found])
-        print(f"{name:58}{area:>16}{likelihood:>20}{seconds:>10.1f}", flush=True)
+        print(f"{name:68}{area:>16}{likelihood:>20}{seconds:>10.1f}", flush=True)
     return {"title": "novelty", "seeds": seeds, "auroc, log-likelihood, seconds": rows}
 
 

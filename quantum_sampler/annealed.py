@@ -20,7 +20,7 @@ from quantum_sampler.selector import Floats, Ids, OptionError, Probe
 class AnnealedConfig(PlanningConfig):
     """The pools, the law of the batches, and the engine that samples it.
 
-    pool: candidates of one law, drawn uniformly or by priority (pool_by). per_pool: batches handed out of each pool: 1
+    pool: candidates of one law, drawn by priority or uniformly (pool_by). per_pool: batches handed out of each pool: 1
     makes them independent given the priorities, more share the sampling error of their pool, which averaging over them
     does not lower; raise it where an engine's calls are dear. utility: of an item in the law, its log priority or what
     makes its inclusion proportional to its priority. redundancy: strength of the repulsion. temperature: of the law.
@@ -29,7 +29,7 @@ class AnnealedConfig(PlanningConfig):
     """
 
     pool: Annotated[int, Field(ge=2, le=4096)] = 64
-    pool_by: Literal["uniform", "priority"] = "uniform"
+    pool_by: Literal["uniform", "priority"] = "priority"
     per_pool: Annotated[int, Field(ge=1)] = 1
     utility: Literal["inclusion", "priority"] = "inclusion"
     redundancy: Annotated[float, Field(ge=0)] = 2.0
@@ -113,7 +113,7 @@ class Annealed(PlannedSelector):
             return self._items.at(indices), np.full((count, size), size / len(self))
         ids = self._items.ids
         inclusion = proportional(self._tree.values[ids % self._items.capacity], size)
-        places = np.stack([systematic(inclusion, rng) for _ in range(count)])
+        places = systematic(inclusion, count, rng)
         return ids[places], inclusion[places]
 
     def _reference(self, ids: Ids, batch_size: int) -> Floats:

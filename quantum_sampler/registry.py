@@ -3,42 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
 
-from quantum_sampler.annealed import Annealed, AnnealedConfig
-from quantum_sampler.boltzmann import Boltzmann, BoltzmannConfig
-from quantum_sampler.curious import Curious, CuriousConfig
-from quantum_sampler.fresh import Fresh, FreshConfig
-from quantum_sampler.markov import Markov, MarkovConfig
 from quantum_sampler.mixture import Mixture, MixtureConfig, PartConfig
-from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
-from quantum_sampler.recall import Recall, RecallConfig
 from quantum_sampler.selector import OptionError, Probe, Selector
-from quantum_sampler.uniform import Uniform, UniformConfig
 
-CONFIGS: dict[str, Callable[..., Any]] = {
-    "uniform": UniformConfig,
-    "prioritized": PrioritizedConfig,
-    "curious": CuriousConfig,
-    "fresh": FreshConfig,
-    "annealed": AnnealedConfig,
-    "boltzmann": BoltzmannConfig,
-    "markov": MarkovConfig,
-    "recall": RecallConfig,
-    "mixture": MixtureConfig,
-}
-SELECTORS: dict[str, Callable[[Any, int, Sequence[int], int, Probe | None], Selector]] = {
-    "uniform": Uniform,
-    "prioritized": Prioritized,
-    "curious": Curious,
-    "fresh": Fresh,
-    "annealed": Annealed,
-    "boltzmann": Boltzmann,
-    "markov": Markov,
-    "recall": Recall,
-}
+MIXTURE = "mixture"
+SELECTORS = ("uniform", "prioritized", "curious", "fresh", "annealed", "boltzmann", "markov", "recall")
+"""Names; selector `name` is the class `Name` in the module of its name, beside `NameConfig`. Imported when asked for."""
+
+
+def selector_classes(name: str) -> tuple[Callable[..., Selector], Any]:
+    """The class of a selector, which is not the mixture, and that of its config."""
+    module = import_module(f"quantum_sampler.{name}")
+    return getattr(module, name.title()), getattr(module, f"{name.title()}Config")
 
 
 def make_selector(
@@ -66,9 +47,10 @@ def selector_config(name: str, path: str = "replay", **options: Any) -> Any:
 
     Raises OptionError as `make_selector` does.
     """
-    if name not in CONFIGS:
-        raise OptionError(f"{path}.selector={name}: no such selector{_choices(name, CONFIGS)}")
-    config = _checked(CONFIGS[name], path, f"of {name}", options)
+    if name not in (*SELECTORS, MIXTURE):
+        raise OptionError(f"{path}.selector={name}: no such selector{_choices(name, (*SELECTORS, MIXTURE))}")
+    kind = MixtureConfig if name == MIXTURE else selector_classes(name)[1]
+    config = _checked(kind, path, f"of {name}", options)
     if isinstance(config, MixtureConfig):
         for key in config.components:
             part = _part(config, path, key)
@@ -103,7 +85,7 @@ def _make(
 ) -> Selector:
     config = selector_config(name, path, **options)
     if not isinstance(config, MixtureConfig):
-        return SELECTORS[name](config, capacity, seed, feature_dim, probe)
+        return selector_classes(name)[0](config, capacity, seed, feature_dim, probe)
     components = {}
     for number, key in enumerate(config.components):
         part = _part(config, path, key)

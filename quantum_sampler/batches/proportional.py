@@ -24,12 +24,15 @@ def proportional(weights: Floats, size: int) -> Floats:
         left = float(size - np.count_nonzero(inclusion == 1.0))
 
 
-def systematic(inclusion: Floats, rng: np.random.Generator) -> Ids:
-    """Indices, as many as inclusions [M] sum to, each at most once: the certain ones, then the others in order."""
+def systematic(inclusion: Floats, draws: int, rng: np.random.Generator) -> Ids:
+    """Sets of indices, int64 [draws, k], of inclusions [M] that sum to k: the certain ones, then others in their order."""
     certain = np.flatnonzero(inclusion == 1.0)
     rest = np.flatnonzero((inclusion > 0.0) & (inclusion < 1.0))
+    members = np.tile(certain, (draws, 1))
+    if not rest.size:
+        return members
     ends = np.cumsum(inclusion[rest])
-    count = round(float(ends[-1])) if rest.size else 0
-    points = (rng.random() + np.arange(count)) * (ends[-1] / count) if count else np.empty(0)
+    count = round(float(ends[-1]))
+    points = (rng.random((draws, 1)) + np.arange(count)) * (ends[-1] / count)
     places = np.minimum(np.searchsorted(ends, points, side="right"), rest.size - 1)
-    return np.concatenate([certain, rest[places]])
+    return np.concatenate([members, rest[places]], axis=1)

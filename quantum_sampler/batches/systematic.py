@@ -18,5 +18,5 @@ class Systematic(Local):
         members = np.empty((batches, law.size), np.int64)
         for batch in members:
             order = rng.permutation(len(law))
-            batch[:] = order[systematic(inclusion[order], rng)]
+            batch[:] = order[systematic(inclusion[order], 1, rng)[0]]
         return Reads(members, inclusion)

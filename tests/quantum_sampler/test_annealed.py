@@ -25,7 +25,7 @@ def made(items: int = ITEMS, seed: int = 0, **options: Any) -> Annealed:
 @pytest.mark.parametrize(
     "options",
     [
-        {"floor": 0.1},
+        {"floor": 0.1, "pool_by": "uniform"},
         {"floor": 0.1, "pool_by": "priority", "per_pool": 3},
         {"floor": 0.2, "engine": "greedy", "pool_by": "priority"},
         {"floor": 0.1, "engine": "pivotal", "utility": "priority"},

@@ -62,7 +62,7 @@ def test_inclusions_are_capped_at_one() -> None:
     inclusion = proportional(np.array([100.0, 50.0, 1.0, 1.0, 2.0, 0.0]), 3)
     np.testing.assert_allclose(inclusion, [1, 1, 0.25, 0.25, 0.5, 0])
     for seed in range(50):
-        members = systematic(inclusion, np.random.default_rng(seed))
+        members = systematic(inclusion, 1, np.random.default_rng(seed))[0]
         assert len(set(members)) == 3
         assert {0, 1} <= set(members) <= {0, 1, 2, 3, 4}
     np.testing.assert_array_equal(proportional(np.ones(4), 4), np.ones(4))
@@ -70,8 +70,8 @@ def test_inclusions_are_capped_at_one() -> None:
 
 def test_systematic_pools_of_a_large_buffer() -> None:
     inclusion = proportional(np.random.default_rng(0).lognormal(0, 2, 1_000_000), 256)
-    members = systematic(inclusion, np.random.default_rng(1))
-    assert len(set(members)) == 256
+    for members in systematic(inclusion, 3, np.random.default_rng(1)):
+        assert len(set(members)) == 256
 
 
 def test_greedy_ends_where_no_exchange_helps() -> None:
