@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import field
 from math import ceil
 from threading import Event
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from quantum_sampler.batches import BatchLaw, EngineName, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.proportional import proportional, systematic
+from quantum_sampler.batches.registry import SOLVERS
 from quantum_sampler.planned import Plan, PlannedSelector, Planning, PlanningConfig
 from quantum_sampler.selector import Floats, Ids, OptionError, Probe
 
@@ -44,6 +45,13 @@ class AnnealedConfig(PlanningConfig):
     ledger: Any = None
     budget: Any = None
     fallback: Any = None
+
+    @model_validator(mode="after")
+    def _runs_there(self) -> Self:
+        if self.backend != "statevector" and self.engine not in ("auto", *SOLVERS):
+            accepted = f"auto, {', '.join(SOLVERS)} are accepted with backend=NAME"
+            raise ValueError(f"engine={self.engine}: runs on no backend; {accepted}")
+        return self
 
 
 class Annealed(PlannedSelector):

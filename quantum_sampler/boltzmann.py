@@ -5,10 +5,10 @@ from copy import deepcopy
 from dataclasses import dataclass as record
 from dataclasses import replace
 from threading import Event
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.errors import BackendError, ProblemError
@@ -47,6 +47,12 @@ class BoltzmannConfig(PlanningConfig):
     every: Annotated[int, Field(ge=1)] = 64
     pool: Annotated[int, Field(ge=FEWEST)] = 16384
     backend: Any = "statevector"
+
+    @model_validator(mode="after")
+    def _runs_there(self) -> Self:
+        if self.backend != "statevector" and self.machine not in ("auto", "transverse"):
+            raise ValueError(f"machine={self.machine}: runs on no backend; transverse is accepted with backend=NAME")
+        return self
 
 
 @record(frozen=True)
@@ -106,8 +112,6 @@ class Boltzmann(PlannedSelector):
             raise OptionError(f"replay.bits={config.bits}: learned codes have at most {feature_dim}, one for a feature")
         anneals = config.backend != "statevector"
         self._kind = config.machine if config.machine != "auto" else "transverse" if anneals else "semi_quantum"
-        if anneals and self._kind != "transverse":
-            raise OptionError(f"replay.backend={config.backend}: {self._kind} runs on no backend; statevector does")
         self._reader = self._make_reader()
         if self._kind == "rbm" and not config.hidden:
             raise OptionError(

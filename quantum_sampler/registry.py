@@ -13,7 +13,7 @@ from quantum_sampler.selector import OptionError, Probe, Selector
 
 MIXTURE = "mixture"
 SELECTORS = ("uniform", "prioritized", "curious", "fresh", "annealed", "boltzmann", "markov", "recall")
-"""Names; selector `name` is the class `Name` in the module of its name, beside `NameConfig`. Imported when asked for."""
+"""Selector `name` is the class `Name` in the module of its name, beside `NameConfig`; imported when asked for."""
 
 
 def selector_classes(name: str) -> tuple[Callable[..., Selector], Any]:
@@ -112,6 +112,8 @@ def _checked(config: Callable[..., Any], path: str, owner: str, options: dict[st
         return config(**options)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # of several keys together; the message begins with one of them
+            raise OptionError(f"{path}.{first['ctx']['error']}") from None
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise OptionError(f"{path}.{key} is missing: it is a required option {owner}") from None

@@ -25,7 +25,7 @@ def proportional(weights: Floats, size: int) -> Floats:
 
 
 def systematic(inclusion: Floats, draws: int, rng: np.random.Generator) -> Ids:
-    """Sets of indices, int64 [draws, k], of inclusions [M] that sum to k: the certain ones, then others in their order."""
+    """Sets of indices, int64 [draws, k], of inclusions [M] that sum to k: the certain ones, then others in order."""
     certain = np.flatnonzero(inclusion == 1.0)
     rest = np.flatnonzero((inclusion > 0.0) & (inclusion < 1.0))
     members = np.tile(certain, (draws, 1))

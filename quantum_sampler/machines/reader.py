@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_opt.errors import TransientError
 from hybrid_opt.qubo import Bits, Qubo
 from hybrid_opt.solvers import make_solver
 from hybrid_opt.solvers.annealing import in_order
@@ -45,7 +46,8 @@ class PathIntegralReader:
 class AnnealerReader:
     """Raw reads of a backend that anneals, at a temperature that nobody knows.
 
-    Raises ProblemError for a backend that does not anneal; `read` raises BackendError where it fails.
+    Raises ProblemError for a backend that does not anneal; `read` raises BackendError where it fails,
+    TransientError where it gives no answer in time.
     """
 
     annealer = True
@@ -55,7 +57,10 @@ class AnnealerReader:
 
     def read(self, qubo: Qubo, seed: int, start: Bits | None = None) -> Bits:
         """Samples uint8 [reads, units] of one call; an annealer starts on its own."""
-        return self._solver.solve(qubo, seed).samples
+        try:
+            return self._solver.solve(qubo, seed).samples
+        except TimeoutError as error:
+            raise TransientError(str(error)) from error
 
     def close(self) -> None:
         """Release the backend."""

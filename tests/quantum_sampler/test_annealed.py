@@ -1,9 +1,10 @@
-import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hybrid_opt.backends.ledger import Ledger
 from quantum_sampler.annealed import Annealed, AnnealedConfig
 from quantum_sampler.selector import OptionError
 
@@ -121,21 +122,28 @@ def test_qaoa_as_engine_and_its_limit() -> None:
         large.prepare(0)
 
 
-def test_a_mock_annealer_that_fails_half_of_its_calls() -> None:
-    """Failures are counted, the tree stands in, and plans come in the end."""
-    failing = "flaky:dwave:mock?refuse=0.3&lose=0.1&corrupt=0.1&delay=0&duplicate=0&drop=0"
-    selector = made(backend=failing, reads=16, plans=4, infeasible="repair")
-    planned = 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for step in range(60):
-            planned += not selector.select(4).source.any()
-            selector.prepare(step)
+def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> None:
+    selector = made(backend=f"flaky:dwave:mock?refuse=1&delay=0&lose=0&duplicate=0&corrupt=0&drop=0&folder={tmp_path}")
+    selector.select(4)
+    with pytest.warns(RuntimeWarning, match="no batches planned"):
+        selector.prepare(0)
+    assert selector.select(4).source.all()
     selector.close()
-    metrics = selector.metrics()
-    assert planned > 0
-    assert metrics["plan_failures"] > 0
-    assert metrics["fallback_rate"] == pytest.approx(1 - planned / 60)
+    assert selector.metrics()["plan_failures"] == 1
+    assert selector.metrics()["fallback_rate"] == 1.0
+
+
+def test_a_ledger_brings_plans_from_a_vendor_that_fails_half_of_its_calls(tmp_path: Path) -> None:
+    failing = f"flaky:dwave:mock?refuse=0.2&lose=0.1&corrupt=0.1&drop=0.1&delay=0&duplicate=0&folder={tmp_path}"
+    ledger = Ledger(tmp_path / "ledger.sqlite", pause=0.01, longest_pause=0.05, tries=100)
+    selector = made(backend=failing, ledger=ledger, reads=16, plans=4, infeasible="repair")
+    selector.select(4)
+    selector.prepare(0)
+    batch = selector.select(4)
+    selector.close()
+    assert not batch.source.any()
+    assert len(set(batch.ids)) == 4
+    assert selector.metrics()["plan_failures"] == 0
 
 
 def test_reference_is_positive_and_sums_to_the_batch() -> None:

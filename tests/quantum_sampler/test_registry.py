@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantum_sampler import OptionError, make_selector, selector_config
+from quantum_sampler import OptionError, make_selector, selector_config, wants_features
 
 PART = {"components": {"prioritized": {"share": 1}}}
 WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -71,3 +71,23 @@ def test_one_selector_takes_little_memory() -> None:
 
     for name, bytes_an_item in (("uniform", 16), ("prioritized", 25), ("curious", 29)):
         assert held(make_selector(name, 1_000_000, 0)) <= bytes_an_item * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("annealed", {"engine": "greedy", "backend": "aer"}, r"replay\.engine=greedy: runs on no backend; auto, "),
+        ("boltzmann", {"machine": "rbm", "backend": "dwave:mock"}, r"replay\.machine=rbm: runs on no backend; "),
+    ],
+)
+def test_what_runs_on_no_backend_is_refused_before_one_is_opened(name: str, options: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        selector_config(name, **options)
+
+
+def test_selectors_that_use_features_say_so() -> None:
+    assert not any(wants_features(name) for name in ("uniform", "prioritized", "curious", "fresh"))
+    assert all(wants_features(name) for name in ("annealed", "boltzmann", "markov", "recall"))
+    components = {"uniform": {"share": 1}, "recall": {"share": 1}}
+    assert wants_features("mixture", components=components)
+    assert not wants_features("mixture", components={"uniform": {"share": 1}})

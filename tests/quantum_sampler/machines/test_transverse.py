@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.errors import ProblemError, TransientError
 from hybrid_opt.qubo import Bits, Qubo
 from quantum_sampler.machines import TransverseMachine
 from quantum_sampler.machines.machine import all_spins, codes_of, spins_of
@@ -218,6 +218,18 @@ def test_the_mock_of_an_annealer_trains_a_machine() -> None:
     machine.train(codes(), 12, 0.1, rng)
     two, other = machine.free_energy(np.array([0b110100, 0b000000], np.uint64))  # a prototype, and what never occurs
     assert two < other
+    reader.close()
+
+
+def test_an_annealer_that_gives_no_answer_in_time_may_do_so_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = AnnealerReader("dwave:mock", 8)
+
+    def late(qubo: Qubo, seed: int) -> None:
+        raise TimeoutError("no result within 10 s")
+
+    monkeypatch.setattr(reader._solver, "solve", late)
+    with pytest.raises(TransientError, match="no result within 10 s"):
+        reader.read(Qubo([[1.0]]), 0)
     reader.close()
 
 
