@@ -90,7 +90,7 @@ class Boltzmann(PlannedSelector):
     times that, given the pool.
 
     The machine is trained in the planning, every so many prepares, from where it was. A step that fails on the backend
-    is left out and counted; if all do, the planning fails. A tenth of the items, by a hash of their ids, is held out
+    is left out and counted; if all do, the machine stays as it is, and where there is none the planning fails. A tenth of the items, by a hash of their ids, is held out
     from training: `log_likelihood` is that of their codes, in nats, beside that of independent bits. The binarisation
     is fitted before the trainings 0, 1, 2, 4, 8, ..., for latents that settle.
     """
@@ -186,10 +186,11 @@ class Boltzmann(PlannedSelector):
                 machine.train(codes[~held], 1, config.learning_rate, rng)
             except BackendError as raised:
                 failed, error = failed + 1, raised
-        if failed == config.steps:
+        trained = failed < config.steps
+        if not trained and model is None:
             raise error
         failed += int(model.figures["failed_steps"]) if model is not None else 0
-        figures = {"trainings": float(trainings + 1), "failed_steps": float(failed)}
+        figures = {"trainings": float(trainings + trained), "failed_steps": float(failed)}
         if held.any() and not held.all():
             independent = IndependentBits(config.bits)
             independent.fit(codes[~held])

@@ -233,7 +233,7 @@ def test_steps_that_fail_are_counted_and_left_out() -> None:
     assert selector.metrics()["beta"] > 0
 
 
-def test_a_training_that_fails_altogether_is_a_failed_planning() -> None:
+def test_a_first_training_that_fails_altogether_is_a_failed_planning() -> None:
     selector = filled(machine="transverse", steps=3)
     selector._reader = reader = Broken({1, 2, 3})  # type: ignore[assignment]
     selector.select(8)
@@ -243,6 +243,17 @@ def test_a_training_that_fails_altogether_is_a_failed_planning() -> None:
     assert selector.metrics()["plan_failures"] == 1
     selector.close()
     assert reader.calls == -1
+
+
+def test_batches_are_planned_by_the_last_machine_while_the_backend_fails() -> None:
+    selector = filled(machine="transverse", steps=3, every=1, plans=1)
+    selector._reader = Broken(set(range(4, 100)))  # type: ignore[assignment]
+    planned(selector)
+    for _ in range(4):
+        planned(selector)
+    assert selector.metrics()["trainings"] == 1
+    assert selector.metrics()["failed_steps"] >= 12
+    assert selector.metrics()["plan_failures"] == 0
 
 
 def test_a_mock_of_an_annealer_trains_the_machine_by_default() -> None:

@@ -25,6 +25,10 @@ CASES = {
     "disk": ("replay.storage=disk",),
     "curious": ("replay=curious",),
     "mixture": ("replay=mixture",),
+    "annealed": ("replay=annealed", "replay.pool=8", "replay.plans=4"),
+    "boltzmann": ("replay=boltzmann", "replay.every=4", "replay.plans=4", "replay.bits=8"),
+    "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
+    "recall": ("replay=recall", "replay.fit=16"),
     "overwritten": ("replay.capacity=200", *STREAMS),
     "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
