@@ -90,9 +90,10 @@ class Boltzmann(PlannedSelector):
     times that, given the pool.
 
     The machine is trained in the planning, every so many prepares, from where it was. A step that fails on the backend
-    is left out and counted; if all do, the machine stays as it is, and where there is none the planning fails. A tenth of the items, by a hash of their ids, is held out
-    from training: `log_likelihood` is that of their codes, in nats, beside that of independent bits. The binarisation
-    is fitted before the trainings 0, 1, 2, 4, 8, ..., for latents that settle.
+    is left out and counted; if all do, the machine stays as it is, and where there is none the planning fails. A tenth
+    of the items, by a hash of their ids, is held out from training: `log_likelihood` is that of their codes, in nats,
+    beside that of independent bits. The binarisation is fitted before the trainings 0, 1, 2, 4, 8, ..., for latents
+    that settle.
     """
 
     def __init__(

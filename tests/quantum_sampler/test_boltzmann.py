@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from hybrid_opt.errors import TransientError
 from hybrid_opt.qubo import Bits, Qubo
@@ -268,7 +269,6 @@ def test_a_mock_of_an_annealer_trains_the_machine_by_default() -> None:
     ("options", "message"),
     [
         ({"binarisation": "learned", "bits": 9}, r"replay.bits=9: .* 8"),
-        ({"machine": "semi_quantum", "backend": "dwave:mock"}, "replay.backend=dwave:mock: semi_quantum"),
         ({"machine": "rbm", "hidden": 0}, "replay.hidden=0"),
         ({"backend": "nonsense"}, "replay.backend=nonsense"),
     ],
@@ -276,6 +276,12 @@ def test_a_mock_of_an_annealer_trains_the_machine_by_default() -> None:
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make(**options)
+
+
+@pytest.mark.parametrize("machine", ["semi_quantum", "rbm"])
+def test_machines_that_run_on_no_backend_are_refused_before_one_is_opened(machine: str) -> None:
+    with pytest.raises(ValidationError, match="runs on no backend"):
+        BoltzmannConfig(machine=machine, backend="dwave:mock")  # type: ignore[arg-type]
 
 
 def test_features_that_are_all_the_same_leave_the_priorities() -> None:
