@@ -21,8 +21,8 @@ def run(backend: Backend, program: Program, key: str, seed: int, stop: Event) ->
         try:
             return job.result(SLICE)
         except TimeoutError:
-            if job.done():
-                raise  # the backend's own
+            if job.done():  # since then, or the error is the backend's own and comes again
+                return job.result()
             if stop.is_set():
                 job.cancel()
                 raise Cancelled(f"job {key} was cancelled") from None
