@@ -348,7 +348,8 @@ def test_killed_in_flight_and_found_again_under_new_keys(tmp_path: Path) -> None
 
 
 CTRL_C = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from tests.hybrid_opt.test_ledger import Ledger, Ledgered, Vendor, anneal
 vendor = Vendor()
 vendor.hold.clear()
