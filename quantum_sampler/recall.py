@@ -69,8 +69,7 @@ class Recall(Prioritized):
             raise OptionError(f"replay.selector=recall: items need features, feature_dim={feature_dim} gives them none")
         super().__init__(config, capacity, seed, feature_dim, probe)
         self._options = config
-        self._entropy = [*np.atleast_1d(seed).tolist(), 1]  # of the projection
-        self._projection = RandomProjection(feature_dim, config.bits, self._entropy)
+        self._projection = RandomProjection(feature_dim, config.bits, [*np.atleast_1d(seed).tolist(), 1])
         self._features = np.zeros((capacity, feature_dim), np.float32)  # by slot
         self._seen: NDArray[np.bool_] = np.zeros(capacity, bool)  # by slot: has features
         self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
@@ -205,7 +204,6 @@ class Recall(Prioritized):
             "features": torch.from_numpy(self._features[slots]),
             "seen": torch.from_numpy(self._seen[slots]),
             "codes": torch.from_numpy(self._codes[slots].view(np.int64)),
-            "entropy": list(self._entropy),
             "projection": {key: leaf.clone() for key, leaf in self._projection.state_dict().items()},
             "fitted": self._fitted,
             "draws": [self._draws, self._fallbacks],
@@ -218,8 +216,6 @@ class Recall(Prioritized):
         self._features[slots] = state["features"].numpy()
         self._seen[slots] = state["seen"].numpy()
         self._codes[slots] = state["codes"].numpy().view(np.uint64)
-        self._entropy = list(state["entropy"])
-        self._projection = RandomProjection(self._feature_dim, self._options.bits, self._entropy)
         self._projection.load_state_dict(state["projection"])
         self._fitted = state["fitted"]
         self._draws, self._fallbacks = state["draws"]

@@ -148,10 +148,10 @@ class DWave(Annealer):
         from dwave.cloud.api import Problems
 
         try:
-            with Problems.from_config(self._sampler.client.config) as problems:
+            with mapped(self.name, "waiting"), Problems.from_config(self._sampler.client.config) as problems:
                 for identity in identities:
                     problems.cancel_problem(identity)
-        except Exception:
+        except (BackendError, ProblemError):  # the vendor's answer is no, or none
             return False
         return bool(identities)
 

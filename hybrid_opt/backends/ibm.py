@@ -191,7 +191,7 @@ class Ibm(CompiledCircuits):
             try:
                 with mapped(self.name, "waiting"):
                     sent.cancel()
-            except Exception:
+            except (BackendError, ProblemError):  # the vendor's answer is no, or none
                 return False
             return True
 

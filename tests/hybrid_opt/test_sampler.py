@@ -71,4 +71,5 @@ def test_unknown_arguments_are_named():
     sampler = Sampler(make_solver("exact"))
     bqm = dimod.BinaryQuadraticModel({"a": 1.0}, {}, "BINARY")
     with pytest.warns(dimod.exceptions.SamplerUnknownArgWarning, match="num_reads"):
-        sampler.sample(bqm, num_reads=3)
+        answer = sampler.sample(bqm, num_reads=3)
+    assert answer.first.sample == {"a": 0}
