@@ -114,11 +114,12 @@ class Ibm(CompiledCircuits):
 
     def find(self, key: str) -> Job[Result] | None:
         """The latest job with this tag, one that did not fail where there is one."""
-        with mapped(self.name, "opening"):
-            instance = getattr(self._device, "_instance", None)
-            jobs = self._service.jobs(limit=20, job_tags=[key], instance=instance)
-            alive = [job for job in jobs if str(job.status()) not in ("ERROR", "CANCELLED")]
+        jobs, alive = self._tagged(key)
         return self._followed((alive or jobs)[0], key, Cost(), None) if jobs else None
+
+    def find_all(self, key: str) -> list[Job[Result]]:
+        """All jobs with this tag that did not fail, the latest first: more than one where a program was sent twice."""
+        return [self._followed(job, key, Cost(), None) for job in self._tagged(key)[1]]
 
     def close(self) -> None:
         """Close the batch; its jobs run on."""
@@ -128,6 +129,13 @@ class Ibm(CompiledCircuits):
                 with contextlib.suppress(Exception):  # the vendor closes an idle batch by itself
                     self._batch.close()
                 self._batch = None
+
+    def _tagged(self, key: str) -> tuple[list[Any], list[Any]]:
+        """The jobs with this tag, the latest first, and those among them that neither failed nor were cancelled."""
+        with mapped(self.name, "opening"):
+            instance = getattr(self._device, "_instance", None)
+            jobs = list(self._service.jobs(limit=20, job_tags=[key], instance=instance))
+            return jobs, [job for job in jobs if str(job.status()) not in ("ERROR", "CANCELLED")]
 
     def _found(self, name: str) -> Any:
         if name == "least_busy":

@@ -14,6 +14,8 @@ from requests.exceptions import ConnectTimeout
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import CircuitProgram
 from hybrid_opt.backends.ibm import Ibm
+from hybrid_opt.backends.ledger import Ledger
+from hybrid_opt.backends.ledgered import Ledgered
 from hybrid_opt.errors import BackendError, Cancelled, LostReply, ProblemError, TransientError
 from tests.hybrid_opt.ibm_cloud import CRN, Cloud
 
@@ -125,6 +127,20 @@ def test_a_failed_job_is_not_preferred_to_a_living_one(cloud: Cloud) -> None:
     cloud.jobs["job-1"]["final"] = "Failed"
     job: Any = opened().find("key")
     assert job.vendor_id == "job-0"
+
+
+def test_a_program_that_was_sent_twice_is_booked_twice(cloud: Cloud) -> None:
+    cloud.hold.clear()
+    ledger = Ledger(":memory:")
+    backend = Ledgered(opened(), ledger)
+    job = backend.submit(program(), "key")
+    while not cloud.jobs:
+        time.sleep(0.01)
+    opened().submit(program(), "key")  # as the vendor would, or a process that did not see the first one
+    cloud.hold.set()
+    check_samples(program(), job.result(30).samples)
+    assert sorted(row["status"] for row in ledger.attempts()) == ["done", "surplus"]
+    assert ledger.spent.qpu_seconds == 7.0
 
 
 def test_what_was_charged_is_the_cost(cloud: Cloud) -> None:
