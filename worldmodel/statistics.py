@@ -1,0 +1,184 @@
+"""Statistics of runs that a sceptical reviewer accepts (Agarwal et al. 2021, arXiv 2108.13264).
+
+`Scores` are the runs of an arm by task: task -> scores [R], of which each task may have another number. Runs are
+exchangeable within a task alone, so resampling and permuting stay within tasks. Shapes: R runs, P resamples, T times.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Scores = Mapping[str, ArrayLike]
+RESAMPLES = 10_000
+AT_ONCE = 1 << 19  # scores that are permuted at a time, about
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Power(NamedTuple):
+    """The chance to see a difference with so many runs of each task in both arms, and its standard error."""
+
+    runs: int
+    power: float
+    error: float
+
+
+def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
+    """The interquartile mean: of what is left without the lowest and the highest quarter (whole runs, rounded down)."""
+    values = np.sort(scores, axis)
+    along = values.shape[-1 if axis is None else axis]
+    return np.take(values, range(along // 4, along - along // 4), -1 if axis is None else axis).mean(axis)
+
+
+def interval(
+    scores: Scores, rng: np.random.Generator, statistic: Callable[..., Any] = iqm, resamples: int = RESAMPLES
+) -> Interval:
+    """A statistic of the runs of all tasks together, with its percentile interval by the stratified bootstrap.
+
+    statistic: of an array along `axis`. Runs are drawn with replacement within their tasks.
+    """
+    tasks = _arrays(scores)
+    drawn = [task[rng.integers(task.size, size=(resamples, task.size))] for task in tasks]
+    low, high = np.percentile(statistic(np.concatenate(drawn, 1), axis=1), [2.5, 97.5])
+    return Interval(float(statistic(np.concatenate(tasks), axis=0)), float(low), float(high))
+
+
+def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
+    """The share of runs above each threshold [K], every task alike: [K] (equation 2 there)."""
+    shares = [(task[:, None] > np.asarray(thresholds)).mean(0) for task in _arrays(scores)]
+    return np.asarray(np.mean(shares, 0))
+
+
+def probability_of_improvement(scores: Scores, others: Scores) -> float:
+    """The chance that a run scores more than one of the others, ties half, every task alike (Mann-Whitney)."""
+    _check_tasks(scores, others)
+    chances = []
+    for one, other in zip(_arrays(scores), _arrays(others), strict=True):
+        difference = one[:, None] - other
+        chances.append((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    return float(np.mean(chances))
+
+
+def improvement(scores: Scores, others: Scores, rng: np.random.Generator, resamples: int = 2000) -> Interval:
+    """`probability_of_improvement` with its interval by the stratified bootstrap."""
+
+    def drawn(runs: Scores) -> Scores:
+        return {name: rng.choice(np.asarray(task), np.size(task)) for name, task in runs.items()}
+
+    chances = [probability_of_improvement(drawn(scores), drawn(others)) for _ in range(resamples)]
+    low, high = np.percentile(chances, [2.5, 97.5])
+    return Interval(probability_of_improvement(scores, others), float(low), float(high))
+
+
+def sample_complexity(steps: ArrayLike, curves: ArrayLike, threshold: float, share: float = 0.5) -> float:
+    """The first of `steps` [T] by which a share of the runs has reached a threshold; inf where that never happens.
+
+    curves [R, T]: scores of R runs; NaN where a run was not evaluated. A run that has reached it once counts for good.
+    """
+    reached = np.logical_or.accumulate(np.asarray(curves) >= threshold, 1).mean(0)
+    enough = np.flatnonzero(reached >= share - 1e-12)
+    return float(np.asarray(steps)[enough[0]]) if enough.size else float("inf")
+
+
+def permutation_test(scores: Scores, others: Scores, rng: np.random.Generator, resamples: int = RESAMPLES) -> float:
+    """Two-sided p-value of the difference of the interquartile means, under permutation of the arms within tasks.
+
+    Its false positives are at most as many as it says, whatever the distribution of the scores. At least 1 / (P + 1).
+    """
+    _check_tasks(scores, others)
+    pairs = list(zip(_arrays(scores), _arrays(others), strict=True))
+    return float(_p_values([one[None] for one, _ in pairs], [other[None] for _, other in pairs], rng, resamples)[0])
+
+
+def holm(p_values: Sequence[float]) -> Floats:
+    """Adjusted p-values: below alpha where Holm's step-down procedure (1979) rejects at that family-wise level."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    return np.asarray(np.minimum(1.0, adjusted)[np.argsort(order)])
+
+
+def power(
+    scores: Scores,
+    effect: float,
+    runs: int,
+    rng: np.random.Generator,
+    alpha: float = 0.05,
+    trials: int = 500,
+    resamples: int = 199,
+) -> Power:
+    """The chance that `permutation_test` finds a true `effect` between two arms of `runs` runs of every task.
+
+    Both arms are drawn with replacement from the runs that are there, and one of them is shifted by the effect.
+    """
+    tasks = _arrays(scores)
+    one, other = ([task[rng.integers(task.size, size=(trials, runs))] for task in tasks] for _ in range(2))
+    p = _p_values([task + effect for task in one], other, rng, resamples)
+    share = float((p <= alpha).mean())
+    return Power(runs, share, float(np.sqrt(share * (1 - share) / trials)))
+
+
+def runs_needed(
+    scores: Scores,
+    effect: float,
+    rng: np.random.Generator,
+    alpha: float = 0.05,
+    wanted: float = 0.8,
+    most: int = 320,
+) -> int | None:
+    """The fewest runs of every task in both arms that see `effect` with the wanted power; None beyond `most`.
+
+    Looked for by doubling, then by bisection; every power is estimated as `power` does, so it is right up to its error.
+    """
+    low, high = 3, 4  # with 3 runs of one task in each arm, no split is rarer than 0.1
+    while power(scores, effect, high, rng, alpha).power < wanted:
+        low, high = high, 2 * high
+        if high > most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(scores, effect, middle, rng, alpha).power >= wanted else (middle, high)
+    return high
+
+
+def _p_values(scores: list[Floats], others: list[Floats], rng: np.random.Generator, resamples: int) -> Floats:
+    """p-values [B] of B pairs of arms; scores and others: of every task [B, R]."""
+    together = [np.concatenate(pair, 1) for pair in zip(scores, others, strict=True)]
+    splits = [task.shape[1] for task in scores]
+
+    def difference(tasks: list[Floats]) -> Floats:
+        first = np.concatenate([task[:, :split] for task, split in zip(tasks, splits, strict=True)], 1)
+        second = np.concatenate([task[:, split:] for task, split in zip(tasks, splits, strict=True)], 1)
+        return np.asarray(np.abs(iqm(first, 1) - iqm(second, 1)))
+
+    found = difference(together)
+    exceeded = np.zeros(found.size)
+    done, most = 0, max(1, AT_ONCE // sum(task.size for task in together))
+    while done < resamples:
+        count = min(most, resamples - done)
+        shuffled = difference([rng.permuted(np.repeat(task, count, 0), axis=1) for task in together])
+        exceeded += (shuffled.reshape(-1, count) >= found[:, None] * (1 - 1e-9) - 1e-12).sum(1)
+        done += count
+    return (1 + exceeded) / (resamples + 1)
+
+
+def _arrays(scores: Scores) -> list[Floats]:
+    """The scores of the tasks, by name. Raises ValueError where there are none, or some are not finite."""
+    tasks = [np.asarray(scores[name], np.float64) for name in sorted(scores)]
+    if not tasks or not all(task.ndim == 1 and task.size and np.isfinite(task).all() for task in tasks):
+        raise ValueError("scores: at least one task is accepted, each with a list of at least one finite score")
+    return tasks
+
+
+def _check_tasks(scores: Scores, others: Scores) -> None:
+    if set(scores) != set(others):
+        raise ValueError(f"the arms have other tasks: {sorted(scores)} and {sorted(others)}; the same are accepted")
