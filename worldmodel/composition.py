@@ -140,7 +140,7 @@ def _check_key(override: Override, known: dict[str, Any], catalogue: Catalogue) 
     value = _at(known, key)
     free = catalogue.is_free(key)
     if override.is_delete():
-        if value is _ABSENT or key in catalogue.free or not free:
+        if value is _ABSENT or not catalogue.is_free(key.rpartition(".")[0]):
             raise UsageError(f"{line}: keys cannot be removed; give {key.lstrip('~')}=VALUE")
     elif free:
         if key in catalogue.free and not isinstance(override.value(), dict):
