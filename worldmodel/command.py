@@ -35,7 +35,7 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
     """
     try:
         with _interrupted_by_sigterm():
-            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or _configs())
+            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or configs_folder())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -74,7 +74,7 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # the user wrote none of the lines
     values = composition.values()
     function, schema, takes_words = _target(target)
-    config = validated(schema, values, composition.texts)
+    config: Any = validated(schema, values, composition.texts)
     return (function(config, words) if takes_words else function(config)) or 0
 
 
@@ -113,7 +113,7 @@ def _target(target: str) -> tuple[Callable[..., int | None], type, bool]:
     return function, schema, bool(others)
 
 
-def _configs() -> Path:
+def configs_folder() -> Path:
     """The folder of the configs: within the package in a wheel, beside it in a checkout."""
     package = Path(__file__).parent
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,24 +18,27 @@ class Curve:
     """A metric of a running run in points: its mean over every `interval` steps, in which something was written.
 
     Points have the same numbers in every trial, whatever the number of streams or the lengths of episodes, so that
-    pruners can compare them. Point k holds what was measured after (k - 1) and up to k intervals.
+    pruners can compare them. Point k holds the episodes that ended after (k - 1) and up to k intervals, or the
+    evaluation that was due after k.
     """
 
     def __init__(self, file: Path, metric: str, interval: int) -> None:
         self._file, self._metric, self._interval = file, metric, interval
+        self._evaluations = metric == "eval/return"
         self._offset, self._point, self._last = 0, 0, 0
         self._values: list[float] = []
 
     def points(self, ended: bool = False) -> Iterator[tuple[int, float]]:
         """The points that are new and complete: number and value. ended: the last one is complete, too."""
         for row in self._rows():
-            point = -(-int(row["step"]) // self._interval)
+            step = int(row["step"])
+            point = step // self._interval if self._evaluations else -(-step // self._interval)
             if point > self._point:
                 yield from self._complete()
                 self._point = point
             if row.get(self._metric) is not None:
                 self._values.append(float(row[self._metric]))
-                if self._metric == "eval/return":  # there is one in an interval
+                if self._evaluations:  # there is one in an interval
                     yield from self._complete()
         if ended:
             yield from self._complete()
@@ -82,7 +86,7 @@ def area(points: list[tuple[int, float]]) -> float:
         raise NoValue("the curve has no points")
     (first, height), *_ = points
     total = first * height
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
+    for (left, low), (right, high) in pairwise(points):
         total += (right - left) * (low + high) / 2
     return total / points[-1][0]
 

@@ -70,9 +70,7 @@ class Gp:
     def make(self) -> "BaseSampler":
         from optuna.samplers import GPSampler
 
-        return GPSampler(
-            n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed
-        )
+        return GPSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
 
 
 @dataclass(config=_strict)
@@ -86,9 +84,7 @@ class CmaEs:
     def make(self) -> "BaseSampler":
         from optuna.samplers import CmaEsSampler
 
-        return CmaEsSampler(
-            n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed
-        )
+        return CmaEsSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
 
 
 @dataclass(config=_strict)

@@ -114,23 +114,27 @@ def _kind(value: Any) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-Node = TypeAliasType(
-    "Node",
-    Annotated[
-        Annotated[Float, Tag("float")]
-        | Annotated[Int, Tag("int")]
-        | Annotated[Categorical, Tag("categorical")]
-        | Annotated[dict[str, "Node"], Tag("section")],
-        Discriminator(
-            _kind,
-            custom_error_type="parameter",
-            custom_error_message=(
-                "must have a type, float, int or categorical, such as {type:float,low:1e-4,high:1e-2,log:true}, "
-                "{type:int,low:1,high:8} or {type:categorical,choices:[1,2]}"
+if TYPE_CHECKING:
+    Node = Any  # a Parameter, or a dict of Nodes; mypy knows no recursive alias
+else:
+    Node = TypeAliasType(
+        "Node",
+        Annotated[
+            Annotated[Float, Tag("float")]
+            | Annotated[Int, Tag("int")]
+            | Annotated[Categorical, Tag("categorical")]
+            | Annotated[dict[str, "Node"], Tag("section")],
+            Discriminator(
+                _kind,
+                custom_error_type="parameter",
+                custom_error_message=(
+                    "must have a type, float, int or categorical, such as {type:float,low:1e-4,high:1e-2,log:true}, "
+                    "{type:int,low:1,high:8} or {type:categorical,choices:[1,2]}"
+                ),
             ),
-        ),
-    ],
-)
+        ],
+    )
+
 Section = dict[str, Node]
 
 
