@@ -54,7 +54,6 @@ class Tpe:
             multivariate=self.multivariate,
             n_startup_trials=self.n_startup_trials,
             constant_liar=True,
-            warn_independent_sampling=False,
             seed=self.seed,
         )
 

@@ -102,7 +102,8 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
         if not any(key == name or (not group and key.startswith(f"{name}.")) for name, group in given)
     }
     if not found:
-        raise UsageError("space: holds no key to search; space.KEY={type:float,low:1e-4,high:1e-2} is accepted")
+        given_keys = f" but {', '.join(names)}, given on the command line" if (names := list(parameters(space))) else ""
+        raise UsageError(f"space: holds no key{given_keys}; space.KEY={{type:float,low:1e-4,high:1e-2}} is accepted")
     if "logdir" in found:
         raise UsageError("space.logdir: cannot be searched; every trial has a folder of its own")
     corners = {key: parameter.corners() for key, parameter in found.items()}

@@ -156,7 +156,7 @@ def give_up(
     reason: str,
     again: bool,
 ) -> list[int]:
-    """Record as failed the running trials whose worker is gone; returns their numbers. again: their values are queued."""
+    """Record as failed the running trials whose worker is gone; returns their numbers. again: queue their values."""
     from optuna.trial import TrialState
 
     numbers = []

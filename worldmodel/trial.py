@@ -23,6 +23,7 @@ from worldmodel.words import word
 if TYPE_CHECKING:
     from optuna import Trial
 
+TRAIN = (sys.executable, "-m", "worldmodel.train")
 POLL = 0.2  # seconds between two looks at a run
 READ = 1.0  # seconds between two readings of its curve
 SAVING = 60.0  # seconds that a run gets to save itself, and that a trial waits for the run that it continues
@@ -67,7 +68,7 @@ class Run:
     def __init__(self, folder: Path, words: Sequence[str]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        line = [sys.executable, "-m", "worldmodel.train", *words, word("logdir", str(folder))]
+        line = [*TRAIN, *words, word("logdir", str(folder))]
         with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
             self._written = err.tell()
             self._process = subprocess.Popen(
