@@ -1,6 +1,7 @@
 """What proposes values and what stops trials: the groups `sampler` and `pruner`, as Optuna's objects."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -22,20 +23,29 @@ class Qubo:
 
     name: Literal["qubo"]
     surrogate: str
+    surrogate_options: dict[str, Any]
     solver: str
     options: dict[str, Any]
     backend: str
+    budget: dict[str, float] | None
     n_startup_trials: Literal["auto"] | Positive
     seed: Seed
 
-    def make(self) -> "BaseSampler":
-        """Raises ProblemError where the surrogate, the solver or one of its options is none."""
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        """ledger: the file of the jobs on a backend. Raises ProblemError for what is not accepted."""
         from hybrid_opt.search import QuboSampler
 
-        values = {"surrogate": self.surrogate, "solver": self.solver, "n_startup_trials": self.n_startup_trials}
-        given = {key: value for key, value in values.items() if value != "auto"}
-        sampler: BaseSampler = QuboSampler(**given, backend=self.backend, seed=self.seed)
-        return sampler
+        named = {"surrogate": self.surrogate, "solver": self.solver, "n_startup_trials": self.n_startup_trials}
+        given: dict[str, Any] = {key: value for key, value in named.items() if value != "auto"}
+        return QuboSampler(
+            **given,
+            surrogate_options=self.surrogate_options,
+            solver_options=self.options,
+            backend=self.backend,
+            ledger=None if self.backend == "statevector" else ledger,
+            budget=None if self.backend == "statevector" else self.budget,
+            seed=self.seed,
+        )
 
 
 @dataclass(config=_strict)
@@ -47,7 +57,7 @@ class Tpe:
     n_startup_trials: Count
     seed: Seed
 
-    def make(self) -> "BaseSampler":
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import TPESampler
 
         return TPESampler(
@@ -66,7 +76,7 @@ class Gp:
     n_startup_trials: Count
     seed: Seed
 
-    def make(self) -> "BaseSampler":
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import GPSampler
 
         return GPSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
@@ -80,7 +90,7 @@ class CmaEs:
     n_startup_trials: Count
     seed: Seed
 
-    def make(self) -> "BaseSampler":
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import CmaEsSampler
 
         return CmaEsSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
@@ -93,7 +103,7 @@ class Random:
     name: Literal["random"]
     seed: Seed
 
-    def make(self) -> "BaseSampler":
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import RandomSampler
 
         return RandomSampler(self.seed)
@@ -102,10 +112,15 @@ class Random:
 Sampler = Annotated[Qubo | Tpe | Gp | CmaEs | Random, Field(discriminator="name")]
 
 
-def reseeded(sampler: Qubo | Tpe | Gp | CmaEs | Random, *entropy: int) -> "BaseSampler":
-    """A sampler whose seed depends on its own and on further numbers: workers, and continuations, draw differently."""
+def reseeded(sampler: Qubo | Tpe | Gp | CmaEs | Random, ledger: Path, *entropy: int) -> "BaseSampler":
+    """A sampler whose draws also depend on further numbers: those of other workers, and of continuations, differ.
+
+    Those of QuboSampler depend on the number of the trial anyway; its workers share a design of start points.
+    """
     import numpy as np
 
+    if isinstance(sampler, Qubo):
+        return sampler.make(ledger)
     (seed,) = np.random.SeedSequence([sampler.seed, *entropy]).generate_state(1)
     return replace(sampler, seed=int(seed)).make()
 

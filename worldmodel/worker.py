@@ -21,7 +21,7 @@ def run(work: Work, unwanted: threading.Event) -> None:
     from optuna import Trial
 
     storage = open_storage(work.storage, work.heartbeat)
-    sampler = reseeded(work.sampler, *work.entropy)
+    sampler = reseeded(work.sampler, Path(work.folder) / "ledger.sqlite", *work.entropy)
     study = open_study(storage, work.study, sampler, work.pruner.make(work.points))
     guard = Guard(Path(work.folder))
 
