@@ -10,6 +10,7 @@ import yaml
 from worldmodel.atomic_file import atomic_file
 from worldmodel.search_config import as_mapping
 from worldmodel.search_progress import best_trial
+from worldmodel.study import counted, replaced
 from worldmodel.words import word
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def summarise(study: "Study", folder: Path, objective: str, words: Sequence[str]
     """Write best.yaml and plots/; returns the lines to print. words: of training, that all trials had in common."""
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
+    every = study.get_trials(deepcopy=False)
+    trials = counted(every)
     best = best_trial(trials)
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    told += f", {again} broken off and tried again" if (again := len(replaced(every))) else ""
     if best is None:
         return [f"trials: {told}; none has a value"]
     head = f"# The best of {len(trials)} trials: {objective} {best.value:.6g} of trial {best.number}.\n"

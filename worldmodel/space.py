@@ -71,10 +71,12 @@ class Categorical:
     """One of several values, which have no order."""
 
     type: Literal["categorical"]
-    choices: Annotated[tuple[Value, ...], Field(min_length=1)]
+    choices: tuple[Value, ...]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not self.choices:
+            raise ValueError("choices must have a value at least")
         if len({repr(choice) for choice in self.choices}) < len(self.choices):
             raise ValueError("choices must differ from one another")
         return self

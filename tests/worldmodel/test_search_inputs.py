@@ -27,9 +27,9 @@ CASES = {
     "step": (f"{LR}.step=0.1", f"{LR}: step=0.1 with log=true: one of the two is accepted"),
     "number": (f"{LR}.low=small", f"{LR}.low=small: must be a number"),
     "kind": (f"{LR}.type=normal", f"{LR}: must have a type, float, int or categorical"),
-    "no kind": (f"{OWN}={{low:1,high:2}}", "space.train_ratio: must have a type, float, int or categorical"),
+    "no kind": (f"{OWN}={{low:1,high:2}}", "space.train_ratio={low:1,high:2}: must have a type, float, int or"),
     "value for a parameter": (f"{OWN}={{type:int,low:1,high:2.5}}", "space.train_ratio.high=2.5: must be a whole number"),
-    "no choices": (f"{OWN}={{type:categorical,choices:[]}}", "space.train_ratio.choices=[]: must be"),
+    "no choices": (f"{OWN}={{type:categorical,choices:[]}}", "choices must have a value at least"),
     "same choices": (f"{OWN}={{type:categorical,choices:[1,1]}}", "choices must differ from one another"),
     "value that training refuses": (f"{OWN}={{type:int,low:0,high:2}}", "space: train_ratio=0: must be greater than 0"),
     "choice that training refuses": (

@@ -75,7 +75,7 @@ def of_search(folder: Path) -> list[psutil.Process]:
 def test_kills(tmp_path: Path) -> None:
     """A worker is killed: its trial alone is lost. The command is killed: the same command continues its trials."""
     folder = tmp_path / "search"
-    words = ("trials=4", "workers=2", "steps=1000", "train_ratio=0.5", "checkpoint.minutes=0.01")
+    words = ("trials=4", "workers=2", "steps=800", "train_ratio=0.5", "checkpoint.minutes=0.01")
     search = Search(folder, *words)
     search.reach(0, 60)
     first, _ = search.workers()

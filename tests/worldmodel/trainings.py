@@ -43,7 +43,7 @@ def stand_in(folder: Path) -> tuple[str, ...]:
     return (sys.executable, "-S", "-E", str(script))
 
 
-def work(folder: Path, **changes: Any) -> Work:
+def work(folder: Path, /, **changes: Any) -> Work:
     """Two trials of one parameter x, whose value is x."""
     values: dict[str, Any] = {
         "storage": f"sqlite:///{folder / 'study.db'}",
