@@ -133,8 +133,10 @@ class Ray:
         if config.address == "local":
             cpus = max(os.cpu_count() or 1, -int(-workers * config.cpus // 1))
             options |= {"num_cpus": cpus, "include_dashboard": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
+            signal.signal(signal.SIGTERM, before)  # Ray has put one of its own there
         except (ConnectionError, ValueError, RuntimeError) as error:
             line = " ".join(str(error).split())
             raise UsageError(f"launcher.address={config.address}: no Ray cluster can be reached: {line}") from None

@@ -131,8 +131,8 @@ class Search:
         lost = self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was killed", True)
         lost += self._give_up(self._is_unclaimed, "its worker was killed while it chose values", True)
         if trials:
-            print(f"continuing with {self._done()} of {self.config.trials} trials", end="")
-            print(f", {len(lost)} that were broken off are tried again" if lost else "")
+            again = f"; {len(lost)} that were broken off are tried again" if lost else ""
+            print(f"continuing with {self._done()} of {self.config.trials} trials{again}")
         if self._done() >= self.config.trials:
             return
         self.entropy = len(trials)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -49,7 +50,7 @@ def server() -> Iterator[str]:
         yield url
     finally:
         if process is not None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # end without waiting for clients
             process.wait(30)
         shutil.rmtree(folder)
 

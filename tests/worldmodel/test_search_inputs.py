@@ -15,7 +15,7 @@ OWN = "space=empty space.train_ratio"
 CASES = {
     "no workers": ("workers=0", "workers=0: must be greater than or equal to 1"),
     "no trials": ("trials=0", "trials=0: must be greater than or equal to 1"),
-    "sampler": ("sampler=tpo", "sampler=tpo: sampler is one of cmaes, gp, qubo, random, tpe; did you mean sampler=tpe?"),
+    "sampler": ("sampler=tpo", "sampler=tpo: sampler is one of cmaes, gp, qubo, random, tpe; did you mean"),
     "space": ("space=dreemer", "space=dreemer: space is one of dreamer, empty, rates; did you mean space=dreamer?"),
     "option of a sampler": ("sampler=tpe sampler.levels=3", "sampler.levels=3: unknown key"),
     "objective": ("objective=fame", "objective=fame: must be final_return, return_area or return_per_minute"),
@@ -28,7 +28,7 @@ CASES = {
     "number": (f"{LR}.low=small", f"{LR}.low=small: must be a number"),
     "kind": (f"{LR}.type=normal", f"{LR}: must have a type, float, int or categorical"),
     "no kind": (f"{OWN}={{low:1,high:2}}", "space.train_ratio={low:1,high:2}: must have a type, float, int or"),
-    "value for a parameter": (f"{OWN}={{type:int,low:1,high:2.5}}", "space.train_ratio.high=2.5: must be a whole number"),
+    "value for a parameter": (f"{OWN}={{type:int,low:1,high:2.5}}", "space.train_ratio.high=2.5: must be a whole"),
     "no choices": (f"{OWN}={{type:categorical,choices:[]}}", "choices must have a value at least"),
     "same choices": (f"{OWN}={{type:categorical,choices:[1,1]}}", "choices must differ from one another"),
     "value that training refuses": (f"{OWN}={{type:int,low:0,high:2}}", "space: train_ratio=0: must be greater than 0"),

@@ -62,6 +62,10 @@ def trials(folder: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}").trials
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    return process.is_running() and "worldmodel.worker" in process.cmdline()
+
+
 def of_search(folder: Path) -> list[psutil.Process]:
     """The processes that train in a search's folder."""
     return [
@@ -125,3 +129,20 @@ def test_interrupt(tmp_path: Path) -> None:
     assert code == 0 and "continuing with 0 of 1 trials" in out
     assert trials(folder)[1].state == TrialState.COMPLETE
     assert (folder / "best.yaml").exists() and (folder / "plots" / "history.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_ray(tmp_path: Path) -> None:
+    """A worker on Ray is killed: its trial alone is lost, and another takes its place."""
+    pytest.importorskip("ray", reason='no Ray: pip install "worldmodel[ray]"')
+    folder = tmp_path / "search"
+    search = Search(folder, "launcher=ray", "trials=2", "steps=800", "train_ratio=0.5")
+    search.reach(0, 60)
+    (worker,) = [child for child in psutil.Process(search.process.pid).children(True) if _is_worker(child)]
+    worker.kill()
+    code, _, err = search.finish()
+    assert code == 0, err
+    first, second = trials(folder)
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert first.user_attrs["reason"] == "its worker was killed by SIGKILL"
+    assert of_search(folder) == []
