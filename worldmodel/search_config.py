@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -83,7 +84,7 @@ class SearchConfig(TrainConfig):
 
 def training_words(words: Sequence[str], configs: Path) -> list[str]:
     """The words of a search that are for training."""
-    search, train = (Catalogue(configs, name) for name in ("search", "train"))
+    search, train = (_catalogue(configs, name) for name in ("search", "train"))
     own = _roots(search) - _roots(train) | {"logdir"}
     return [word for word in words if str(parsed(word).key_or_group).partition(".")[0] not in own]
 
@@ -93,7 +94,7 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
 
     Every parameter is a key of training, and training takes its lowest, its highest and each of several values.
     """
-    catalogue = Catalogue(configs, "train")
+    catalogue = _catalogue(configs, "train")
     overrides = [parsed(word) for word in words]
     given = [(str(override.key_or_group), is_group(override, catalogue)) for override in overrides]
     found = {
@@ -118,7 +119,7 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
 
 def train_config(words: Sequence[str], configs: Path) -> TrainConfig:
     """What `worldmodel.train` makes of words. Raises UsageError."""
-    composition = composed(Catalogue(configs, "train"), configs, "train", words)
+    composition = composed(_catalogue(configs, "train"), configs, "train", words)
     return validated(TrainConfig, composition.values(), composition.texts)
 
 
@@ -129,6 +130,9 @@ def as_mapping(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
         key = f"~{override.key_or_group}" if override.is_delete() else str(override.input_line).partition("=")[0]
         mapping[key] = None if override.is_delete() else override.value()
     return {**{key: value for key, value in mapping.items() if key not in values}, **values}
+
+
+_catalogue = cache(Catalogue)  # each reads every file of its groups
 
 
 def _roots(catalogue: Catalogue) -> set[str]:

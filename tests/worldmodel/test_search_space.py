@@ -21,10 +21,11 @@ from worldmodel.validation import validated
 from worldmodel.words import expanded, word
 
 CONFIGS = ROOT / "configs"
+CATALOGUE = Catalogue(CONFIGS, "search")
 
 
 def config(*words: str) -> SearchConfig:
-    composition = composed(Catalogue(CONFIGS, "search"), CONFIGS, "search", words)
+    composition = composed(CATALOGUE, CONFIGS, "search", words)
     return validated(SearchConfig, composition.values(), composition.texts)
 
 
@@ -46,12 +47,11 @@ def test_distributions() -> None:
 @pytest.mark.parametrize("group", ["space", "sampler", "pruner", "launcher"])
 def test_every_choice_is_a_configuration(group: str) -> None:
     """And every space is one of keys that training has, over values that it takes."""
-    catalogue = Catalogue(CONFIGS, "search")
-    for choice in catalogue.choices[group]:
+    for choice in CATALOGUE.choices[group]:
         chosen = config(f"{group}={choice}")
         if group == "space" and choice != "empty":
             assert searched(chosen.space, [], CONFIGS).keys() == parameters(chosen.space).keys()
-            sentences = [catalogue.comment(f"space.{key}", {"space": choice}) for key in parameters(chosen.space)]
+            sentences = [CATALOGUE.comment(f"space.{key}", {"space": choice}) for key in parameters(chosen.space)]
             assert all(sentences)
 
 
@@ -113,7 +113,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(values)
 def test_words_say_what_was_meant(value: Any) -> None:
     """Hydra reads a value back; plain text as it would read it on a command line."""

@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from tests.worldmodel.trainings import stand_in, study, work
+from tests.worldmodel.trainings import PARAMETER, stand_in, study, work
 from worldmodel import trial as trial_module
 from worldmodel import worker
 from worldmodel.study import GRACE, Guard, counted, give_up, open_storage, unclaimed
 from worldmodel.trial import Stopped, Work
+
+QUBO: dict[str, Any] = {
+    "name": "qubo",
+    "surrogate": "auto",
+    "surrogate_options": {},
+    "solver": "auto",
+    "options": {},
+    "backend": "statevector",
+    "budget": None,
+    "n_startup_trials": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +55,27 @@ def test_objectives(tmp_path: Path) -> None:
     for name in ("return_area", "return_per_minute"):
         (trial,) = ran(work(tmp_path, objective=name, study=name, trials=1))
         assert trial.value == pytest.approx(trial.params["x"] * {"return_area": 1, "return_per_minute": 2}[name])
+
+
+SAMPLERS: list[dict[str, Any]] = [
+    {"name": "tpe", "multivariate": True, "n_startup_trials": 2},
+    {"name": "gp", "n_startup_trials": 2},
+    {"name": "cmaes", "n_startup_trials": 1},
+    QUBO,
+    {**QUBO, "solver": "qaoa", "options": {"layers": 1}},
+]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: f"{sampler['name']}-{sampler.get('solver')}")
+def test_samplers(tmp_path: Path, sampler: dict[str, Any]) -> None:
+    if sampler["name"] == "cmaes":
+        pytest.importorskip("cmaes")
+    space = {"x": PARAMETER, "layers": {"type": "categorical", "choices": [1, 2]}}
+    trials = ran(work(tmp_path, sampler={**sampler, "seed": 0}, space=space, trials=4))
+    assert [trial.state for trial in trials] == 4 * [TrialState.COMPLETE]
+    assert len({trial.params["x"] for trial in trials}) == 4
+    proposed = [trial for trial in trials if "qubo" in trial.user_attrs]
+    assert bool(proposed) == (sampler["name"] == "qubo")
 
 
 def test_a_crash_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -80,7 +112,13 @@ def test_pruning(tmp_path: Path) -> None:
 def test_a_stopped_trial_is_continued(tmp_path: Path) -> None:
     unwanted = threading.Event()
     given = work(tmp_path, words=["pause=0.2"], trials=1)
-    threading.Timer(1.0, unwanted.set).start()
+
+    def stop() -> None:
+        while not (rows := tmp_path / "search/trials/0/metrics.jsonl").exists() or rows.read_text().count("\n") < 2:
+            time.sleep(0.02)
+        unwanted.set()
+
+    threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(Stopped):
         worker.run(given, unwanted)
     trials = study(given).trials
