@@ -32,7 +32,7 @@ class SmoothConfig:
     thompson: Annotated[float, Field(ge=0, le=1)] = 0.5
     temperature: NonNegativeFloat = 1.0
     steps: NonNegativeInt = 10
-    every: PositiveInt = 1
+    every: PositiveInt = 2
     window: PositiveInt = 300
 
 

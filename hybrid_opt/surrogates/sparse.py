@@ -84,7 +84,7 @@ class SparseRegression(Surrogate):
 
 
 class Horseshoe:
-    """The state of a Gibbs sampler of p coefficients under a horseshoe prior. noise: its variance, where it is known."""
+    """The state of a Gibbs sampler of p coefficients under a horseshoe prior. noise: its variance, if it is known."""
 
     def __init__(self, p: int, noise: float | None = None) -> None:
         self.local, self.local_aux = np.ones(p), np.ones(p)  # lambda^2, nu
