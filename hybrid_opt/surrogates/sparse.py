@@ -46,7 +46,8 @@ class SparseRegression(Surrogate):
         self._ordered: tuple[bool, ...] = ()
         self._grids: list[Floats] = []
         self._chain: Horseshoe | None = None
-        self._mean = self._draw = np.zeros(0)
+        self._mean: Floats = np.zeros(0)
+        self._draw: Floats = np.zeros(0)
         self._offset = 0.0
 
     def fit(self, observations: Observations, rng: np.random.Generator) -> None:
@@ -87,7 +88,8 @@ class Horseshoe:
     """The state of a Gibbs sampler of p coefficients under a horseshoe prior. noise: its variance, if it is known."""
 
     def __init__(self, p: int, noise: float | None = None) -> None:
-        self.local, self.local_aux = np.ones(p), np.ones(p)  # lambda^2, nu
+        self.local: Floats = np.ones(p)  # lambda^2
+        self.local_aux: Floats = np.ones(p)  # nu
         self.overall, self.overall_aux = 1.0, 1.0  # tau^2, xi
         self.noise, self._known = (1.0, False) if noise is None else (noise, True)  # sigma^2
 
