@@ -89,18 +89,18 @@ class Axis:
         return self._at((2 * number + 1) * (self.count or 1) // (2 * strata))
 
     def levels(self, most: int, incumbent: float | None, seen: int, rng: np.random.Generator) -> Floats:
-        """Positions to choose from, ascending: all values of an unordered axis, and of an ordered one where they are few.
+        """Positions to choose from, ascending: all values where the axis has no order or few of them.
 
         Else an even grid while there is no incumbent. Then half of them cover the range, anew each time, and half
         surround the incumbent at random distances, from a quarter of the range down to a smallest one that is halved
         every 12 of the `seen` observations.
         """
         if not self.ordered:
-            return np.arange(float(self.count or 1))
+            return np.arange(self.count or 1, dtype=np.float64)
         if self.count is not None and self.count <= most:
             return self._all
         if incumbent is None or not np.isfinite(incumbent):
-            return self.snap(np.linspace(0.0, 1.0, most))
+            return self.snap(np.linspace(0.0, 1.0, most, dtype=np.float64))
         around = max(1, (most // 2 - 1) // 2 * 2)
         finest = max(FINEST, COARSE * 0.5 ** (seen / HALVING))
         steps = np.exp(rng.uniform(np.log(finest), np.log(COARSE), around))

@@ -20,7 +20,7 @@ from hybrid_opt.errors import ProblemError
 from hybrid_opt.history import RELATIVE, VALUED, History, common_space
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
-from hybrid_opt.surrogate import Observations, Surrogate, make_surrogate
+from hybrid_opt.surrogate import Observations, make_surrogate
 from hybrid_opt.surrogates.objective import Transform, robust
 
 Floats = NDArray[np.float64]
@@ -35,17 +35,17 @@ QUALITY = 30  # proposals whose predictions are compared with what came out
 class QuboSampler(BaseSampler):
     """Proposes the minimum of a surrogate's Qubo over one-hot levels of all parameters, found by any solver.
 
-    surrogate: smooth, factorization or sparse, with surrogate_options; see `hybrid_opt.surrogate`. solver: a name, with
-    solver_options, or one made by `make_solver`; auto is exact up to 2^18 states and annealing beyond. backend, ledger,
-    budget, fallback: of a solver given by name; see `make_solver`. n_startup_trials: trials at space-filling points; by
-    default 20, or as many as the parameter with most options has. transform: of the objective; see `robust`. levels: the
-    most of an ordered parameter; a wider one gets a coarse grid, then levels around the best trials. seed: fixes the
-    proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers; `trial.set_constraint`
-    works too.
+    surrogate: smooth, factorization or sparse, with surrogate_options; see `hybrid_opt.surrogate`. solver: a name,
+    with solver_options, or one made by `make_solver`; auto is exact up to 2^18 states and annealing beyond. backend,
+    ledger, budget, fallback: of a solver given by name; see `make_solver`. n_startup_trials: trials at space-filling
+    points; by default 20, or as many as the parameter with most options has. transform: of the objective; see `robust`.
+    levels: the most of an ordered parameter; a wider one gets a coarse grid, then levels around the best trials. seed:
+    fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers;
+    `trial.set_constraint` works too.
 
     Parameters that only some trials have are part of the same model. One whose distribution changes, or that was never
-    seen, takes a value from a Latin hypercube. Pruned trials count by the quantile of their last report, running ones as
-    average (constant liar), failed ones not at all; a point is proposed once, until the space is exhausted. The user
+    seen, takes a value from a Latin hypercube. Pruned trials count by the quantile of their last report, running ones
+    as average (constant liar), failed ones not at all; a point is proposed once, until the space is exhausted. The user
     attribute "qubo" of every proposed trial has the solver's cost and how well the surrogate predicted so far.
 
     Raises ProblemError for options that are not accepted, for a study of several objectives, and, by solvers that need
@@ -150,9 +150,7 @@ class QuboSampler(BaseSampler):
         study._storage.set_trial_user_attr(trial._trial_id, ATTRIBUTE, about)
         return values
 
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         if self._constraints is not None:
             _process_constraints_after_trial(self._constraints, study, trial, state)
 
@@ -201,7 +199,7 @@ class QuboSampler(BaseSampler):
     def _choices(
         self, history: History, axes: list[Axis], trial: FrozenTrial, rng: np.random.Generator
     ) -> list[Floats]:
-        """The levels of every axis, around one of the best trials; of a parameter that is given (enqueued), that one."""
+        """The levels of every axis, around one of the best trials; of an enqueued parameter, its value."""
         fixed = trial.system_attrs.get("fixed_params", {})
         ranked = history.losses.argsort(kind="stable")
         centre = history.positions[ranked[min(int(rng.geometric(0.5)), 3, len(ranked)) - 1]]
@@ -280,7 +278,7 @@ def choose(
 
 def quality(history: History) -> float | None:
     """Spearman's rank correlation of the last 30 proposals' predictions with what came out; None below 5 of them."""
-    from scipy.stats import spearmanr
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
     pairs = [
         (trial.user_attrs[ATTRIBUTE]["predicted"], loss)

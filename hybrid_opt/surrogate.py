@@ -51,7 +51,7 @@ class Observations:
 class Surrogate(ABC):
     """Base of all surrogates: `fit` to the observations, then ask for problems over any levels.
 
-    An energy is the predicted value of the point that the bits choose: one-hot blocks, one a parameter, one bit a level.
+    An energy is the predicted value of the point that the bits choose: a one-hot block a parameter, a bit a level.
     Config: the pydantic dataclass of its options.
     """
 
@@ -75,7 +75,9 @@ class Surrogate(ABC):
 
     def predict(self, positions: Floats) -> Floats:
         """The expected values of points [S, d], float64 [S]."""
-        return np.array([self.mean([np.array([at]) for at in point]).energy(np.ones(len(point))) for point in positions])
+        return np.array(
+            [self.mean([np.array([at]) for at in point]).energy(np.ones(len(point))) for point in positions]
+        )
 
 
 def make_surrogate(name: str, options: Mapping[str, Any] | None = None) -> Surrogate:

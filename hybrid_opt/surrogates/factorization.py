@@ -31,9 +31,9 @@ class FactorizationConfig:
 class FactorizationMachine(Surrogate):
     """value = w0 + sum_i w_i b_i + sum_{i<j} <v_i, v_j> b_i b_j over bits of different parameters (Rendle 2010).
 
-    The surrogate of FMQA (Kitai et al. 2020, arXiv 1907.05574). Least squares with a penalty; the weights and vectors of
-    one parameter's bits enter linearly, so each step solves for all of them exactly. A position between two knots has a
-    share of both bits. It explores by nothing but not repeating itself.
+    The surrogate of FMQA (Kitai et al. 2020, arXiv 1907.05574). Least squares with a penalty; the weights and vectors
+    of one parameter's bits enter linearly, so each step solves for all of them exactly. A position between two knots
+    has a share of both bits. It explores by nothing but not repeating itself.
     """
 
     name = "factorization"
@@ -76,7 +76,9 @@ class FactorizationMachine(Surrogate):
         """Set the weights and vectors of parameter i, and the offset, to the best for those of all others."""
         parts = [shares @ weights for shares, weights in zip(bits, self._weights, strict=True)]  # [N, 1 + rank]
         others = np.sum([part for j, part in enumerate(parts) if j != i], axis=0) if len(parts) > 1 else 0 * parts[0]
-        crossed = 0.5 * ((others[:, 1:] ** 2).sum(1) - sum((p[:, 1:] ** 2).sum(1) for j, p in enumerate(parts) if j != i))
+        crossed = 0.5 * (
+            (others[:, 1:] ** 2).sum(1) - sum((p[:, 1:] ** 2).sum(1) for j, p in enumerate(parts) if j != i)
+        )
         target = values - others[:, 0] - crossed
         columns = np.column_stack([np.ones(len(values)), others[:, 1:]])  # what the weights of a bit are multiplied by
         features = (bits[i][:, :, None] * columns[:, None, :]).reshape(len(values), -1)

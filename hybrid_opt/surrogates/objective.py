@@ -14,8 +14,8 @@ LOG_FLOOR = 0.1  # of the distance between the best and the median value: how fa
 def robust(values: ArrayLike, transform: Transform = "rank") -> NDArray[np.float64]:
     """Values [N], to be minimised and possibly infinite, in their order with mean 0 and standard deviation 1.
 
-    rank: their ranks, equal ones shared. normal: the normal quantiles of (rank - 1/2) / N. log: log(v + 0.1), with v the
-    distance from the best value in units of that of the median, cut at 2 (winsorised). All equal: zeros.
+    rank: their ranks, equal ones shared. normal: the normal quantiles of (rank - 1/2) / N. log: log(v + 0.1), with v
+    the distance from the best value in units of that of the median, cut at 2 (winsorised). All equal: zeros.
 
     Raises ProblemError for an unknown transform.
     """
@@ -30,7 +30,7 @@ def robust(values: ArrayLike, transform: Transform = "rank") -> NDArray[np.float
         if not (np.isfinite(best) and np.isfinite(scale) and scale > 0 and np.isfinite(z).all()):
             return robust(y)  # more than half are equal, or infinite
     else:
-        from scipy.stats import norm, rankdata
+        from scipy.stats import norm, rankdata  # type: ignore[import-untyped]
 
         ranks = rankdata(y)
         z = ranks if transform == "rank" else norm.ppf((ranks - 0.5) / len(y))

@@ -6,10 +6,11 @@ from itertools import combinations
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
-from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
+from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.surrogate import Floats, Levels, Observations, Surrogate, one_hot_qubo
@@ -31,7 +32,7 @@ class SmoothConfig:
     thompson: Annotated[float, Field(ge=0, le=1)] = 0.5
     temperature: NonNegativeFloat = 1.0
     steps: NonNegativeInt = 10
-    every: PositiveInt = 1
+    every: PositiveInt = 2
     window: PositiveInt = 300
 
 
@@ -39,11 +40,11 @@ class SmoothPairwise(Surrogate):
     """value = m + sum_i f_i(x_i) + sum_{i<j} f_ij(x_i, x_j) + noise, with Gaussian-process priors.
 
     m ~ N(0, 1), f_i ~ GP(0, s1/d k_i), f_ij ~ GP(0, s2/(d(d-1)/2) k_i k_j): an additive model of order two (Duvenaud,
-    Nickisch, Rasmussen 2011, arXiv 1112.4394) restricted to levels. k_i is a kernel of the distance in [0, 1], or of the
-    option being another one, exp(-1/length); 0 where a point lacks the parameter. So mean and posterior draws are sums
-    over levels and pairs of levels: one-hot Qubos, without approximation. Lengths, s1, s2 and the noise maximise the
-    posterior under log-normal priors. A draw is the prior's, moved by what it misses of the observations (Matheron's
-    rule; Wilson et al. 2020, arXiv 2002.09309).
+    Nickisch, Rasmussen 2011, arXiv 1112.4394) restricted to levels. k_i is a kernel of the distance in [0, 1], or of
+    the option being another one, exp(-1/length); 0 where a point lacks the parameter. So mean and posterior draws are
+    sums over levels and pairs of levels: one-hot Qubos, without approximation. Lengths, s1, s2 and the noise maximise
+    the posterior under log-normal priors. A draw is the prior's, moved by what it misses of the observations
+    (Matheron's rule; Wilson et al. 2020, arXiv 2002.09309).
     """
 
     name = "smooth"
@@ -172,15 +173,16 @@ def evidence(seen: Observations, prior: Prior, kernel: Kernel) -> Callable[[Floa
     """The negative logarithm of likelihood times prior, up to a constant, and its gradient, of theta [d + 3]."""
     x, values = seen.positions, seen.values
     n, d = x.shape
-    parts = [_distances(x[:, i], x[:, i], ordered) for i, ordered in enumerate(seen.ordered)]
+    tables = [_Table.of(x[:, i], ordered) for i, ordered in enumerate(seen.ordered)]
     names = [kernel if ordered else "laplace" for ordered in seen.ordered]
 
     def objective(theta: Floats) -> tuple[float, Floats]:
         main, pair, noise = _variances(theta, d)
-        kernels, slopes = np.empty((d, n, n)), np.empty((d, n, n))
-        for i, (distances, present) in enumerate(parts):
-            k, slope = KERNELS[names[i]](distances * np.exp(-theta[i]))
-            kernels[i], slopes[i] = k * present, slope * present
+        kernels, slopes = np.empty((d, n, n)), []
+        for i, table in enumerate(tables):
+            k, slope = KERNELS[names[i]](table.distances * np.exp(-theta[i]))
+            kernels[i] = table.spread(k * table.present)
+            slopes.append(slope * table.present)
         total = kernels.sum(0)
         crossed = (total * total - np.einsum("dnm,dnm->nm", kernels, kernels)) / 2
         covariance = 1.0 + main * total + pair * crossed
@@ -192,15 +194,40 @@ def evidence(seen: Observations, prior: Prior, kernel: Kernel) -> Callable[[Floa
         value = 0.5 * float(values @ weights) + float(np.log(np.diagonal(factor[0])).sum()) + 0.5 * float(off @ off)
         outer = 0.5 * (inverse - np.outer(weights, weights))
         gradient = off / prior.deviation
-        weighed, by_total = outer * main, outer * pair
-        for i in range(d):
-            gradient[i] += float(np.vdot(slopes[i], weighed + by_total * (total - kernels[i])))
+        shared = outer * (main + pair * total)
+        crossed_outer = pair * outer
+        for i, table in enumerate(tables):
+            gradient[i] += float(np.vdot(slopes[i], table.gather(shared - crossed_outer * kernels[i])))
         gradient[d] += 2 * main * float(np.vdot(outer, total))
         gradient[d + 1] += 2 * pair * float(np.vdot(outer, crossed))
         gradient[d + 2] += 2 * (noise - SMALLEST) * float(np.trace(outer))
         return value, gradient
 
     return objective
+
+
+@plain(frozen=True)
+class _Table:
+    """The different positions of a parameter, L with "it is not there": what every point has, and their distances."""
+
+    rows: NDArray[np.int64]  # [N]
+    distances: Floats  # [L, L]
+    present: Floats  # [L, L]
+    which: Floats  # [L, N], 1 where the point has the position
+
+    @staticmethod
+    def of(column: Floats, ordered: bool) -> "_Table":
+        grid, rows = np.unique(column, return_inverse=True)  # NaN is one of them
+        distances, present = _distances(grid, grid, ordered)
+        return _Table(rows, distances, present, (rows == np.arange(len(grid))[:, None]).astype(np.float64))
+
+    def spread(self, table: Floats) -> Floats:
+        """[L, L] to [N, N]."""
+        return np.asarray(table[self.rows[:, None], self.rows])
+
+    def gather(self, weights: Floats) -> Floats:
+        """[N, N] to [L, L]: the sums over points; the transpose of `spread`."""
+        return np.asarray(self.which @ weights @ self.which.T)
 
 
 def _variances(theta: Floats, d: int) -> tuple[float, float, float]:

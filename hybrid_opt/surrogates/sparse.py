@@ -34,8 +34,8 @@ class SparseRegression(Surrogate):
 
     Bayesian optimisation of combinatorial structures (Baptista and Poloczek 2018, arXiv 1806.08838): a horseshoe prior
     a ~ N(0, noise tau^2 lambda^2), lambda and tau half-Cauchy, sampled by Gibbs (Makalic and Schmidt 2016, arXiv
-    1508.03884), the coefficients all at once (Bhattacharya, Chakraborty, Mallick 2016, arXiv 1506.04778). The chain goes
-    on from one fit to the next while the bits are the same.
+    1508.03884), the coefficients all at once (Bhattacharya, Chakraborty, Mallick 2016, arXiv 1506.04778). The chain
+    goes on from one fit to the next while the bits are the same.
     """
 
     name = "sparse"
@@ -46,7 +46,8 @@ class SparseRegression(Surrogate):
         self._ordered: tuple[bool, ...] = ()
         self._grids: list[Floats] = []
         self._chain: Horseshoe | None = None
-        self._mean = self._draw = np.zeros(0)
+        self._mean: Floats = np.zeros(0)
+        self._draw: Floats = np.zeros(0)
         self._offset = 0.0
 
     def fit(self, observations: Observations, rng: np.random.Generator) -> None:
@@ -84,11 +85,13 @@ class SparseRegression(Surrogate):
 
 
 class Horseshoe:
-    """The state of a Gibbs sampler of p coefficients under a horseshoe prior."""
+    """The state of a Gibbs sampler of p coefficients under a horseshoe prior. noise: its variance, if it is known."""
 
-    def __init__(self, p: int) -> None:
-        self.local, self.local_aux = np.ones(p), np.ones(p)  # lambda^2, nu
-        self.overall, self.overall_aux, self.noise = 1.0, 1.0, 1.0  # tau^2, xi, sigma^2
+    def __init__(self, p: int, noise: float | None = None) -> None:
+        self.local: Floats = np.ones(p)  # lambda^2
+        self.local_aux: Floats = np.ones(p)  # nu
+        self.overall, self.overall_aux = 1.0, 1.0  # tau^2, xi
+        self.noise, self._known = (1.0, False) if noise is None else (noise, True)  # sigma^2
 
     def step(self, features: Floats, values: Floats, rng: np.random.Generator) -> Floats:
         """One sweep on features [N, p] and values [N]: the coefficients, float64 [p]."""
@@ -96,8 +99,9 @@ class Horseshoe:
         drawn = coefficients(features, values, self.noise * self.overall * self.local, self.noise, rng)
         squared = drawn * drawn
         rest = values - features @ drawn
-        scaled = float((squared / self.local).sum())
-        self.noise = _inverse_gamma((n + p) / 2, (float(rest @ rest) + scaled / self.overall) / 2, rng)
+        if not self._known:
+            scaled = float((squared / self.local).sum())
+            self.noise = _inverse_gamma((n + p) / 2, (float(rest @ rest) + scaled / self.overall) / 2, rng)
         self.local = np.maximum(
             (1 / self.local_aux + squared / (2 * self.overall * self.noise)) / rng.exponential(size=p), TINY
         )
@@ -109,9 +113,7 @@ class Horseshoe:
         return drawn
 
 
-def coefficients(
-    features: Floats, values: Floats, variances: Floats, noise: float, rng: np.random.Generator
-) -> Floats:
+def coefficients(features: Floats, values: Floats, variances: Floats, noise: float, rng: np.random.Generator) -> Floats:
     """A draw of a [p] given values = features a + N(0, noise), a ~ N(0, diag(variances)), at N^2 p.
 
     Its law is N(A^-1 features' values / noise, A^-1) with A = features' features / noise + diag(1 / variances).
