@@ -170,7 +170,7 @@ class Search:
             for name, ended in [(name, worker.ended()) for name, worker in self.workers.items()]:
                 if ended is None:
                     continue
-                self.workers.pop(name).kill()
+                del self.workers[name]
                 if ended.killed:
                     killed += 1
                     self._replace(name, ended, killed)
@@ -221,7 +221,8 @@ class Search:
                 time.sleep(POLL)
         finally:
             for worker in self.workers.values():
-                worker.kill()
+                if worker.ended() is None:
+                    worker.kill()
             self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was stopped", True)
             self._give_up(self._is_unclaimed, "its worker was stopped while it chose values", True)
 
