@@ -15,7 +15,11 @@ from worldmodel.config import TrainConfig
 from worldmodel.evaluating import EvaluateConfig
 from worldmodel.validation import validated
 
-COMMANDS = {"train": "worldmodel.training:run", "evaluate": "worldmodel.evaluating:run"}
+COMMANDS = {
+    "train": "worldmodel.training:run",
+    "evaluate": "worldmodel.evaluating:run",
+    "search": "worldmodel.searching:run",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
