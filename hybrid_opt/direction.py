@@ -17,7 +17,7 @@ from hybrid_opt.job import Job
 from hybrid_opt.loss_model import Loss, NoReference, Trials, by_curvature, by_losses
 from hybrid_opt.moves import Blocks, Moves, Tensors
 from hybrid_opt.qubo import Qubo
-from hybrid_opt.solvers import Solution, Solver, make_solver
+from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
 
 GOOD, BAD = 0.75, 0.25  # ratios of actual to predicted gain from which the trust region grows, or shrinks
 SMALLEST = 1 / 8  # trust region
@@ -77,7 +77,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         self.counts = Counts()
         self.every, self.trust = self.config.every or 0, self.config.trust
         self._escape: Escape | None = None
-        if self.config.escape is not None:
+        if self.config.escape is not None and self.config.escape.patience is not None:
             other = self._open(self.config.escape.solver, "optimizer.escape.solver", where)
             self._escape = Escape(self.config.escape, other, _waits(other, self.config.wait), self._record)
         self._loss: Loss | None = None
@@ -370,10 +370,8 @@ class HybridOptimizer(torch.optim.Optimizer):
     def _open(self, solver: Any, key: str, where: Mapping[str, Any]) -> Solver:
         if isinstance(solver, Solver):
             return solver
-        options = {"name": solver} if isinstance(solver, str) else dict(solver)
-        if "name" not in options:
-            raise ProblemError(f"{key}={solver}: the name of a solver, or its name and options, are accepted")
-        name, backend = options.pop("name"), options.pop("backend", where["backend"])
+        name, options = check_solver(solver, key)
+        backend = options.pop("backend", where["backend"])
         made = make_solver(name, **{**where, "backend": backend}, **options)
         self._opened.append(made)
         return made

@@ -12,7 +12,7 @@ from hybrid_opt.escape import EscapeConfig
 from hybrid_opt.moves import MOVES, MoveName
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
 class DirectionConfig:
     """every: steps between choices; null or infinite: none. slowest: how many times that it may grow to, twice after
     every choice that brought nothing; it shrinks again after others. overhead: most share of the wall-clock that

@@ -23,14 +23,14 @@ LONGEST = 8  # patiences between two attempts, after many in vain
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
 class EscapeConfig:
-    """patience: steps without a better loss after which a jump is looked for. solver: by name, or a mapping of its name
-    and options; the one of the update directions where it is none. blocks: that move on their own. directions: of each,
-    from the way that training went. multiples: of a direction's length, each of which is one bit. length and its unit:
-    the norm of the block's parameters, how far the block has travelled, or absolute. tries: best samples whose true
-    loss is looked at. tolerance: relative change of the loss that counts as better.
+    """patience: steps without a better loss after which a jump is looked for; null: never. solver: by name, or a
+    mapping of its name and options. blocks: that move on their own. directions: of each, from the way that training
+    went. multiples: of a direction's length, each of which is one bit. length and its unit: the norm of the block's
+    parameters, how far the block has travelled, or absolute. tries: best samples whose true loss is looked at.
+    tolerance: relative change of the loss that counts as better.
     """
 
-    patience: PositiveInt = 1000
+    patience: PositiveInt | None = 1000
     solver: Any = "path_integral"
     blocks: PositiveInt = 4
     directions: PositiveInt = 2
@@ -85,6 +85,7 @@ class Escape:
     def __init__(self, config: EscapeConfig, solver: Solver, waits: bool, record: Callable[[Solution], None]) -> None:
         """record: told of every solution, for its cost."""
         self.config, self.solver, self.waits, self.record = config, solver, waits, record
+        self.patience = config.patience or 0
         self.counts, self._watch = EscapeCounts(), _Watch()
         self._trail: list[Tensors] = []
         self._jump: Tensors = []
@@ -108,7 +109,7 @@ class Escape:
             return self._confirm(trials(self.blocks))
         if self._asked is not None:
             return self._take(trials(self.blocks)) if self._asked.job.done() else None
-        if self._watch.since < self._watch.waits * self.config.patience:
+        if self._watch.since < self._watch.waits * self.patience:
             return None
         self._watch.since = 0
         self._watch.waits = min(LONGEST, 2 * self._watch.waits)
@@ -118,7 +119,7 @@ class Escape:
         return made
 
     def _note(self, loss: float) -> None:
-        watch, patience = self._watch, self.config.patience
+        watch, patience = self._watch, self.patience
         rate = min(1.0, 10 / patience)
         if np.isfinite(loss):
             watch.mean = loss if np.isnan(watch.mean) else watch.mean + rate * (loss - watch.mean)

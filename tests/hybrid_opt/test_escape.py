@@ -23,7 +23,7 @@ class Trapped:
     """N parameters, each a block; the loss is a spin glass in cos(pi x): every grid point is a critical point, and the
     local minima of the glass are those of the loss."""
 
-    def __init__(self, seed: int = 1, **escape: Any) -> None:
+    def __init__(self, seed: int = 8, **escape: Any) -> None:
         self.qubo = glass(seed)
         h, j, self.offset = self.qubo.to_ising()
         self.h, self.j = torch.from_numpy(h), torch.from_numpy(j)
