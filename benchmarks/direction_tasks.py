@@ -108,7 +108,7 @@ def _recorded(name: str) -> Any:
     while len(rows) < 6000:
         now = environments.current
         action = rng.uniform(-1, 1, (1, width)).astype(np.float32)
-        if environments.action_spec.discrete:
+        if environments.action_spec.kind == "discrete":
             action = np.eye(width, dtype=np.float32)[rng.integers(width, size=1)]
         rows.append(({k: v[0] for k, v in now.observation.items()}, action[0], now.reward[0], now.is_first[0],
                      now.terminated[0], now.truncated[0]))  # fmt: skip
