@@ -46,7 +46,7 @@ def test_cfg_of_evaluate_is_a_configuration(capsys: pytest.CaptureFixture[str]) 
     assert (config.logdir, config.checkpoint, config.episodes) == ("here", "latest", 20)
 
 
-@pytest.mark.parametrize("group", ["env", "size", "replay", "optimizer"])
+@pytest.mark.parametrize("group", ["env", "size", "replay", "optimizer", "solver"])
 def test_every_choice_is_a_configuration(group: str) -> None:
     configs = ROOT / "configs"
     catalogue = Catalogue(configs, "train")
