@@ -70,6 +70,7 @@ class Recall(FeaturedSelector):
         self._projection = RandomProjection(feature_dim, config.bits, [*np.atleast_1d(seed).tolist(), 1])
         self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
         self._fitted = 0  # items with features when the projection was fitted
+        self._held, self._arrived = 0, 0  # items at that time, and items that have come since
         self._draws, self._fallbacks = 0, 0  # all but those of the floor
         self._last = {"marked": 0.0, "marked_mass": 0.0, "radius": 0, "queries": 0, "classical_scan": 0.0}
 
@@ -124,11 +125,13 @@ class Recall(FeaturedSelector):
         return Selection(ids, inclusion, weight, source, law=law)
 
     def prepare(self, step: int) -> None:
-        """Fit the projection once there are enough items with features, and again when there are twice as many."""
+        """Fit the projection once there are enough items with features, again when there are twice as many, and
+        whenever as many items have come as there were at the last fit."""
+        moved_on = self._fitted and self._arrived >= self._held
         seen = np.flatnonzero(self._seen)
-        if seen.size < (2 * self._fitted or self._options.fit):
+        if seen.size < (self._options.fit if moved_on else 2 * self._fitted or self._options.fit):
             return
-        self._fitted = seen.size
+        self._fitted, self._held, self._arrived = seen.size, len(self), 0
         self._projection.fit(self._features[seen[:: -(-seen.size // CHUNK)]])
         for start in range(0, seen.size, CHUNK):
             slots = seen[start : start + CHUNK]
@@ -177,6 +180,10 @@ class Recall(FeaturedSelector):
         found = np.concatenate(slots)
         return radius, found[np.concatenate(distances) <= radius]
 
+    def _added(self, slots: Ids, priorities: Floats | None) -> None:
+        super()._added(slots, priorities)
+        self._arrived += slots.size
+
     def _featured(self, slots: Ids, features: Array) -> None:
         super()._featured(slots, features)
         if self._fitted:
@@ -190,7 +197,7 @@ class Recall(FeaturedSelector):
             **super()._state(),
             "codes": torch.from_numpy(self._codes[slots].view(np.int64)),
             "projection": {key: leaf.clone() for key, leaf in self._projection.state_dict().items()},
-            "fitted": self._fitted,
+            "fitted": [self._fitted, self._held, self._arrived],
             "draws": [self._draws, self._fallbacks],
             "last": dict(self._last),
         }
@@ -199,6 +206,6 @@ class Recall(FeaturedSelector):
         super()._load(state, slots)
         self._codes[slots] = state["codes"].numpy().view(np.uint64)
         self._projection.load_state_dict(state["projection"])
-        self._fitted = state["fitted"]
+        self._fitted, self._held, self._arrived = state["fitted"]
         self._draws, self._fallbacks = state["draws"]
         self._last = dict(state["last"])
