@@ -113,6 +113,7 @@ class PlannedSelector(FeaturedSelector):
 
     def prepare(self, step: int) -> None:
         """Take over the plans that are made, and have new ones made."""
+        super().prepare(step)
         if self._job is not None and self._job.done():
             job, self._job = self._job, None
             self._take(job.result)

@@ -127,6 +127,7 @@ class Recall(FeaturedSelector):
     def prepare(self, step: int) -> None:
         """Fit the projection once there are enough items with features, again when there are twice as many, and
         whenever as many items have come as there were at the last fit."""
+        super().prepare(step)
         moved_on = self._fitted and self._arrived >= self._held
         seen = np.flatnonzero(self._seen)
         if seen.size < (self._options.fit if moved_on else 2 * self._fitted or self._options.fit):
