@@ -17,7 +17,8 @@ from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.code_law import CodeLaw
 from quantum_sampler.codes import RandomProjection
-from quantum_sampler.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.normaliser import NormaliserConfig, buffer_sum
+from quantum_sampler.planned import Plan, PlannedSelector, Planning
 from quantum_sampler.selector import Floats, Ids, OptionError, Probe
 
 
@@ -34,7 +35,7 @@ Range = Annotated[
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class MarkovConfig(PlanningConfig):
+class MarkovConfig(NormaliserConfig):
     """The chains, the law that they keep, and the machine that gives it its energies."""
 
     proposal: Literal["quantum", "local", "uniform", "tempering", "direct"] = "quantum"
@@ -187,15 +188,25 @@ class Markov(PlannedSelector):
             self._fit = self._finished[-1]
             self._finished.clear()
             self._projection.load_state_dict(self._fit.centre)
+            if len(self) > self._options.pool:
+                slots = self._items.ids % self._items.capacity
+                rng = np.random.default_rng((*self._projection_seed, self._fit.number))
+                given = slots, self._tree.values[slots], rng, self._options, self._fit.mass
+                self._fit = self._fit._replace(mass=buffer_sum(self._raised, *given))
+
+    def _raised(self, slots: Ids) -> Floats:
+        """exp(novelty z) score^tilt of the items of slots, 0 without features."""
+        assert self._fit is not None
+        codes = self._projection.encode(self._features[slots]).astype(np.int64)
+        raised = np.exp(self._fit.bonus[codes]) * self._tree.values[slots] ** self._options.tilt
+        return np.where(self._seen[slots], raised, 0.0)
 
     def _reference(self, ids: Ids, batch_size: int) -> Floats:
         slots = ids % self._items.capacity
-        scores = self._tree.values[slots]
-        drawn = scores / self._tree.total
+        drawn = self._tree.values[slots] / self._tree.total
         if self._fit is not None:
-            codes = self._projection.encode(self._features[slots]).astype(np.int64)
-            raised = np.exp(self._fit.bonus[codes]) * scores**self._options.tilt / self._fit.mass
-            drawn = self._options.floor * drawn + (1 - self._options.floor) * np.where(self._seen[slots], raised, 0.0)
+            floor = self._options.floor
+            drawn = floor * drawn + (1 - floor) * self._raised(slots) / self._fit.mass
         return np.asarray(batch_size * drawn)
 
     def _planning_metrics(self) -> dict[str, float]:
