@@ -38,23 +38,20 @@ def make_engine(
     options: Mapping[str, Any] | None = None,
     infeasible: Literal["drop", "repair"] = "drop",
     backend: Any = "statevector",
-    ledger: Any = None,
-    budget: Any = None,
-    fallback: Any = None,
 ) -> Engine:
     """Make an engine.
 
     auto: kawasaki right here; on another backend annealing or qaoa, whichever it runs. reads: of one pool. sweeps: of
     each read, where the engine anneals. options: of the solver, for annealing, path_integral and qaoa. infeasible: see
-    `ThroughSolver`. backend, ledger, budget, fallback: as `make_solver` takes them. Raises OptionError.
+    `ThroughSolver`. backend: a name, or one that is open, as `open_backend(name, ledger=..., budget=...)` gives it.
+    Raises OptionError.
     """
     if name == "auto":
         name, backend = _suited(backend)
     if name in SOLVERS:
         from quantum_sampler.batches.through_solver import ThroughSolver
 
-        where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
-        return ThroughSolver(name, reads, sweeps, options or {}, infeasible, **where)
+        return ThroughSolver(name, reads, sweeps, options or {}, infeasible, backend)
     if name not in ENGINES:
         raise OptionError(f"replay.engine={name}: no such engine; {', '.join(ENGINES)} are accepted")
     if options:

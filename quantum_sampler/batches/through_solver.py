@@ -38,9 +38,9 @@ class ThroughSolver:
         sweeps: int,
         options: Mapping[str, Any],
         infeasible: Infeasible = "drop",
-        **where: Any,
+        backend: Any = "statevector",
     ) -> None:
-        penalty = PENALTY if where.get("backend", "statevector") == "statevector" else "auto"  # a device is cold
+        penalty = PENALTY if backend == "statevector" else "auto"  # a device is cold
         defaults: dict[str, dict[str, Any]] = {
             "annealing": {
                 "reads": reads,
@@ -59,7 +59,7 @@ class ThroughSolver:
             "qaoa": {"shots": reads},
         }
         try:
-            self._solver = make_solver(name, **{**defaults[name], **options}, **where)
+            self._solver = make_solver(name, **{**defaults[name], **options}, backend=backend)
         except ProblemError as error:
             raise OptionError(f"replay.engine={name}: {error}") from error
         self._infeasible = infeasible
