@@ -40,7 +40,7 @@ class AnnealedConfig(PlanningConfig):
     floor: Annotated[float, Field(gt=0, le=1)] = 0.02
     engine: EngineName = "auto"
     options: dict[str, Any] = field(default_factory=dict)
-    infeasible: Literal["drop", "repair"] = "drop"
+    infeasible: Literal["auto", "drop", "repair"] = "auto"
     backend: Any = "statevector"
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ def make_engine(
     reads: int = 256,
     sweeps: int = 16,
     options: Mapping[str, Any] | None = None,
-    infeasible: Literal["drop", "repair"] = "drop",
+    infeasible: Literal["auto", "drop", "repair"] = "auto",
     backend: Any = "statevector",
 ) -> Engine:
     """Make an engine.
