@@ -71,6 +71,7 @@ class Recall(FeaturedSelector):
         self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
         self._fitted = 0  # items with features when the projection was fitted
         self._held, self._arrived = 0, 0  # items at that time, and items that have come since
+        self._end = 0  # no item with features had this slot or a later one
         self._draws, self._fallbacks = 0, 0  # all but those of the floor
         self._last = {"marked": 0.0, "marked_mass": 0.0, "radius": 0, "queries": 0, "classical_scan": 0.0}
 
@@ -129,9 +130,10 @@ class Recall(FeaturedSelector):
         whenever as many items have come as there were at the last fit."""
         super().prepare(step)
         moved_on = self._fitted and self._arrived >= self._held
-        seen = np.flatnonzero(self._seen)
-        if seen.size < (self._options.fit if moved_on else 2 * self._fitted or self._options.fit):
+        least = self._options.fit if moved_on else 2 * self._fitted or self._options.fit
+        if np.count_nonzero(self._seen[: self._end]) < least:
             return
+        seen = np.flatnonzero(self._seen)
         self._fitted, self._held, self._arrived = seen.size, len(self), 0
         self._projection.fit(self._features[seen[:: -(-seen.size // CHUNK)]])
         for start in range(0, seen.size, CHUNK):
@@ -171,8 +173,8 @@ class Recall(FeaturedSelector):
         counts = np.zeros(FAR + 1, np.int64)  # items found, by distance
         slots: list[Ids] = [np.empty(0, np.int64)]
         distances: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
-        for start in range(0, self._codes.size if queries.size else 0, CHUNK):
-            distance = self._distance(slice(start, start + CHUNK), queries)
+        for start in range(0, self._end if queries.size else 0, CHUNK):
+            distance = self._distance(slice(start, min(start + CHUNK, self._end)), queries)
             near = np.flatnonzero(distance <= radius)
             slots.append(near + start)
             distances.append(distance.take(near))
@@ -187,6 +189,7 @@ class Recall(FeaturedSelector):
 
     def _featured(self, slots: Ids, features: Array) -> None:
         super()._featured(slots, features)
+        self._end = max(self._end, int(slots.max(initial=-1)) + 1)
         if self._fitted:
             self._codes[slots] = self._projection.encode(features)
 
@@ -205,6 +208,7 @@ class Recall(FeaturedSelector):
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
+        self._end = int(slots.max(initial=-1)) + 1
         self._codes[slots] = state["codes"].numpy().view(np.uint64)
         self._projection.load_state_dict(state["projection"])
         self._fitted, self._held, self._arrived = state["fitted"]
