@@ -28,6 +28,11 @@ def common_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     return {name: space[name] for name in sorted(space) if name not in changed and not space[name].single()}
 
 
+def all_trials(study: Study) -> list[FrozenTrial]:
+    """The trials of a study; where Hyperband shows a sampler those of one bracket, those of the others too."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
 @dataclass(frozen=True)
 class History:
     """N finished trials with a value, R running ones, and all M that are not to be proposed again; d axes.
@@ -49,7 +54,7 @@ class History:
 
         A trial that failed or stopped before it asked for all parameters that every complete one has says nothing.
         """
-        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != but]
+        trials = [trial for trial in all_trials(study) if trial.number != but]
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         needed = {axis.name for axis in axes if all(axis.name in trial.params for trial in complete)}
         known = [(trial, _params(trial, axes)) for trial in trials]

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hybrid_opt.axis import Axis
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.history import RELATIVE, VALUED, History, common_space
+from hybrid_opt.history import RELATIVE, VALUED, History, all_trials, common_space
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
 from hybrid_opt.surrogate import Observations, make_surrogate
@@ -117,7 +117,7 @@ class QuboSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters so far, once the start points are evaluated or under way; until then none."""
-        trials = study.get_trials(deepcopy=False)
+        trials = all_trials(study)
         finished = [each for each in trials if each.state in VALUED and each.number != trial.number]
         space = common_space(finished)
         starts = self._startup or max([STARTS, *(Axis(*each).bits(self._levels) for each in space.items())])

@@ -59,7 +59,8 @@ def test_an_environment_whose_process_dies(tmp_path: Path, capsys: pytest.Captur
     flag.touch()
     assert train(*words, "steps=40") == 1
     line = line_of(capsys.readouterr().err)
-    assert line == "tests.worldmodel.worlds:Fragile-v0, stream 0: the worker process ended with exit code 3"
+    what = "the worker process ended with exit code 3"  # of both, in any order
+    assert line in [f"tests.worldmodel.worlds:Fragile-v0, stream {stream}: {what}" for stream in range(2)]
     is_whole(run)
     flag.unlink()
     assert train(*words, "steps=40") == 0

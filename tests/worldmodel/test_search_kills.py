@@ -95,6 +95,8 @@ def test_kills(tmp_path: Path) -> None:
     while of_search(folder):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    saved = [number for number in running if any((folder / "trials" / str(number) / "checkpoints").glob("step-*"))]
+    assert saved
 
     search = Search(folder, *words)
     code, out, err = search.finish()
@@ -106,7 +108,8 @@ def test_kills(tmp_path: Path) -> None:
     for number, trial in again.items():
         assert after[number].state == TrialState.FAIL and trial.params == after[number].params
         assert trial.state == TrialState.COMPLETE and not (folder / "trials" / str(number)).exists()
-        assert "continuing at step" in (folder / "trials" / str(trial.number) / "stdout.log").read_text()
+        told = (folder / "trials" / str(trial.number) / "stdout.log").read_text()
+        assert number not in saved or "continuing at step" in told
     gone = {*again, lost.number}
     done = [trial for trial in after if trial.number not in gone]
     assert len(done) == 3 and all(trial.state == TrialState.COMPLETE for trial in done)
