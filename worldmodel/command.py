@@ -26,16 +26,16 @@ _OPTIONS = {
 def command(name: str, target: str, argv: Sequence[str] | None = None, configs: Path | None = None) -> int:
     """Run `python -m worldmodel.NAME` and return its exit code.
 
-    `target` is `module:function`, imported only when it is going to run. The function takes one config dataclass, which
-    its annotation names, and returns an exit code or None. `argv` are the words behind the command, by default those of
-    sys.argv.
+    `target` is `module:function`, imported only when it is going to run. The function takes a config dataclass, which
+    its annotation names, and the words if it has a second parameter; it returns an exit code or None. `argv` are the
+    words behind the command, by default those of sys.argv.
 
     Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt, by SIGTERM too, is
     130; any other exception is a fault of the program and is raised.
     """
     try:
         with _interrupted_by_sigterm():
-            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or _configs())
+            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or configs_folder())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -71,8 +71,9 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
 
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # the user wrote none of the lines
     values = composition.values()
-    function, schema = _target(target)
-    return function(validated(schema, values, composition.texts)) or 0
+    function, schema, takes_words = _target(target)
+    config = validated(schema, values, composition.texts)
+    return (function(config, words) if takes_words else function(config)) or 0
 
 
 @contextmanager
@@ -101,16 +102,16 @@ def _options(words: list[str]) -> tuple[set[str], list[str]]:
     ]
 
 
-def _target(target: str) -> tuple[Callable[[Any], int | None], type]:
+def _target(target: str) -> tuple[Callable[..., int | None], type, bool]:
     module, _, attribute = target.partition(":")
     function = getattr(import_module(module), attribute)
     hints = typing.get_type_hints(function)
     hints.pop("return", None)
-    (schema,) = hints.values()
-    return function, schema
+    schema, *others = hints.values()
+    return function, schema, bool(others)
 
 
-def _configs() -> Path:
+def configs_folder() -> Path:
     """The folder of the configs: within the package in a wheel, beside it in a checkout."""
     package = Path(__file__).parent
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"

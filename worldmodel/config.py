@@ -76,6 +76,7 @@ class TrainConfig:
     eval: EvalConfig
     log: LogConfig
     checkpoint: CheckpointConfig
+    seconds: Annotated[float, Field(gt=0)] | None = None  # the runs of earlier versions have no such key
 
     @property
     def stride(self) -> int:

@@ -107,13 +107,7 @@ class RunFolder:
         previous = self.config()
         if previous is None:
             return
-        before, now = dict(_flat(previous)), dict(_flat(_plain(config)))
-        differing = [
-            f"{key} was {_text(before, key)}, is {_text(now, key)}"
-            for key in dict.fromkeys([*now, *before])
-            if before.get(key, _ABSENT) != now.get(key, _ABSENT) and not _is_within(key, may_change)
-        ]
-        if differing:
+        if differing := differences(previous, config, may_change):
             raise RunFolderError(
                 f"logdir={self.path}: holds a run of another configuration: {'; '.join(differing)}; "
                 "give the same or another logdir"
@@ -165,6 +159,16 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not values.keys() >= set(_ABOUT):
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
     return {key: value for key, value in values.items() if key not in _ABOUT}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
+    """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
+    before, now = dict(_flat(_plain(before))), dict(_flat(_plain(now)))
+    return [
+        f"{key} was {_text(before, key)}, is {_text(now, key)}"
+        for key in dict.fromkeys([*now, *before])
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT) and not _is_within(key, may_change)
+    ]
 
 
 def _is_open_at(path: Path, descriptor: int) -> bool:
