@@ -1,4 +1,4 @@
-"""Train a model-free baseline: `python -m worldmodel.baseline algorithm=ppo [key=value] ...`, `--help` lists the keys."""
+"""Train a model-free baseline: `python -m worldmodel.baseline [key=value] ...`, `--help` lists the keys."""
 
 from worldmodel.command import command
 

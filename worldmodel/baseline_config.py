@@ -9,7 +9,10 @@ from pydantic.dataclasses import dataclass
 from worldmodel.config import TrainConfig
 
 ACTIONS = {"ppo": ("discrete", "multi-discrete", "continuous"), "dqn": ("discrete",), "sac": ("continuous",)}
-_OWN = ("steps", "seconds", "seed", "logdir", "device", "threads", "deterministic", "env", "eval", "algorithm", "options")
+_OWN = (
+    *("steps", "seconds", "seed", "logdir", "device", "threads"),
+    *("deterministic", "env", "eval", "algorithm", "options"),
+)
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))

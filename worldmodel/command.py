@@ -72,7 +72,7 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # the user wrote none of the lines
     values = composition.values()
     function, schema, takes_words = _target(target)
-    config = validated(schema, values, composition.texts)
+    config: Any = validated(schema, values, composition.texts)
     return (function(config, words) if takes_words else function(config)) or 0
 
 

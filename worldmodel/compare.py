@@ -1,4 +1,4 @@
-"""Compare arms at equal budget: `python -m worldmodel.compare [suite=NAME] [key=value] ...`, `--help` lists the keys."""
+"""Compare arms at equal budget: `python -m worldmodel.compare [key=value] ...`, `--help` lists the keys."""
 
 from worldmodel.command import command
 

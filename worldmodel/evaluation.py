@@ -23,7 +23,9 @@ class Plays(Protocol):
     def initial(self, rows: int) -> Any:
         """Memory at the start."""
 
-    def act(self, observation: Mapping[str, NDArray[Any]], is_first: NDArray[np.bool_], memory: Any, greedy: bool) -> Any:
+    def act(
+        self, observation: Mapping[str, NDArray[Any]], is_first: NDArray[np.bool_], memory: Any, greedy: bool
+    ) -> Any:
         """See observations [N, ...] and choose actions; both are in the new memory."""
 
     def action(self, memory: Any) -> NDArray[np.float32]:

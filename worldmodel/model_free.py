@@ -97,7 +97,10 @@ class Vectorised(VecEnv):
     def __init__(self, environments: Environments) -> None:
         self.environments = environments
         self.episodes: list[Episode] = []  # that ended at the last step
-        observation, action = _observation_space(environments.observation_specs), _action_space(environments.action_spec)
+        observation, action = (
+            _observation_space(environments.observation_specs),
+            _action_space(environments.action_spec),
+        )
         super().__init__(environments.num, observation, action)
 
     def reset(self) -> Any:
@@ -155,14 +158,14 @@ def _observation_space(specs: Mapping[str, ObservationSpec]) -> spaces.Space[Any
         low, high, width = (0, 1, sum(spec.classes)) if spec.classes else (-np.inf, np.inf, spec.shape[0])
         return spaces.Box(low, high, (width,), np.float32)
 
-    boxes = {key.replace("/", "_"): box(spec) for key, spec in specs.items()}
+    boxes: dict[str, spaces.Space[Any]] = {key.replace("/", "_"): box(spec) for key, spec in specs.items()}
     return next(iter(boxes.values())) if len(boxes) == 1 else spaces.Dict(boxes)
 
 
 def _action_space(spec: ActionSpec) -> spaces.Space[Any]:
     if spec.kind == "continuous":
         return spaces.Box(-1.0, 1.0, (spec.width,), np.float32)
-    return spaces.Discrete(spec.sizes[0]) if len(spec.sizes) == 1 else spaces.MultiDiscrete(spec.sizes)
+    return spaces.Discrete(spec.sizes[0]) if len(spec.sizes) == 1 else spaces.MultiDiscrete(list(spec.sizes))
 
 
 def seen(specs: Mapping[str, ObservationSpec], observation: Mapping[str, NDArray[Any]]) -> Any:

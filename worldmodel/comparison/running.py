@@ -137,7 +137,9 @@ class Failures:
             try:
                 self.reasons = {str(name): list(map(str, found)) for name, found in _object(self._path).items()}
             except (ValueError, TypeError, AttributeError):
-                raise RunFolderError(f"logdir={folder}: its {FAILURES} is damaged; remove it to try all again") from None
+                raise RunFolderError(
+                    f"logdir={folder}: its {FAILURES} is damaged; remove it to try all again"
+                ) from None
 
     def add(self, name: str, reason: str) -> int:
         """Note a crash; returns how often the run has crashed."""
