@@ -125,7 +125,7 @@ class Report:
         if test.verdict == "no difference seen":
             least = least_difference(test, self.scores)
             if least is None:
-                return f"{text} All runs ended alike, or too few can ever tell, so their power cannot be told."
+                return f"{text} All runs ended alike, or there are too few to see anything: no power can be told."
             text += f" {self.plan.seeds} seeds see a true difference of {number(least, 2).text} with a power of 80 %."
         return text
 
@@ -207,7 +207,8 @@ class Report:
             "family, if runs scatter around it as these did, and the seeds that it takes for a power of 80 %."
         )
         rows: list[Row] = []
-        for test in self.claims:
+        scattered = [test for test in self.claims if not all(_flat(self.scores[arm]) for arm in (test.arm, test.other))]
+        for test in scattered:
             for effect in self.plan.effects:
                 found, seeds = stated_power(test, self.scores, effect), needed(test, self.scores, effect)
                 cells = [number(effect), Cell(f"{found.power:.0%} +- {1.96 * found.error:.0%}", found.power)]
@@ -215,9 +216,9 @@ class Report:
                 rows.append([test.arm, test.other, cells[0], number(found.runs), cells[1], wanted])
         if rows:
             yield Table(["arm", "against", "true difference", "seeds", "power", "seeds for 80 %"], rows)
-        flat = {name for test in self.claims for name in (test.arm, test.other) if _flat(self.scores[name])}
-        if flat:
-            yield f"All runs of {_and(sorted(flat))} ended alike: their scatter, and so the power, is not known well."
+        for test in self.claims:
+            if test not in scattered:
+                yield f"{test.arm} and {test.other}: all runs of an arm ended alike, so no power can be told."
 
     def _complexity(self) -> Iterator[Any]:
         rows: list[Row] = []
@@ -269,7 +270,7 @@ def _range(found: Interval) -> list[Cell]:
 
 
 def _flat(tasks: Mapping[str, Sequence[float]]) -> bool:
-    return any(len(set(values)) == 1 for values in tasks.values())
+    return all(len(set(values)) == 1 for values in tasks.values())
 
 
 def _and(names: Sequence[str]) -> str:
