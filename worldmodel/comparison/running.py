@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def _end_with_parent(parent: int) -> Callable[[], None] | None:
 
 def quoted(text: str) -> str:
     """A text in Hydra's grammar, whatever characters it has."""
-    return "'" + text.replace("\\'", "\\\\\\'").replace("'", "\\'") + "'"
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
 
 
 def finished(folder: Path) -> bool:
