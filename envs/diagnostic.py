@@ -11,7 +11,7 @@ Vector = NDArray[np.float32]
 Outcome = tuple[Vector, float, bool, bool, dict[str, Any]]
 
 
-class BlindCliffwalk(gym.Env[Vector, int]):
+class BlindCliffwalk(gym.Env[Vector, Any]):
     """n states in a row; of two actions one goes on and the other ends the episode; only the last step pays, 1.
 
     Rewards are rare: random actions reach one in 2^n episodes (Schaul et al., arXiv 1511.05952, section 3.1). Which
@@ -38,10 +38,11 @@ class BlindCliffwalk(gym.Env[Vector, int]):
         return self._seen(), float(goes_on and last), bool(not goes_on or last), False, {}
 
     def _seen(self) -> Vector:
-        return np.eye(self._states, dtype=np.float32)[self._state]
+        seen: Vector = np.eye(self._states, dtype=np.float32)[self._state]
+        return seen
 
 
-class AppearingObject(gym.Env[Vector, int]):
+class AppearingObject(gym.Env[Vector, Any]):
     """A ring of cells on which, late in the episode, an object appears; reaching it pays 1 and ends the episode.
 
     Most experience is from before it appears. Actions: stay, left, right. Observation: one-hot cell of the agent, then
@@ -75,7 +76,7 @@ class AppearingObject(gym.Env[Vector, int]):
         return seen
 
 
-class NoisyTV(gym.Env[Vector, int]):
+class NoisyTV(gym.Env[Vector, Any]):
     """A corridor with a goal at its end that pays 1, and a television that shows noise whenever it is switched on.
 
     The noise can never be predicted, so choices by model loss alone chase it. Actions: left, right, watch. Observation:
@@ -102,9 +103,10 @@ class NoisyTV(gym.Env[Vector, int]):
 
     def _seen(self, watched: bool) -> Vector:
         picture = self.np_random.normal(size=self._pixels) if watched else np.zeros(self._pixels)
-        return np.concatenate([np.eye(self._cells)[self._cell], picture]).astype(np.float32)
+        seen: Vector = np.concatenate([np.eye(self._cells)[self._cell], picture]).astype(np.float32)
+        return seen
 
 
 for _class in (BlindCliffwalk, AppearingObject, NoisyTV):
     if f"{_class.__name__}-v0" not in gym.registry:
-        gym.register(f"{_class.__name__}-v0", _class)
+        gym.register(f"{_class.__name__}-v0", f"{__name__}:{_class.__name__}")

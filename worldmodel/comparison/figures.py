@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldmodel.comparison.analysis import Tested, band, profile
-from worldmodel.statistics import Floats, Interval, Scores
+from worldmodel.statistics import Interval, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,8 @@ def profiles_figure(scores: Mapping[str, Scores], palette: Palette) -> "Figure":
     figure, axes = _axes("score", "share of runs above it")
     values = np.concatenate([np.asarray(task, np.float64) for runs in scores.values() for task in runs.values()])
     low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
-    thresholds: Floats = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), 101)
+    margin = 0.02 * (high - low)
+    thresholds = np.asarray(np.linspace(low - margin, high + margin, 101), np.float64)
     for arm, runs in scores.items():
         middle, below, above = profile(runs, thresholds)
         axes.step(thresholds, middle, palette.style(arm), where="post", color=palette.colour(arm), label=arm)

@@ -158,14 +158,11 @@ class Report:
                 if values:
                     found = interval({task: values}, evidence.generator(task, arm))
                     failed = sum(run.state == "failed" for run in self.results[task, arm])
-                    rows.append(
-                        [task, arm, self.plan.arms[arm].role, number(len(values)), number(failed), *_range(found)]
-                    )
-                    rows[-1] += [number(min(values)), number(max(values))]
-        yield Table(
-            ["environment", "arm", "role", "runs", "failed", "IQM of returns", "95 % interval", "lowest", "highest"],
-            rows,
-        )
+                    counts = [number(len(values)), number(failed)]
+                    ends = [number(min(values)), number(max(values))]
+                    rows.append([task, arm, self.plan.arms[arm].role, *counts, *_range(found), *ends])
+        columns = ["environment", "arm", "role", "runs", "failed", "IQM of returns", "95 % interval"]
+        yield Table([*columns, "lowest", "highest"], rows)
         if self.scores:
             found_scores = estimates(self.scores)
             yield Table(
@@ -192,7 +189,7 @@ class Report:
         for title, tests in (("Arms against the reference.", self.claims), ("Against their controls.", self.ablations)):
             rows: list[Row] = []
             for test in tests:
-                row = [test.arm, test.other, *_range(test.difference), *_range(test.improvement)]
+                row: list[Cell | str] = [test.arm, test.other, *_range(test.difference), *_range(test.improvement)]
                 rows.append([*row, number(test.p), number(test.adjusted), test.verdict])
             if rows:
                 yield Table([*columns, "p, Holm", "verdict"], rows, title)
