@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -38,7 +39,8 @@ def config(*words: object) -> CompareConfig:
     return validated(CompareConfig, composition.values(), composition.texts)
 
 
-def plan(*words: object) -> Plan:
+@cache
+def plan(*words: str) -> Plan:
     """The plan of a command line."""
     return planned(config(*words))
 

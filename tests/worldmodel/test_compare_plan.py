@@ -7,7 +7,9 @@ import pytest
 
 from tests.worldmodel.comparisons import compare, plan
 from tests.worldmodel.runs import ROOT, line_of
+from worldmodel.catalogue import Catalogue
 from worldmodel.comparison.plan import PLAN
+from worldmodel.composition import composed, leaves
 from worldmodel.config import TrainConfig
 
 
@@ -126,6 +128,15 @@ def test_another_plan_is_refused_with_what_differs(tmp_path: Path, capsys: pytes
     assert "arms.classical.configs.cartpole.replay.fresh was 1, is 0" in capsys.readouterr().err
     assert (tmp_path / "x" / PLAN).read_bytes() == before
     assert json.loads(before)["tests"]["alpha"] == 0.05
+
+
+@pytest.mark.parametrize("name", ["compare", "baseline"])
+def test_every_key_has_its_sentence(name: str) -> None:
+    catalogue = Catalogue(ROOT / "configs", name)
+    composition = composed(catalogue, ROOT / "configs", name, [])
+    assert catalogue.title and all(catalogue.groups.values())
+    keys = [key for key in leaves(composition.open) if not catalogue.is_free(key)]
+    assert [key for key in keys if not catalogue.comment(key, composition.choices)] == []
 
 
 def test_runs_of_earlier_versions_can_be_read() -> None:
