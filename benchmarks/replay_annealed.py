@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 
 from quantum_sampler.annealed import Annealed, AnnealedConfig
-from quantum_sampler.batches import BatchLaw, drawn, make_engine, matched, similarity
+from quantum_sampler.batches import BatchLaw, Engine, Reads, drawn, make_engine, matched, similarity
+from quantum_sampler.batches.engine import Local
+from quantum_sampler.batches.repair import repaired
 from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
 
 TABLES = ("error", "consecutive", "law", "time")
@@ -43,7 +45,14 @@ ANNEALED: dict[str, Entry] = {
     "kawasaki, u = log priority, redundancy 1": ("kawasaki", {}, 1.0, "priority"),
     "annealing, penalty": ("annealing", {"sweeps": 64}, 2.0, "inclusion"),
     "path_integral, penalty": ("path_integral", {"sweeps": 64}, 2.0, "inclusion"),
-    "dwave:mock, repaired": ("auto", {"backend": "dwave:mock", "infeasible": "repair"}, 2.0, "inclusion"),
+    "dwave:mock, repaired": ("auto", {"backend": "dwave:mock"}, 2.0, "inclusion"),
+    "dwave:mock, dropped": ("auto", {"backend": "dwave:mock", "infeasible": "drop"}, 2.0, "inclusion"),
+    "dwave:mock, penalty 1, repaired": (
+        "auto",
+        {"backend": "dwave:mock", "options": {"penalty": 1.0}},
+        2.0,
+        "inclusion",
+    ),
 }
 CONTROLS: dict[str, Entry] = {
     "k-DPP": ("dpp", {}, 0.0, "priority"),
@@ -52,9 +61,22 @@ CONTROLS: dict[str, Entry] = {
     "facility location, randomised": ("facility", {}, 0.0, "priority"),
     "facility location, lazy greedy": ("facility_greedy", {}, 0.0, "priority"),
     "greedy + swap": ("greedy", {}, 2.0, "priority"),
+    "repair alone": ("repair", {}, 2.0, "inclusion"),
 }
-SLOW = ("path_integral, penalty", "dwave:mock, repaired")  # have a tenth of the pools
+SLOW = ("path_integral, penalty", *(label for label in ANNEALED if label.startswith("dwave")))  # a tenth of the pools
 FLOOR = AnnealedConfig().floor
+
+
+class RepairAlone(Local):
+    """The repair of empty reads: the classical control of what it adds to those of an annealer."""
+
+    def reads(self, law: BatchLaw, batches: int, rng: np.random.Generator) -> Reads:
+        return Reads(repaired(law, np.zeros((256, len(law))), rng))
+
+
+def engine_of(name: str, options: dict[str, Any]) -> Engine:
+    """An engine by name, the control `repair` among them."""
+    return RepairAlone() if name == "repair" else make_engine(name, **options)
 
 
 def task(rng: np.random.Generator, items: int, alignment: float) -> tuple[Any, Any, Any]:
@@ -86,7 +108,7 @@ def relative(estimates: Any, mean: Any) -> Any:
 def pool_errors(entry: Entry, pools: int, size: int, pool: int, batches: int, alignment: float) -> tuple[Any, float]:
     """Mean relative error of each pool, and the share of infeasible samples."""
     name, options, redundancy, utility = entry
-    engine, errors = make_engine(name, **options), []
+    engine, errors = engine_of(name, options), []
     for number in range(pools):
         rng = np.random.default_rng((0, number))
         features, priorities, g = task(rng, pool, alignment)
@@ -190,11 +212,11 @@ def law_table(instances: int, reads: int = 20_000) -> dict[str, Any]:
         "annealing, exchange moves": ("annealing", {"reads": reads, "sweeps": 16, "options": {"constraints": "moves"}}),
         "path_integral, weak penalty, 64 sweeps": ("path_integral", {"reads": reads, "sweeps": 64}),
         "qaoa, 4 layers": ("qaoa", {"reads": reads}),
-        "dwave:mock, repaired": ("auto", {"reads": reads // 10, "backend": "dwave:mock", "infeasible": "repair"}),
+        "dwave:mock, repaired": ("auto", {"reads": reads // 10, "backend": "dwave:mock"}),
     }
     rows: dict[str, Any] = {}
     for label, (name, options) in engines.items():
-        engine, found = make_engine(name, **options), []
+        engine, found = engine_of(name, options), []
         for number in range(instances):
             rng = np.random.default_rng((0, number))
             features, priorities, _ = task(rng, 16, 0.8)
@@ -223,7 +245,7 @@ def time_table(repeats: int, size: int = 8) -> dict[str, Any]:
         for pool in sizes:
             if label in SLOW and pool > 64:
                 continue
-            engine, spent = make_engine(name, **options), []
+            engine, spent = engine_of(name, options), []
             for number in range(repeats + 1):
                 rng = np.random.default_rng((0, number))
                 features, priorities, _ = task(rng, pool, 0.8)

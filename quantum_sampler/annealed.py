@@ -26,7 +26,7 @@ class AnnealedConfig(PlanningConfig):
     does not lower; raise it where an engine's calls are dear. utility: of an item in the law, its log priority or what
     makes its inclusion proportional to its priority. redundancy: strength of the repulsion. temperature: of the law.
     reads, sweeps: of each pool by an engine that samples. floor: probability of a uniform batch, which bounds the
-    weights. engine, options, infeasible, backend, ledger, budget, fallback: see `make_engine`.
+    weights. engine, options, infeasible, backend: see `make_engine`.
     """
 
     pool: Annotated[int, Field(ge=2, le=4096)] = 64
@@ -40,11 +40,8 @@ class AnnealedConfig(PlanningConfig):
     floor: Annotated[float, Field(gt=0, le=1)] = 0.02
     engine: EngineName = "auto"
     options: dict[str, Any] = field(default_factory=dict)
-    infeasible: Literal["drop", "repair"] = "drop"
+    infeasible: Literal["auto", "drop", "repair"] = "auto"
     backend: Any = "statevector"
-    ledger: Any = None
-    budget: Any = None
-    fallback: Any = None
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:
@@ -79,9 +76,6 @@ class Annealed(PlannedSelector):
             options=config.options,
             infeasible=config.infeasible,
             backend=config.backend,
-            ledger=config.ledger,
-            budget=config.budget,
-            fallback=config.fallback,
         )
 
     def close(self) -> None:

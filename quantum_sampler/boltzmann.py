@@ -20,7 +20,8 @@ from quantum_sampler.machines.rbm import Rbm
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader
 from quantum_sampler.machines.semi_quantum import SemiQuantumRbm
 from quantum_sampler.machines.transverse import EXACT_UNITS, TransverseMachine
-from quantum_sampler.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.normaliser import NormaliserConfig, buffer_sum
+from quantum_sampler.planned import Plan, PlannedSelector, Planning
 from quantum_sampler.selector import Array, Floats, Ids, Mask, OptionError, Probe
 
 FEWEST = 32  # items with features, below which no machine is trained
@@ -29,7 +30,7 @@ Encoder = RandomProjection | LearnedCodes
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class BoltzmannConfig(PlanningConfig):
+class BoltzmannConfig(NormaliserConfig):
     """The machine, its codes and its training, and how far novelty and priority decide."""
 
     machine: Literal["auto", "semi_quantum", "rbm", "transverse"] = "auto"
@@ -66,7 +67,7 @@ class _Model:
     mean: float = 0.0  # of the free energies of the last pool
     deviation: float = 1.0
     largest: float = 0.0  # standardised and clipped free energy there
-    weight: float = 1.0  # mean of the replay weights there
+    weight: float = 1.0  # mean of the replay weights there, or as estimated for the whole buffer
 
     def energies(self, features: Array) -> Floats:
         """Free energies [N]; each code that occurs is looked at once."""
@@ -226,17 +227,20 @@ class Boltzmann(PlannedSelector):
         return weights
 
     def _reference(self, ids: Ids, batch_size: int) -> Floats:
-        """The replay law with the normaliser of the last pool."""
+        """The replay law with the normaliser of the last pool, or the one estimated."""
         model, floor = self._model, self._settings.floor
         if model is None:
             return self._law(ids, batch_size)
-        slots = ids % self._items.capacity
+        relative = self._weights_of(model, ids % self._items.capacity) / model.weight
+        return ((1.0 - floor) * relative + floor) * (batch_size / len(self))
+
+    def _weights_of(self, model: _Model, slots: Ids) -> Floats:
+        """Replay weights [n] of the items of slots, as they are now."""
         seen = self._seen[slots]
-        novelty = np.full(ids.size, model.largest)
+        novelty = np.full(slots.size, model.largest)
         if seen.any():
             novelty[seen] = self._standardised(model, model.energies(self._features[slots[seen]]))
-        relative = self._weights(novelty, self._tree.values[slots]) / model.weight
-        return ((1.0 - floor) * relative + floor) * (batch_size / len(self))
+        return self._weights(novelty, self._tree.values[slots])
 
     def _planning_metrics(self) -> dict[str, float]:
         """trainings, failed_steps, log_likelihood and log_likelihood_independent of codes held out, and beta of an
@@ -247,10 +251,20 @@ class Boltzmann(PlannedSelector):
         def adopted() -> tuple[float, Sequence[Plan]]:
             seconds, plans = result()
             if isinstance(plans, _Plans):
-                self._model = plans.model
+                self._model = self._normalised(plans.model)
             return seconds, plans
 
         super()._take(adopted)
+
+    def _normalised(self, model: _Model) -> _Model:
+        """The model with the mean weight of the whole buffer, where that is larger than the pool."""
+        count, config = len(self), self._settings
+        if count <= config.pool:
+            return model
+        slots = self._items.ids % self._items.capacity
+        rng = np.random.default_rng([*self._entropy, 3, self._prepares])
+        given = slots, self._tree.values[slots], rng, config, model.weight * count
+        return replace(model, weight=buffer_sum(lambda chosen: self._weights_of(model, chosen), *given) / count)
 
     def _make_encoder(self) -> Encoder:
         kind = LearnedCodes if self._settings.binarisation == "learned" else RandomProjection

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from quantum_sampler.fresh_loss import FreshLossConfig
 from quantum_sampler.prioritized import TreeSelector
 from quantum_sampler.selector import Floats, Ids, Probe
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class CuriousConfig:
+class CuriousConfig(FreshLossConfig):
     """Constants of the score; the defaults are those of the paper."""
 
     c: Annotated[float, Field(ge=0)] = 1e4
@@ -38,7 +39,7 @@ class Curious(TreeSelector):
         feature_dim: int,
         probe: Probe | None = None,
     ) -> None:
-        super().__init__(capacity, seed, feature_dim, probe, config.stratified, weight_exponent=0.0)
+        super().__init__(capacity, seed, feature_dim, probe, config.stratified, 0.0, config)
         self._config = config
         self._visits = np.zeros(capacity, np.int32)  # by slot
 

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from quantum_sampler.amplitude import Method
 from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
 from quantum_sampler.chains.ising_fit import LARGEST, Ising, fit_ising
@@ -18,8 +17,8 @@ from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.code_law import CodeLaw
 from quantum_sampler.codes import RandomProjection
-from quantum_sampler.fresh_loss import FreshLoss
-from quantum_sampler.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.normaliser import NormaliserConfig, buffer_sum
+from quantum_sampler.planned import Plan, PlannedSelector, Planning
 from quantum_sampler.selector import Floats, Ids, OptionError, Probe
 
 
@@ -36,7 +35,7 @@ Range = Annotated[
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class MarkovConfig(PlanningConfig):
+class MarkovConfig(NormaliserConfig):
     """The chains, the law that they keep, and the machine that gives it its energies."""
 
     proposal: Literal["quantum", "local", "uniform", "tempering", "direct"] = "quantum"
@@ -54,9 +53,6 @@ class MarkovConfig(PlanningConfig):
     l2: Annotated[float, Field(gt=0)] = 0.01
     every: Annotated[int, Field(ge=1)] = 1
     pool: Annotated[int, Field(ge=1)] = 16384
-    fresh_every: Annotated[int, Field(ge=0)] = 0
-    fresh_queries: Annotated[int, Field(ge=1)] = 128
-    fresh_method: Method = "monte_carlo"
 
 
 class _Fit(NamedTuple):
@@ -104,15 +100,10 @@ class Markov(PlannedSelector):
         self._projection = RandomProjection(feature_dim, config.bits, self._projection_seed)
         self._fit: _Fit | None = None
         self._finished: list[_Fit] = []  # by plannings, the latest last
-        self._fresh = FreshLoss(config.fresh_every, config.fresh_queries, config.fresh_method)
 
     def prepare(self, step: int) -> None:
         super().prepare(step)
         self._adopt()
-        if self._probe is not None and len(self) and self._fresh.due():
-            ids = self._items.ids
-            rng = np.random.default_rng(self._rng.integers(2**63))
-            self._fresh.observe(self._probe, ids, rng, self._tree.values[ids % self._items.capacity])
 
     def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
         self._adopt()
@@ -197,21 +188,31 @@ class Markov(PlannedSelector):
             self._fit = self._finished[-1]
             self._finished.clear()
             self._projection.load_state_dict(self._fit.centre)
+            if len(self) > self._options.pool:
+                slots = self._items.ids % self._items.capacity
+                rng = np.random.default_rng((*self._projection_seed, self._fit.number))
+                given = slots, self._tree.values[slots], rng, self._options, self._fit.mass
+                self._fit = self._fit._replace(mass=buffer_sum(self._raised, *given))
+
+    def _raised(self, slots: Ids) -> Floats:
+        """exp(novelty z) score^tilt of the items of slots, 0 without features."""
+        assert self._fit is not None
+        codes = self._projection.encode(self._features[slots]).astype(np.int64)
+        raised = np.exp(self._fit.bonus[codes]) * self._tree.values[slots] ** self._options.tilt
+        return np.where(self._seen[slots], raised, 0.0)
 
     def _reference(self, ids: Ids, batch_size: int) -> Floats:
         slots = ids % self._items.capacity
-        scores = self._tree.values[slots]
-        drawn = scores / self._tree.total
+        drawn = self._tree.values[slots] / self._tree.total
         if self._fit is not None:
-            codes = self._projection.encode(self._features[slots]).astype(np.int64)
-            raised = np.exp(self._fit.bonus[codes]) * scores**self._options.tilt / self._fit.mass
-            drawn = self._options.floor * drawn + (1 - self._options.floor) * np.where(self._seen[slots], raised, 0.0)
+            floor = self._options.floor
+            drawn = floor * drawn + (1 - floor) * self._raised(slots) / self._fit.mass
         return np.asarray(batch_size * drawn)
 
     def _planning_metrics(self) -> dict[str, float]:
         """acceptance, autocorrelation (of the energy, in steps of a chain), codes that items have, code_log_likelihood
-        (mean, by the machine), and those of FreshLoss."""
-        return {**(self._fit.metrics if self._fit is not None else {}), **self._fresh.metrics()}
+        (mean, by the machine)."""
+        return {} if self._fit is None else dict(self._fit.metrics)
 
     def _state(self) -> dict[str, Any]:
         import torch
@@ -225,7 +226,7 @@ class Markov(PlannedSelector):
                 "states": torch.from_numpy(self._fit.states.copy()),
                 "bonus": torch.from_numpy(self._fit.bonus.copy()),
             }
-        return {**super()._state(), "fit": fit, "fresh": self._fresh.state_dict()}
+        return {**super()._state(), "fit": fit}
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
@@ -236,4 +237,3 @@ class Markov(PlannedSelector):
             arrays = {key: fit[key].numpy().copy() for key in ("states", "bonus")}
             self._fit = _Fit(**{**fit, **arrays, "machine": machine})
             self._projection.load_state_dict(self._fit.centre)
-        self._fresh.load_state_dict(state["fresh"])

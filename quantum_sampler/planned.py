@@ -6,16 +6,15 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.errors import BackendError
 from hybrid_opt.job import ThreadJob
-from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
+from quantum_sampler.featured import FeaturedConfig, FeaturedSelector
 from quantum_sampler.selector import Array, Floats, Ids, Probe, Selection
 
 SIZES = 2  # batch sizes that are planned for: a mixture's component is asked for one of two neighbours
@@ -34,10 +33,8 @@ Planning = Callable[[threading.Event], Sequence[Plan]]
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class PlanningConfig(PrioritizedConfig):
+class PlanningConfig(FeaturedConfig):
     """How far ahead is planned, and the priorities of the sum tree that stands in where there is no plan."""
-
-    uses_features: ClassVar[bool] = True
 
     plans: Annotated[int, Field(ge=1)] = 32
     max_age: Annotated[int, Field(ge=1)] = 256
@@ -50,7 +47,7 @@ class _Prepared(NamedTuple):
     inclusion: Floats
 
 
-class PlannedSelector(Prioritized):
+class PlannedSelector(FeaturedSelector):
     """Hands out plans. Where none fits, the sum tree draws as `prioritized` does, which is counted.
 
     A plan fits if it is of the batch's size, at most `max_age` selects old, and all its items are still there.
@@ -71,8 +68,6 @@ class PlannedSelector(Prioritized):
     ) -> None:
         super().__init__(config, capacity, seed, feature_dim, probe)
         self._planning = config
-        self._features = np.zeros((capacity, feature_dim), np.float32)  # by slot
-        self._seen: NDArray[np.bool_] = np.zeros(capacity, bool)  # by slot: has features
         self._plans: list[_Prepared] = []
         self._sizes: list[int] = []  # of the last batches, latest first
         self._job: ThreadJob[tuple[float, Sequence[Plan]]] | None = None
@@ -118,6 +113,7 @@ class PlannedSelector(Prioritized):
 
     def prepare(self, step: int) -> None:
         """Take over the plans that are made, and have new ones made."""
+        super().prepare(step)
         if self._job is not None and self._job.done():
             job, self._job = self._job, None
             self._take(job.result)
@@ -197,24 +193,12 @@ class PlannedSelector(Prioritized):
     def _known(self, ids: Ids, batch_size: int) -> Floats:
         return np.where(self._items.contains(ids), self._reference(ids, batch_size), 0.0)
 
-    def _added(self, slots: Ids, priorities: Floats | None) -> None:
-        super()._added(slots, priorities)
-        self._seen[slots] = False
-        self._features[slots] = 0.0
-
-    def _featured(self, slots: Ids, features: Array) -> None:
-        self._seen[slots] = True
-        self._features[slots] = features
-
     def _state(self) -> dict[str, Any]:
         import torch
 
-        slots = self._items.ids % self._items.capacity
         plans = self._plans
         return {
             **super()._state(),
-            "features": torch.from_numpy(self._features[slots]),
-            "seen": torch.from_numpy(self._seen[slots]),
             "made": [plan.made for plan in plans],
             "lengths": [plan.ids.size for plan in plans],
             "planned": torch.from_numpy(np.concatenate([np.empty(0, np.int64), *(plan.ids for plan in plans)])),
@@ -226,10 +210,6 @@ class PlannedSelector(Prioritized):
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
         self._job = None  # what it makes is of another past
-        self._features.fill(0.0)
-        self._seen.fill(False)
-        self._features[slots] = state["features"].numpy()
-        self._seen[slots] = state["seen"].numpy()
         ends = np.cumsum(state["lengths"])[:-1]
         parts = (np.split(state[key].numpy().copy(), ends) for key in ("planned", "inclusion"))
         self._plans = [_Prepared(*plan) for plan in zip(state["made"], *parts, strict=True)] if state["made"] else []

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from quantum_sampler.amplification import Search
 from quantum_sampler.codes import Codes, RandomProjection
-from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
+from quantum_sampler.featured import FeaturedConfig, FeaturedSelector
 from quantum_sampler.selector import Array, Floats, Ids, OptionError, Probe, Selection
 
 CHUNK = 1 << 15  # items that are looked at or encoded at once, and about the most that the projection is fitted on
@@ -19,15 +19,13 @@ FAR = 255  # distance of an item without a code
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class RecallConfig(PrioritizedConfig):
+class RecallConfig(FeaturedConfig):
     """What is marked, and how long a search may take.
 
     bits of a code. radius: the greatest Hamming distance at which an item is marked. neighbours: the radius shrinks as
     long as so many items remain within it; 0: it does not. floor: share of the batch that the sum tree draws. queries:
     the most that a search may take; by default 9 sqrt(N). fit: visited items on which the projection is first fitted.
     """
-
-    uses_features: ClassVar[bool] = True
 
     weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
     bits: Annotated[int, Field(ge=1, le=64)] = 32
@@ -38,7 +36,7 @@ class RecallConfig(PrioritizedConfig):
     fit: Annotated[int, Field(ge=1)] = 256
 
 
-class Recall(Prioritized):
+class Recall(FeaturedSelector):
     """Draws items whose codes are near that of the context, each draw by a quantum search over the whole buffer.
 
     A search starts from amplitudes sqrt(p_i) with p_i = score_i / total, amplifies the items within a Hamming radius of
@@ -70,10 +68,10 @@ class Recall(Prioritized):
         super().__init__(config, capacity, seed, feature_dim, probe)
         self._options = config
         self._projection = RandomProjection(feature_dim, config.bits, [*np.atleast_1d(seed).tolist(), 1])
-        self._features = np.zeros((capacity, feature_dim), np.float32)  # by slot
-        self._seen: NDArray[np.bool_] = np.zeros(capacity, bool)  # by slot: has features
         self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
         self._fitted = 0  # items with features when the projection was fitted
+        self._held, self._arrived = 0, 0  # items at that time, and items that have come since
+        self._end = 0  # no item with features had this slot or a later one
         self._draws, self._fallbacks = 0, 0  # all but those of the floor
         self._last = {"marked": 0.0, "marked_mass": 0.0, "radius": 0, "queries": 0, "classical_scan": 0.0}
 
@@ -128,11 +126,15 @@ class Recall(Prioritized):
         return Selection(ids, inclusion, weight, source, law=law)
 
     def prepare(self, step: int) -> None:
-        """Fit the projection once there are enough items with features, and again when there are twice as many."""
-        seen = np.flatnonzero(self._seen)
-        if seen.size < (2 * self._fitted or self._options.fit):
+        """Fit the projection once there are enough items with features, again when there are twice as many, and
+        whenever as many items have come as there were at the last fit."""
+        super().prepare(step)
+        moved_on = self._fitted and self._arrived >= self._held
+        least = self._options.fit if moved_on else 2 * self._fitted or self._options.fit
+        if np.count_nonzero(self._seen[: self._end]) < least:
             return
-        self._fitted = seen.size
+        seen = np.flatnonzero(self._seen)
+        self._fitted, self._held, self._arrived = seen.size, len(self), 0
         self._projection.fit(self._features[seen[:: -(-seen.size // CHUNK)]])
         for start in range(0, seen.size, CHUNK):
             slots = seen[start : start + CHUNK]
@@ -171,8 +173,8 @@ class Recall(Prioritized):
         counts = np.zeros(FAR + 1, np.int64)  # items found, by distance
         slots: list[Ids] = [np.empty(0, np.int64)]
         distances: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
-        for start in range(0, self._codes.size if queries.size else 0, CHUNK):
-            distance = self._distance(slice(start, start + CHUNK), queries)
+        for start in range(0, self._end if queries.size else 0, CHUNK):
+            distance = self._distance(slice(start, min(start + CHUNK, self._end)), queries)
             near = np.flatnonzero(distance <= radius)
             slots.append(near + start)
             distances.append(distance.take(near))
@@ -183,15 +185,11 @@ class Recall(Prioritized):
 
     def _added(self, slots: Ids, priorities: Floats | None) -> None:
         super()._added(slots, priorities)
-        self._seen[slots] = False
-
-    def _removed(self, slots: Ids) -> None:
-        super()._removed(slots)
-        self._seen[slots] = False
+        self._arrived += slots.size
 
     def _featured(self, slots: Ids, features: Array) -> None:
-        self._seen[slots] = True
-        self._features[slots] = features
+        super()._featured(slots, features)
+        self._end = max(self._end, int(slots.max(initial=-1)) + 1)
         if self._fitted:
             self._codes[slots] = self._projection.encode(features)
 
@@ -201,22 +199,18 @@ class Recall(Prioritized):
         slots = self._items.ids % self._items.capacity
         return {
             **super()._state(),
-            "features": torch.from_numpy(self._features[slots]),
-            "seen": torch.from_numpy(self._seen[slots]),
             "codes": torch.from_numpy(self._codes[slots].view(np.int64)),
             "projection": {key: leaf.clone() for key, leaf in self._projection.state_dict().items()},
-            "fitted": self._fitted,
+            "fitted": [self._fitted, self._held, self._arrived],
             "draws": [self._draws, self._fallbacks],
             "last": dict(self._last),
         }
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
-        self._seen.fill(False)
-        self._features[slots] = state["features"].numpy()
-        self._seen[slots] = state["seen"].numpy()
+        self._end = int(slots.max(initial=-1)) + 1
         self._codes[slots] = state["codes"].numpy().view(np.uint64)
         self._projection.load_state_dict(state["projection"])
-        self._fitted = state["fitted"]
+        self._fitted, self._held, self._arrived = state["fitted"]
         self._draws, self._fallbacks = state["draws"]
         self._last = dict(state["last"])

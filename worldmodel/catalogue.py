@@ -44,7 +44,7 @@ class Catalogue:
     def _collect(self, name: str, package: str) -> None:
         file = _read(self._configs / f"{name}.yaml")
         for entry in file.entries:
-            self._entries[_join(package, entry.key)] = entry
+            self._entries.setdefault(_join(package, entry.key), entry)  # what it builds on comes later
         for default in file.defaults:
             key = default.key.removeprefix("optional ").lstrip("/")
             if default.default:
@@ -101,6 +101,13 @@ class Catalogue:
         """The sentence behind a key: in the main file, or else with one of the choices; empty where there is none."""
         files = [self._entries, *(self.options.get(choice, {}) for choice in choices.items())]
         return next((file[key].comment for file in files if key in file and file[key].comment), "")
+
+    def is_section(self, key: str, choices: Mapping[str, str]) -> bool:
+        """Whether the key takes no other keys, or is what the choice of a group wrote that does."""
+        group = key.partition(".")[0]
+        entry = self.options.get((group, choices.get(group, "")), {}).get(key)
+        own = group in self.groups and self.is_free(group)
+        return not self.is_free(key) or (own and (key == group or (entry is not None and entry.section)))
 
     def is_free(self, key: str) -> bool:
         """Whether the key is, or lies under, a key that takes anything."""

@@ -28,7 +28,7 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
 
     `target` is `module:function`, imported only when it is going to run. The function takes a config dataclass, which
     its annotation names, and the words if it has a second parameter; it returns an exit code or None. `argv` are the
-    words behind the command, by default those of sys.argv.
+    words behind the command, by default those of sys.argv; one that is @FILE stands for the words of a YAML file.
 
     Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt, by SIGTERM too, is
     130; any other exception is a fault of the program and is raised.
@@ -57,7 +57,9 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
 
     from worldmodel.catalogue import Catalogue
     from worldmodel.composition import composed
+    from worldmodel.words import expanded
 
+    words = expanded(words)
     catalogue = Catalogue(configs, name)
     composition = composed(catalogue, configs, name, words)
     if "help" in options:

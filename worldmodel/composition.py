@@ -59,8 +59,8 @@ class Composition:
 
 def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str]) -> Composition:
     """Compose `configs/NAME.yaml` with overrides such as `env=cartpole steps=1e5`. Raises UsageError."""
-    overrides = [_parsed(word) for word in words]
-    groups = [override for override in overrides if _is_group(override, catalogue)]
+    overrides = [parsed(word) for word in words]
+    groups = [override for override in overrides if is_group(override, catalogue)]
     for override in groups:
         _check_choice(override, catalogue)
     with initialize_config_dir(str(configs.absolute()), version_base="1.3"):
@@ -72,7 +72,7 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
     composition = Composition(config, choices, {})
     known = composition.open
     for override in overrides:
-        if not _is_group(override, catalogue):
+        if not is_group(override, catalogue):
             _check_key(override, known, catalogue)
             _apply(override, config)
             composition.texts[override.key_or_group] = str(override.input_line).partition("=")[2]
@@ -93,7 +93,8 @@ def _apply(override: Override, config: DictConfig) -> None:
         raise UsageError(f"{override.input_line}: {_first(error)}") from None
 
 
-def _parsed(word: str) -> Override:
+def parsed(word: str) -> Override:
+    """A word such as `steps=1e5` as an override. Raises UsageError."""
     if word.startswith("-"):
         raise UsageError(f"{word}: unknown option; accepted are --help, --cfg, --version and key=value")
     if "=" not in word and not word.startswith("~"):
@@ -115,7 +116,8 @@ def _parsed(word: str) -> Override:
     return override
 
 
-def _is_group(override: Override, catalogue: Catalogue) -> bool:
+def is_group(override: Override, catalogue: Catalogue) -> bool:
+    """Whether it chooses from a group."""
     return _group(override) in catalogue.groups and not isinstance(override.value(), dict)
 
 
@@ -140,7 +142,7 @@ def _check_key(override: Override, known: dict[str, Any], catalogue: Catalogue) 
     value = _at(known, key)
     free = catalogue.is_free(key)
     if override.is_delete():
-        if value is _ABSENT or key in catalogue.free or not free:
+        if value is _ABSENT or not catalogue.is_free(key.rpartition(".")[0]):
             raise UsageError(f"{line}: keys cannot be removed; give {key.lstrip('~')}=VALUE")
     elif free:
         if key in catalogue.free and not isinstance(override.value(), dict):

@@ -11,9 +11,11 @@ from pydantic.dataclasses import dataclass
 from envs import EnvConfig
 from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
+from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
 from worldmodel.agent import LossConfig
 from worldmodel.behavior import BehaviorConfig
+from worldmodel.direction import HybridConfig
 from worldmodel.optimizer import LaPropConfig
 from worldmodel.replay import ReplayConfig
 from worldmodel.rssm import ModelSize
@@ -70,7 +72,8 @@ class TrainConfig:
     env: EnvConfig
     size: ModelSize
     replay: ReplayConfig
-    optimizer: LaPropConfig
+    solver: dict[str, Any]
+    optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
     loss: LossConfig
     behavior: BehaviorConfig
     eval: EvalConfig
@@ -105,8 +108,14 @@ class TrainConfig:
                 raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
         try:
             check_name(self.backend)
+            check_solver(self.solver, "solver")
+            if isinstance(self.optimizer, HybridConfig):
+                self.optimizer.check()
         except ProblemError as error:
             raise ValueError(str(error)) from error
+        if isinstance(self.optimizer, HybridConfig) and self.optimizer.windows > self.batch_size:
+            windows = self.optimizer.windows
+            raise ValueError(f"optimizer.windows={windows}: at most batch_size={self.batch_size} is accepted")
         if self.size.deter % self.size.blocks:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:

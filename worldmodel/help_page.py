@@ -41,12 +41,13 @@ class _Page:
         yield from _row("--help", "this page, with the values that the other words give")
         yield from _row("--cfg", "print the composed configuration as YAML")
         yield from _row("--version", "print the version")
+        yield from _row("@FILE", "the keys and values of a YAML file, such as the best.yaml of a search, as words")
 
     def _keys(self, values: dict[str, Any], prefix: str) -> Iterator[str]:
         sections: list[str] = []
         for last, value in values.items():
             key = f"{prefix}{last}"
-            if isinstance(value, dict) and value and not self._catalogue.is_free(key):
+            if isinstance(value, dict) and value and self._catalogue.is_section(key, self._choices):
                 sections.append(last)
             else:
                 yield from _row(f"{key}={_text(value)}", self._catalogue.comment(key, self._choices))

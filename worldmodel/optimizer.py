@@ -12,11 +12,10 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class LaPropConfig:
-    """Options of the base optimiser."""
+@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
+class LaPropOptions:
+    """Options of the base optimiser. final_rate: see `Update`."""
 
-    name: Literal["laprop"]
     lr: Annotated[float, Field(gt=0)]
     clip: Annotated[float, Field(ge=0)]
     beta1: Decay
@@ -24,6 +23,13 @@ class LaPropConfig:
     eps: Annotated[float, Field(gt=0)]
     warmup: Annotated[int, Field(ge=0)]
     final_rate: Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
+class LaPropConfig(LaPropOptions):
+    """The base optimiser alone."""
+
+    name: Literal["laprop"]
 
 
 class LaProp(torch.optim.Optimizer):

@@ -11,7 +11,9 @@ from tqdm import tqdm
 _REFRESH = 0.2  # seconds between two pictures of the bar
 
 
-class _Bar(tqdm):  # it iterates over nothing
+class Bar(tqdm):  # it iterates over nothing
+    """A bar on a terminal."""
+
     monitor_interval = 0  # no thread that watches over the bar: workers are forked
 
 
@@ -37,7 +39,7 @@ class Progress:
         terminal = terminal or sys.stderr
         self._bar = None
         if terminal.isatty():
-            self._bar = _Bar(
+            self._bar = Bar(
                 total=steps, initial=step, unit=" steps", file=terminal, dynamic_ncols=True, mininterval=0.0, miniters=1
             )
         self._interval = every if self._bar is None else _REFRESH

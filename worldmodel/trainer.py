@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from envs import EnvironmentFault, Environments, Episode
+from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
 from worldmodel.config import TrainConfig
@@ -201,6 +202,10 @@ class Trainer:
         counters, every = self.counters, self.config.log.every
         if counters.step // every > (counters.step - self.environments.num * self.environments.action_repeat) // every:
             row = {f"replay/{key}": value for key, value in self.replay.selector.metrics().items()}
+            optimizer = self.update.optimizer
+            if isinstance(optimizer, HybridOptimizer):
+                row |= {f"quantum/{key}": value for key, value in optimizer.metrics().items()}
+                row["time/direction_share"] = optimizer.share
             self._write(row | {"replay/steps": len(self.replay), "updates": counters.updates} | self.means.result())
 
     def _seconds(self) -> float:

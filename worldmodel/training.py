@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,14 +13,15 @@ import torch
 from envs import Environments
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
+from hybrid_opt.direction import HybridOptimizer
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
 from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
 from worldmodel.config import TrainConfig
+from worldmodel.direction import make_optimizer
 from worldmodel.evaluation import read_evaluation
 from worldmodel.metrics import MetricsWriter
-from worldmodel.optimizer import LaProp
 from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
 from worldmodel.probe import ModelProbe
@@ -67,14 +67,17 @@ def run(config: TrainConfig) -> int:
         generator.manual_seed(config.seed)
         player = Player(agent, precision, generator)
         probe = ModelProbe(player, config.seed)
-        replay = _replay(config, environments, path, _selector(config, probe, _Backends(config, path, stack)))
+        backends = _Backends(config, path, stack)
+        replay = _replay(config, environments, path, _selector(config, probe, backends))
         probe.bind(replay)
-        options = asdict(config.optimizer)
-        name, final_rate = options.pop("name"), options.pop("final_rate")
-        optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], **options)
-        update = Update(agent, optimizer, precision, generator, config.compile, final_rate)
+        deterministic = config.deterministic
+        optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
+        if isinstance(optimizer, HybridOptimizer):
+            stack.callback(optimizer.close)
+        update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
-        print(f"{config.env.id}: {device}, {str(precision)[6:]}, {threads} threads, {name}; logdir {path}")
+        about = f"{device}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
+        print(f"{config.env.id}: {about}; logdir {path}")
         for name in folder.cut_back(marks(found[-1]) if found else {}):
             print(f"{path / name}: holds less than at the checkpoint; it was changed since")
         folder.write_config(config.as_dict())

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Agent, Losses, Windows
 from worldmodel.rssm import State
 
@@ -45,7 +46,10 @@ class Update:
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]
             raise NonFiniteLoss(f"the loss is not finite ({', '.join(names) or 'total'}); the weights were not changed")
-        self.optimizer.step()
+        if isinstance(self.optimizer, HybridOptimizer):
+            self.optimizer.step(batch=windows, loss=losses.metrics["loss/model"])
+        else:
+            self.optimizer.step()
         self.agent.update_slow_critic()
         return losses
 

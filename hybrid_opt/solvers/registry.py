@@ -1,5 +1,6 @@
 """Solvers by name, and the checking of their options."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -38,22 +39,40 @@ def make_solver(
 
     Raises ProblemError for an unknown name or option, or a value that is not accepted.
     """
+    solver, config = _configured(name, "solver", options)
+    made: Solver = solver(config, backend=backend, ledger=ledger, budget=budget, fallback=fallback)
+    return made
+
+
+def check_solver(solver: Any, key: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of a solver that is given by name, or as a mapping of `name` and options.
+
+    Nothing is opened. Raises ProblemError for what is not accepted; it says `key`.
+    """
+    options = {"name": solver} if isinstance(solver, str) else dict(solver) if isinstance(solver, Mapping) else {}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ProblemError(f"{key}={solver}: the name of a solver, or {{name: ..., ...}} with its options, is accepted")
+    _configured(name, key, {option: value for option, value in options.items() if option != "backend"})
+    return name, options
+
+
+def _configured(name: str, path: str, options: dict[str, Any]) -> tuple[type[Any], Any]:
+    """The class of a solver and its config."""
     if name not in SOLVERS:
-        raise ProblemError(f"solver={name}: no such solver{_nearest(name, SOLVERS)}")
+        raise ProblemError(f"{path}={name}: no such solver{_nearest(name, SOLVERS)}")
     module, kind = SOLVERS[name]
     solver: type[Any] = getattr(import_module(module), kind)
     known = solver.Config.__dataclass_fields__
     for key in options:
         if key not in known:
-            raise ProblemError(f"solver.{key}: no such option of {name}{_nearest(key, known)}")
+            raise ProblemError(f"{path}.{key}: no such option of {name}{_nearest(key, known)}")
     try:
-        config = solver.Config(**options)
+        return solver, solver.Config(**options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ProblemError(f"solver.{key}={first['input']!r}: {first['msg']}") from error
-    made: Solver = solver(config, backend=backend, ledger=ledger, budget=budget, fallback=fallback)
-    return made
+        raise ProblemError(f"{path}.{key}={first['input']!r}: {first['msg']}") from error
 
 
 def _nearest(name: str, known: Any) -> str:

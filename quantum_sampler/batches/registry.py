@@ -36,25 +36,22 @@ def make_engine(
     reads: int = 256,
     sweeps: int = 16,
     options: Mapping[str, Any] | None = None,
-    infeasible: Literal["drop", "repair"] = "drop",
+    infeasible: Literal["auto", "drop", "repair"] = "auto",
     backend: Any = "statevector",
-    ledger: Any = None,
-    budget: Any = None,
-    fallback: Any = None,
 ) -> Engine:
     """Make an engine.
 
     auto: kawasaki right here; on another backend annealing or qaoa, whichever it runs. reads: of one pool. sweeps: of
     each read, where the engine anneals. options: of the solver, for annealing, path_integral and qaoa. infeasible: see
-    `ThroughSolver`. backend, ledger, budget, fallback: as `make_solver` takes them. Raises OptionError.
+    `ThroughSolver`. backend: a name, or one that is open, as `open_backend(name, ledger=..., budget=...)` gives it.
+    Raises OptionError.
     """
     if name == "auto":
         name, backend = _suited(backend)
     if name in SOLVERS:
         from quantum_sampler.batches.through_solver import ThroughSolver
 
-        where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
-        return ThroughSolver(name, reads, sweeps, options or {}, infeasible, **where)
+        return ThroughSolver(name, reads, sweeps, options or {}, infeasible, backend)
     if name not in ENGINES:
         raise OptionError(f"replay.engine={name}: no such engine; {', '.join(ENGINES)} are accepted")
     if options:

@@ -7,14 +7,16 @@ from typing import Any, Literal
 import numpy as np
 
 from hybrid_opt import ProblemError, Qubo, Solution, make_solver
-from quantum_sampler.batches.engine import Reads, filled
+from quantum_sampler.batches.engine import Reads
 from quantum_sampler.batches.law import BatchLaw
+from quantum_sampler.batches.repair import repaired
 from quantum_sampler.selector import OptionError
 
 SLICE = 0.05  # seconds between two looks at whether the planning was given up
 PENALTY = 1.0  # of (sum(x) - k)^2 beside -log P, whose chemical potential is balanced; see ThroughSolver
+DEVICE_PENALTY = 0.02  # there: a stronger one couples everything, breaks chains and drowns the law, and sizes go astray
 
-Infeasible = Literal["drop", "repair"]
+Infeasible = Literal["auto", "drop", "repair"]
 
 
 class ThroughSolver:
@@ -22,9 +24,11 @@ class ThroughSolver:
 
     Where the solver keeps the cardinality (annealing with constraints=moves, QAOA), all of its samples are batches.
     Otherwise it is a penalty, weak unless `options` say so, because a sampler that crosses it easily mixes well.
-    Samples of another size are then dropped: if the sampler is in equilibrium at inverse temperature 1, what is left
-    follows the law exactly, at any penalty. Or they are repaired: random members are left out or added, which draws the
-    law towards uniform. Both are counted. Either way the inclusion of the batches is exact; see `drawn`.
+    Samples of another size can be dropped: if the sampler is in equilibrium at inverse temperature 1, what is left
+    follows the law exactly, at any penalty. Or they are repaired, a classical post-processing: members are left out or
+    added at random by the law's own conditional odds, see `repaired`, which says more about the batches the more
+    samples it has to change. Both are counted. Either way the inclusion of the batches is exact, as it is counted of
+    the reads as they are in the end; see `drawn`. infeasible: drop or repair; auto drops here and repairs on a backend.
 
     annealing: ends at inverse temperature 1 by default, so it samples. path_integral: the transverse field is turned
     off along the way; with a constant one the samples are those of the quantum Gibbs state. qaoa: its law is that of
@@ -37,10 +41,11 @@ class ThroughSolver:
         reads: int,
         sweeps: int,
         options: Mapping[str, Any],
-        infeasible: Infeasible = "drop",
-        **where: Any,
+        infeasible: Infeasible = "auto",
+        backend: Any = "statevector",
     ) -> None:
-        penalty = PENALTY if where.get("backend", "statevector") == "statevector" else "auto"  # a device is cold
+        here = backend == "statevector"
+        penalty = PENALTY if here else DEVICE_PENALTY
         defaults: dict[str, dict[str, Any]] = {
             "annealing": {
                 "reads": reads,
@@ -59,10 +64,10 @@ class ThroughSolver:
             "qaoa": {"shots": reads},
         }
         try:
-            self._solver = make_solver(name, **{**defaults[name], **options}, **where)
+            self._solver = make_solver(name, **{**defaults[name], **options}, backend=backend)
         except ProblemError as error:
             raise OptionError(f"replay.engine={name}: {error}") from error
-        self._infeasible = infeasible
+        self._repairs = infeasible == "repair" or (infeasible == "auto" and not here)
         self._samples, self._wrong, self._short = 0, 0, 0
 
     def check(self, pool: int, size: int) -> None:
@@ -90,8 +95,10 @@ class ThroughSolver:
         return [self._reads(law, solution, rng) for law, solution in zip(laws, solutions, strict=True)]
 
     def metrics(self) -> dict[str, float]:
-        """infeasible: the share of samples of another size than the batch's; without_reads: pools with no others."""
-        return {"infeasible": self._wrong / max(1, self._samples), "without_reads": self._short}
+        """infeasible: the share of samples of another size than the batch's; without_reads: pools with no others;
+        repaired: how many samples were made batches."""
+        figures = {"infeasible": self._wrong / max(1, self._samples), "without_reads": self._short}
+        return {**figures, "repaired": self._wrong} if self._repairs else figures
 
     def close(self) -> None:
         self._solver.close()
@@ -99,6 +106,6 @@ class ThroughSolver:
     def _reads(self, law: BatchLaw, solution: Solution, rng: np.random.Generator) -> Reads:
         self._samples += solution.feasible.size
         self._wrong += int(np.count_nonzero(~solution.feasible))
-        kept = solution.samples if self._infeasible == "repair" else solution.samples[solution.feasible]
+        kept = solution.samples if self._repairs else solution.samples[solution.feasible]
         self._short += not len(kept)
-        return Reads(filled(kept.astype(np.float64), law.size, rng))
+        return Reads(repaired(law, kept, rng))

@@ -4,7 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.ledger import Ledger
+from quantum_sampler import make_selector
 from quantum_sampler.annealed import Annealed, AnnealedConfig
 from quantum_sampler.selector import OptionError
 
@@ -136,7 +138,7 @@ def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> Non
 def test_a_ledger_brings_plans_from_a_vendor_that_fails_half_of_its_calls(tmp_path: Path) -> None:
     failing = f"flaky:dwave:mock?refuse=0.2&lose=0.1&corrupt=0.1&drop=0.1&delay=0&duplicate=0&folder={tmp_path}"
     ledger = Ledger(tmp_path / "ledger.sqlite", pause=0.01, longest_pause=0.05, tries=100)
-    selector = made(backend=failing, ledger=ledger, reads=16, plans=4, infeasible="repair")
+    selector = made(backend=open_backend(failing, ledger=ledger), reads=16, plans=4, infeasible="repair")
     selector.select(4)
     selector.prepare(0)
     batch = selector.select(4)
@@ -144,6 +146,14 @@ def test_a_ledger_brings_plans_from_a_vendor_that_fails_half_of_its_calls(tmp_pa
     assert not batch.source.any()
     assert len(set(batch.ids)) == 4
     assert selector.metrics()["plan_failures"] == 0
+    with Ledger(tmp_path / "ledger.sqlite") as booked:
+        assert booked.spent.shots >= 16
+
+
+@pytest.mark.parametrize("option", ["ledger", "budget", "fallback"])
+def test_what_a_backend_brings_is_no_option_of_its_own(option: str) -> None:
+    with pytest.raises(OptionError, match=f"replay.{option}: no such option of annealed"):
+        make_selector("annealed", 8, 0, 2, **{option: None})
 
 
 def test_reference_is_positive_and_sums_to_the_batch() -> None:

@@ -183,6 +183,32 @@ def test_projection_is_refitted_when_the_buffer_has_doubled() -> None:
         np.testing.assert_allclose(selector.select(4, row).law(ids, 4), once.select(4, row).law(ids, 4))
 
 
+def stream(selector: Recall, known: np.ndarray, first: int, last: int) -> list[int]:
+    """Let items come one by one with their features; returns which of them made the codes change by a refit."""
+    refits = []
+    for item in range(first, last):
+        selector.add([item], [1.0])
+        selector.update([item], [1.0], known[[item]])
+        before = selector.state_dict()["projection"]["centre"].clone()
+        selector.prepare(item)
+        if not torch.equal(before, selector.state_dict()["projection"]["centre"]):
+            refits.append(item)
+    return refits
+
+
+def test_projection_is_refitted_when_a_full_buffer_has_been_replaced() -> None:
+    """Features that drift: the codes are those of the items that are there, and a state continues the count."""
+    known = features(200) + 0.2 * np.arange(200)[:, None].astype(np.float32)
+    selector, again = make(32, fit=8, seed=3), make(32, fit=8, seed=4)
+    assert stream(selector, known, 0, 100) == [7, 15, 31, 63, 95]
+    again.load_state_dict(selector.state_dict())
+    for each in (selector, again):
+        assert stream(each, known, 100, 160) == [127, 159]
+        projection = RandomProjection(F, 8, (3, 1))
+        projection.fit(known[128:160])
+        assert torch.equal(each.state_dict()["projection"]["centre"], projection.state_dict()["centre"])
+
+
 def run(selector: Recall, steps: int, first: int) -> list[Any]:
     rng, seen = np.random.default_rng(first), list[Any]()
     for step in range(steps):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
-from worldmodel.comparison.running import FAILURES, Failures, Interrupted, LocalConfig, Run, execute, quoted
+from worldmodel.comparison.running import FAILURES, Failures, Interrupted, LocalConfig, Run, execute
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -139,10 +139,3 @@ def test_a_damaged_list_of_failures_is_named(tmp_path: Path) -> None:
     (tmp_path / FAILURES).write_text("[1")
     with pytest.raises(RunFolderError, match=f"its {FAILURES} is damaged"):
         Failures(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["/tmp/a b", "it's", "back\\slash", "ends\\", "quo\\'te", "{a,b}", "ünï"])
-def test_paths_survive_the_grammar(text: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    assert OverridesParser.create().parse_override(f"logdir={quoted(text)}").value() == text

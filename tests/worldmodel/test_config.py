@@ -27,6 +27,7 @@ VALUES: dict[str, Any] = {
     "env": {"id": "CartPole-v1", "num": 2},
     "size": {"deter": 512, "hidden": 64, "classes": 4, "units": 64, "depth": 4, "stoch": 32, "blocks": 8},
     "replay": {"selector": "uniform", "capacity": 1e6, "storage": "memory", "stride": "auto", "fresh": 1},
+    "solver": {"name": "qaoa"},
     "optimizer": {
         "name": "laprop",
         "lr": 1e-3,

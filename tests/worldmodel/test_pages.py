@@ -15,7 +15,11 @@ from worldmodel.config import TrainConfig
 from worldmodel.evaluating import EvaluateConfig
 from worldmodel.validation import validated
 
-COMMANDS = {"train": "worldmodel.training:run", "evaluate": "worldmodel.evaluating:run"}
+COMMANDS = {
+    "train": "worldmodel.training:run",
+    "evaluate": "worldmodel.evaluating:run",
+    "search": "worldmodel.searching:run",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -42,7 +46,7 @@ def test_cfg_of_evaluate_is_a_configuration(capsys: pytest.CaptureFixture[str]) 
     assert (config.logdir, config.checkpoint, config.episodes) == ("here", "latest", 20)
 
 
-@pytest.mark.parametrize("group", ["env", "size", "replay", "optimizer"])
+@pytest.mark.parametrize("group", ["env", "size", "replay", "optimizer", "solver"])
 def test_every_choice_is_a_configuration(group: str) -> None:
     configs = ROOT / "configs"
     catalogue = Catalogue(configs, "train")

@@ -13,7 +13,7 @@ SELECTORS: dict[str, tuple[str, ...]] = {
     "annealed": ("replay.pool=16", *SHORT),
     "boltzmann": ("replay.every=4", "replay.bits=8", *SHORT),
     "markov": ("replay.bits=4", *SHORT),
-    "recall": ("replay.fit=16", *SHORT[:2]),
+    "recall": ("replay.fit=16", "replay.fresh_every=20", "replay.fresh_queries=8", *SHORT[:2]),
 }
 
 
@@ -31,6 +31,7 @@ def test_it_trains_and_its_choice_takes_part(selector: str, tmp_path: Path) -> N
     figures = last(tmp_path / "run", selector)
     assert figures["share"] == pytest.approx(0.75)  # of batches of 4 one is of fresh data
     assert figures["fallback_rate"] < 0.7  # it begins with data that has no features yet
+    assert (selector == "recall") == ("fresh_ratio" in figures)
     assert not (tmp_path / "run" / "ledger.sqlite").exists()
 
 

@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from worldmodel.atomic_file import atomic_file
 from worldmodel.evaluation import read_evaluation
 from worldmodel.run_folder import RunFolder, RunFolderError
+from worldmodel.words import word
 
 ATTEMPTS = 2  # of a run, before it counts as failed
 FAILURES = "failures.json"
@@ -62,7 +62,7 @@ class Process:
     def __init__(self, module: str, words: Sequence[str], folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        line = [sys.executable, "-m", module, *words, f"logdir={quoted(str(folder))}"]
+        line = [sys.executable, "-m", module, *words, word("logdir", str(folder))]
         with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
             self._written = err.tell()
             self._process = subprocess.Popen(
@@ -115,11 +115,6 @@ def _end_with_parent(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
-
-
-def quoted(text: str) -> str:
-    """A text in Hydra's grammar, whatever characters it has."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
 
 
 def finished(folder: Path) -> bool:

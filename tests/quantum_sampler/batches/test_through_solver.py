@@ -28,13 +28,26 @@ def test_annealers_follow_the_exact_law(name: str, reads: int, sweeps: int, opti
     assert excess(law, members, rng) < 0.02
 
 
-def test_repair_keeps_every_sample_and_leaves_the_law() -> None:
+def test_repair_keeps_every_sample_and_stays_near_the_law() -> None:
     law, rng = law_of(10, 4, 3), np.random.default_rng(0)
     engine = make_engine("annealing", reads=10_000, sweeps=32, infeasible="repair")
     members = engine.draw([law], 1, rng, Event())[0].members
     assert len(members) == 10_000
     assert engine.metrics()["infeasible"] > 0.1
-    assert excess(law, members, rng) > 0.02
+    assert engine.metrics()["repaired"] == round(10_000 * engine.metrics()["infeasible"])
+    assert excess(law, members, rng) < 0.02
+
+
+def test_a_backend_repairs_by_default_and_counts_it() -> None:
+    rng = np.random.default_rng(0)
+    for infeasible, kept in (("auto", True), ("drop", False)):
+        engine: Any = make_engine("auto", reads=64, infeasible=infeasible, backend="dwave:mock")
+        members = engine.draw([law_of(16, 4, 1)], 1, rng, Event())[0].members
+        metrics, wrong = engine.metrics(), engine.metrics()["infeasible"]
+        engine.close()
+        assert 0.0 < wrong < 0.95  # of few chains and a weak penalty, some are right
+        assert len(members) == (64 if kept else round(64 * (1 - wrong)))
+        assert metrics.get("repaired") == (round(64 * wrong) if kept else None)
 
 
 def test_samples_of_no_use_are_counted() -> None:

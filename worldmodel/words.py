@@ -1,0 +1,55 @@
+"""Words of a command line: written from keys and values, and read from files."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from worldmodel.composition import UsageError
+
+_PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
+
+
+def word(key: str, value: Any) -> str:
+    """`key=value` in Hydra's override grammar; `~key` alone where the key begins so."""
+    return key if key.startswith("~") else f"{key}={_text(value)}"
+
+
+def expanded(words: Sequence[str]) -> list[str]:
+    """The words, with those of a YAML file in the place of each @FILE. Raises UsageError."""
+    return [
+        inner for outer in words for inner in (_of_file(outer.removeprefix("@")) if outer.startswith("@") else [outer])
+    ]
+
+
+def _of_file(path: str) -> list[str]:
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()), resolve=False)
+    except OSError as error:
+        raise UsageError(f"@{path}: cannot be read: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException):
+        values = None
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) and key for key in values):
+        raise UsageError(f"@{path}: keys with values are accepted, as YAML")
+    return [word(str(key), value) for key, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    """A value in Hydra's grammar. A plain text is written as one would type it."""
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case int() | float():
+            return repr(value)
+        case Mapping():
+            return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(_text, value)) + "]"
+    text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
