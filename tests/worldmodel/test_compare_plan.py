@@ -11,6 +11,7 @@ from worldmodel.catalogue import Catalogue
 from worldmodel.comparison.plan import PLAN
 from worldmodel.composition import composed, leaves
 from worldmodel.config import TrainConfig
+from worldmodel.validation import validated
 
 
 def test_arms_bring_their_controls() -> None:
@@ -140,4 +141,7 @@ def test_every_key_has_its_sentence(name: str) -> None:
 
 
 def test_runs_of_earlier_versions_can_be_read() -> None:
-    assert TrainConfig.__dataclass_fields__["seconds"].default is None
+    values = dict(plan("suite=smoke").arms["classical"].configs["cartpole"].items())
+    read = validated(TrainConfig, {**values, "seed": 0, "logdir": "auto"}, {})
+    del values["seconds"]
+    assert validated(TrainConfig, {**values, "seed": 0, "logdir": "auto"}, {}) == read
