@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -79,6 +79,7 @@ class TrainConfig:
     eval: EvalConfig
     log: LogConfig
     checkpoint: CheckpointConfig
+    seconds: Annotated[float, Field(gt=0)] | None = field(default=None, kw_only=True)  # earlier runs have no such key
 
     @property
     def stride(self) -> int:

@@ -1,15 +1,15 @@
 """Greedy evaluation on environments of its own, with fixed seeds."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs import Environments, Episode
 from worldmodel.atomic_file import atomic_file
-from worldmodel.player import Player
 from worldmodel.run_folder import RunFolderError
 
 EVALUATION = "evaluation.json"
@@ -17,8 +17,23 @@ STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
 
+class Plays(Protocol):
+    """What can be evaluated: a Player, or anything that acts like one."""
+
+    def initial(self, rows: int) -> Any:
+        """Memory at the start."""
+
+    def act(
+        self, observation: Mapping[str, NDArray[Any]], is_first: NDArray[np.bool_], memory: Any, greedy: bool
+    ) -> Any:
+        """See observations [N, ...] and choose actions; both are in the new memory."""
+
+    def action(self, memory: Any) -> NDArray[np.float32]:
+        """The chosen actions as an array, float32 [N, A]."""
+
+
 def evaluate(
-    player: Player,
+    player: Plays,
     environments: Environments,
     episodes: int,
     between: Callable[[], None] = lambda: None,

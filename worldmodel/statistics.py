@@ -52,6 +52,23 @@ def interval(
     return Interval(float(statistic(np.concatenate(tasks), axis=0)), float(low), float(high))
 
 
+def difference(
+    scores: Scores,
+    others: Scores,
+    rng: np.random.Generator,
+    statistic: Callable[..., Any] = iqm,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """By how much the statistic of the scores exceeds that of the others, with its interval as in `interval`."""
+    _check_tasks(scores, others)
+    both = _arrays(scores), _arrays(others)
+    drawn = [[task[rng.integers(task.size, size=(resamples, task.size))] for task in tasks] for tasks in both]
+    one, other = (statistic(np.concatenate(tasks, 1), axis=1) for tasks in drawn)
+    low, high = np.percentile(one - other, [2.5, 97.5])
+    value = statistic(np.concatenate(both[0]), axis=0) - statistic(np.concatenate(both[1]), axis=0)
+    return Interval(float(value), float(low), float(high))
+
+
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
     """The share of runs above each threshold [K], every task alike: [K] (equation 2 there)."""
     shares = [(task[:, None] > np.asarray(thresholds)).mean(0) for task in _arrays(scores)]
@@ -125,6 +142,39 @@ def power(
     p = _p_values([task + effect for task in one], other, rng, resamples)
     share = float((p <= alpha).mean())
     return Power(runs, share, float(np.sqrt(share * (1 - share) / trials)))
+
+
+def scatter(scores: Scores, others: Scores) -> dict[str, Floats]:
+    """How runs scatter around the mean of their arm, by task: a sample for `power` that holds both arms.
+
+    Widened by sqrt(R / (R - 2)) for the two means that were estimated from the R runs, where there are more than two.
+    """
+    _check_tasks(scores, others)
+    scattered = {}
+    for name, one, other in zip(sorted(scores), _arrays(scores), _arrays(others), strict=True):
+        runs = one.size + other.size
+        away = np.concatenate([one - one.mean(), other - other.mean()])
+        scattered[name] = away * np.sqrt(runs / (runs - 2)) if runs > 2 else away
+    return scattered
+
+
+def detectable(
+    scores: Scores, runs: int, rng: np.random.Generator, alpha: float = 0.05, wanted: float = 0.8
+) -> float | None:
+    """The least difference that so many runs of every task in both arms see with the wanted power, to 2 %.
+
+    None where the runs do not scatter at all, which says nothing of others, and where no difference is large enough.
+    """
+    high = 4.0 * max(float(task.std()) for task in _arrays(scores))
+    if high == 0.0 or power(scores, 16 * high, runs, rng, alpha).power < wanted:
+        return None
+    low = 0.0
+    while power(scores, high, runs, rng, alpha).power < wanted:
+        low, high = high, 2 * high
+    while high - low > 0.02 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(scores, middle, runs, rng, alpha).power >= wanted else (middle, high)
+    return high
 
 
 def runs_needed(

@@ -117,7 +117,7 @@ class Trainer:
         self._logged = (time.monotonic(), counters.step, counters.updates)
         self.progress = Progress(config.steps, counters.step, counters.updates)
         try:
-            while counters.step < config.steps:
+            while counters.step < config.steps and not self._is_out_of_time():
                 self._evaluate_if_due()
                 self._stop_if_asked()
                 self._save_if_due()
@@ -132,7 +132,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Counters and what the agent remembers of the running episodes."""
         deter, stoch = self.memory.state
-        return {"counters": asdict(self.counters), "deter": deter, "stoch": stoch, "action": self.memory.action}
+        counters = {**asdict(self.counters), "seconds": self._seconds()}
+        return {"counters": counters, "deter": deter, "stoch": stoch, "action": self.memory.action}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
@@ -188,7 +189,7 @@ class Trainer:
             self.replay.selector.prepare(counters.updates)
             window = self.replay.sample(config.batch_size, context)
             windows = to_windows(window, self.player.device, config.size.classes)
-            losses = self.update(windows, min(1.0, counters.step / config.steps))
+            losses = self.update(windows, self._share())
             deter, stoch = pack(losses.state)
             features = pooling.windows(losses.state.deter) if pooling else None
             self.replay.write_back(
@@ -206,6 +207,18 @@ class Trainer:
                 row |= {f"quantum/{key}": value for key, value in optimizer.metrics().items()}
                 row["time/direction_share"] = optimizer.share
             self._write(row | {"replay/steps": len(self.replay), "updates": counters.updates} | self.means.result())
+
+    def _seconds(self) -> float:
+        """Seconds of the run so far, in all processes that it had."""
+        return self.counters.seconds + time.monotonic() - self._logged[0]
+
+    def _is_out_of_time(self) -> bool:
+        return self.config.seconds is not None and self._seconds() >= self.config.seconds
+
+    def _share(self) -> float:
+        """How much of the run is done, in [0, 1]: of its steps or of its time, whichever ends first."""
+        steps = self.counters.step / self.config.steps
+        return min(1.0, steps if self.config.seconds is None else max(steps, self._seconds() / self.config.seconds))
 
     def _write(self, row: dict[str, float]) -> None:
         """Write a row, with the speed since the last one."""

@@ -31,7 +31,7 @@ from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 
 ITEM_BYTES = 48  # about, of an item in the selectors
-MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
+MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
 
 
 def run(config: TrainConfig) -> int:

@@ -1,0 +1,69 @@
+"""The diagnostic environments: their laws, and that Gymnasium's checker has nothing to say."""
+
+import itertools
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import EnvConfig, Environments
+from envs.diagnostic import AppearingObject, BlindCliffwalk, NoisyTV
+
+NAMES = ["BlindCliffwalk-v0", "AppearingObject-v0", "NoisyTV-v0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gymnasium_accepts_them(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*(infinity|render).*")
+        check_env(gym.make(name).unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_streams_come_back_to_where_they_were(name: str) -> None:
+    config = EnvConfig(f"envs.diagnostic:{name}")
+    one, other = (Environments(config, 2, seed=3) for _ in range(2))
+    one.reset()
+    width = one.action_spec.width
+    for step in range(7):
+        one.step(np.eye(width, dtype=np.float32)[[step % width, (step + 1) % width]])
+    assert other.load_state_dict(one.state_dict()) == []
+
+
+def test_one_sequence_of_actions_in_all_reaches_the_reward() -> None:
+    env, paid = BlindCliffwalk(states=5), []
+    for actions in itertools.product(range(2), repeat=5):
+        env.reset(seed=0)
+        total, done = 0.0, False
+        for action in actions:
+            if not done:
+                _, reward, done, _, _ = env.step(action)
+                total += reward
+        paid.append(total)
+    assert sorted(paid) == [0.0] * 31 + [1.0]
+
+
+def test_the_object_cannot_be_found_before_it_appears() -> None:
+    env = AppearingObject(cells=4, appears=6)
+    for seed in range(20):
+        seen, _ = env.reset(seed=seed)
+        for step in range(1, 13):
+            seen, reward, terminated, truncated, _ = env.step(2)
+            assert seen[4:].sum() == (step >= 6) and reward == terminated
+            assert not terminated or step >= 6
+            if terminated or truncated:
+                break
+        assert terminated and step < 10  # on a ring of 4 it is met within 4 steps
+
+
+def test_the_television_shows_noise_only_when_watched() -> None:
+    env = NoisyTV()
+    env.reset(seed=1)
+    pictures = np.array([env.step(2)[0][10:] for _ in range(49)])
+    assert abs(pictures.mean()) < 0.2 and pictures.std() == pytest.approx(1.0, abs=0.1)
+    assert env.step(0)[3] and not env.reset(seed=1)[0][10:].any()
+    rewards = [env.step(1)[1:3] for _ in range(9)]
+    assert rewards == [(0.0, False)] * 8 + [(1.0, True)]

@@ -1,0 +1,141 @@
+"""Running a comparison: several at a time, crashes, interrupts, runs that are still saving themselves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.worldmodel.runs import ENVIRONMENT, ROOT
+from worldmodel.comparison.running import FAILURES, Failures, Interrupted, LocalConfig, Run, execute
+from worldmodel.run_folder import RunFolder, RunFolderError
+
+FAKE = """
+import json, os, sys, time
+from pathlib import Path
+words = dict(word.split("=", 1) for word in sys.argv[1:])
+folder = Path(words["logdir"].strip("'"))
+begun = folder / "begun"
+begun.write_text(begun.read_text() + "x" if begun.exists() else "x")
+tries = len(begun.read_text())
+if words["kind"] == "crashes" or (words["kind"] == "crashes_once" and tries == 1):
+    sys.exit("error: it broke")
+if words["kind"] == "killed_once" and tries == 1:
+    os.kill(os.getpid(), 9)
+time.sleep(float(words.get("seconds", 0)))
+result = {"returns": [1.0], "mean": 1.0, "std": 0.0, "episodes": 1, "step": 5, "finished": 5}
+(folder / "evaluation.json").write_text(json.dumps(result))
+"""
+LOCAL = LocalConfig("local")
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fake_run.py").write_text(FAKE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+
+
+def runs(*kinds: str, seconds: float = 0) -> list[Run]:
+    return [
+        Run(f"task/{kind}/seed-{i}", "fake_run", (f"kind={kind}", f"seconds={seconds}")) for i, kind in enumerate(kinds)
+    ]
+
+
+def test_crashes_are_retried_once_and_then_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failures = Failures(tmp_path)
+    given = runs("good", "crashes", "crashes_once", "killed_once")
+    execute(given, tmp_path, LOCAL, 2, failures)
+    assert [failures.failed(run.name) for run in given] == [False, True, False, False]
+    reasons = json.loads((tmp_path / FAILURES).read_text())
+    assert reasons["task/crashes/seed-1"] == ["exit code 1: it broke"] * 2
+    assert reasons["task/killed_once/seed-3"] == ["killed by SIGKILL"]
+    assert "[4/4]" in (out := capsys.readouterr().out) and "FAILED (exit code 1: it broke)" in out
+    execute(given, tmp_path, LOCAL, 2, Failures(tmp_path))
+    assert "4 of 4 runs have ended before" in capsys.readouterr().out
+    assert (tmp_path / "task/crashes/seed-1/begun").read_text() == "xx"  # not tried a third time
+
+
+def test_workers_run_side_by_side(tmp_path: Path) -> None:
+    given = runs("good", "good", "good", seconds=1)
+    most, stop = 0, threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not stop.is_set():
+            begun = [run for run in given if (tmp_path / run.name / "begun").exists()]
+            active = sum(not (tmp_path / run.name / "evaluation.json").exists() for run in begun)
+            most = max(most, active)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    execute(given, tmp_path, LOCAL, 3, Failures(tmp_path))
+    stop.set()
+    thread.join()
+    assert most == 3
+
+
+def test_an_interrupt_stops_the_runs(tmp_path: Path) -> None:
+    (run,) = runs("good", seconds=60)
+    pid = os.getpid()
+
+    def interrupt() -> None:
+        while not (tmp_path / run.name / "begun").exists():
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    begun = time.monotonic()
+    with pytest.raises(Interrupted, match="interrupted after 0 of 1 runs"):
+        execute([run], tmp_path, LOCAL, 1, Failures(tmp_path))
+    assert time.monotonic() - begun < 50 and not (tmp_path / FAILURES).exists()
+
+
+def test_runs_end_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux ends a child with its parent")
+    code = (
+        "import sys; from pathlib import Path; from worldmodel.comparison.running import *\n"
+        "execute([Run('a', 'fake_run', ('kind=good', 'seconds=600'))], Path(sys.argv[1]), LocalConfig('local'), 1, "
+        "Failures(Path(sys.argv[1])))"
+    )
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.environ["PYTHONPATH"]}
+    comparison = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    while not (tmp_path / "a" / "begun").exists():
+        assert comparison.poll() is None
+        time.sleep(0.05)
+    comparison.kill()
+    comparison.wait()
+    deadline = time.monotonic() + 30
+    while any(str(tmp_path / "a") in line for line in _command_lines()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # it has ended
+            continue
+    return [line for line in lines if "fake_run" in line]
+
+
+def test_a_folder_in_use_is_waited_for(tmp_path: Path) -> None:
+    (run,) = runs("good")
+    folder = RunFolder(tmp_path / run.name)
+    threading.Timer(1.0, folder.close).start()
+    execute([run], tmp_path, LOCAL, 1, Failures(tmp_path))
+    assert (tmp_path / run.name / "evaluation.json").exists() and not (tmp_path / FAILURES).exists()
+
+
+def test_a_damaged_list_of_failures_is_named(tmp_path: Path) -> None:
+    (tmp_path / FAILURES).write_text("[1")
+    with pytest.raises(RunFolderError, match=f"its {FAILURES} is damaged"):
+        Failures(tmp_path)

@@ -1,0 +1,29 @@
+"""`python -m worldmodel.compare`: the plan, its runs, and the report."""
+
+from worldmodel.comparison.config import CompareConfig
+from worldmodel.comparison.layout import write_layout
+from worldmodel.comparison.plan import planned
+from worldmodel.comparison.report import Report, write
+from worldmodel.comparison.results import collected
+from worldmodel.comparison.running import Failures, execute
+from worldmodel.run_folder import RunFolder
+
+_UNTOLD = ("workers=", "execute=", "launcher")  # words that change nothing in the report
+
+
+def run(config: CompareConfig, words: list[str]) -> int:
+    """Run what has not been run yet, and report; returns the exit code."""
+    plan = planned(config)
+    with RunFolder(config.logdir) as folder:
+        plan.write(folder.path)
+        failures = Failures(folder.path)
+        print(f"{folder.path}: {len(plan.runs)} runs of {len(plan.arms)} arms; plan {plan.hash[:12]}", flush=True)
+        if config.execute:
+            execute(plan.runs, folder.path, config.launcher, config.workers, failures)
+        results = collected(plan, folder.path, failures, config.device)
+        told = [word for word in words if not word.startswith(_UNTOLD)]
+        report = Report(plan, results, told, config.device)
+        write(report, folder.path)
+        write_layout(folder.path, plan, results)
+        print(f"{report.lead}\n{folder.path / 'report.html'}")
+    return 0

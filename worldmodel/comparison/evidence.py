@@ -1,0 +1,143 @@
+"""What a report shows of its runs beside their returns: costs, crashes, configurations, machine, commands, times."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import yaml
+
+from worldmodel.comparison.document import Code, Row, Table, number
+from worldmodel.comparison.plan import Plan
+from worldmodel.comparison.quantum_cost import QuantumCost
+from worldmodel.comparison.results import Result, Results
+from worldmodel.run_folder import differences
+
+Blocks = Iterator[Any]
+
+
+def generator(*names: str) -> np.random.Generator:
+    """A random generator of its own for every figure."""
+    return np.random.default_rng(crc32("/".join(names).encode()))
+
+
+def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
+    """Steps, updates and tuning trials of the runs, and what they sent to quantum backends."""
+    rows: list[Row] = []
+    for arm in plan.arms:
+        runs = _of(arm, results)
+        ended = [run for run in runs if run.state == "finished"]
+        means = [_mean([run.steps for run in ended]), _mean([run.updates for run in ended])]
+        rows.append([arm, number(len(ended)), *map(number, means), number(plan.arms[arm].config.trials)])
+    yield Table(["arm", "finished runs", "steps of a run", "updates of a run", "tuning trials"], rows)
+    yield "Updates are those of the last row of metrics; a model-free baseline counts its own kind of updates."
+    columns = ["arm", "jobs", "circuits or problems", "shots or reads", "oracle queries", "QPU seconds", "dollars"]
+    jobs: list[Row] = []
+    unfit = 0
+    for arm in plan.arms:
+        total = sum((run.quantum for run in _of(arm, results)), QuantumCost())
+        if total == QuantumCost():
+            continue
+        booked = (total.jobs, total.circuits, total.shots, total.queries, total.seconds, total.dollars)
+        estimate = (total.estimated_seconds, total.estimated_dollars) if device else ()
+        jobs.append([arm, *map(number, (*booked, *estimate))])
+        unfit += total.unfit
+    if jobs:
+        columns += [f"seconds on {device}, estimated", f"dollars on {device}, estimated"] if device else []
+        yield Table(columns, jobs, "Quantum jobs of all runs together, as their ledgers booked them.")
+        yield "Oracle queries are those of the batches that metrics were logged for."
+        if unfit:
+            yield f"{unfit} jobs cannot run on {device} and have no estimate."
+    else:
+        yield "No run sent anything to a quantum backend: its quantum parts, if any, were simulated in it."
+
+
+def failures(results: Results) -> Blocks:
+    """The runs that crashed, and why."""
+    rows: list[Row] = [
+        [run.run.name, run.state, number(len(run.reasons)), "; ".join(run.reasons)]
+        for runs in results.values()
+        for run in runs
+        if run.reasons
+    ]
+    if rows:
+        yield "A run that crashes is tried once more; one that crashes again has failed and counts as the lowest."
+        yield Table(["run", "now", "crashes", "reasons"], rows)
+    else:
+        yield "None."
+
+
+def arms(plan: Plan) -> Blocks:
+    """What each arm is, in what its configuration differs from the reference, and all of it."""
+    rows: list[Row] = []
+    for name, arm in plan.arms.items():
+        controls = ", ".join(control for control in arm.config.controls if control in plan.arms)
+        rows.append([name, arm.role, arm.config.about, " ".join(arm.config.words) or "-", controls or "-"])
+    yield Table(["arm", "role", "what", "words", "controls"], rows)
+    for task in plan.tasks:
+        reference = plan.arms[plan.reference].configs[task]
+        for name, arm in plan.arms.items():
+            mine = arm.configs[task]
+            if name != plan.reference and arm.config.algorithm is None:
+                texts = differences(reference, mine, ())
+                yield Code("\n".join(texts) or "nothing", f"{task}: where {name} differs from {plan.reference}")
+            text = yaml.safe_dump(json.loads(json.dumps(mine)), sort_keys=False, allow_unicode=True).rstrip()
+            yield Code(text, f"{task}: configuration of {name}, but for the seed")
+
+
+def machine(results: Results) -> Blocks:
+    """With what, and on what, the runs were made."""
+    finished = [run for runs in results.values() for run in runs if run.state == "finished"]
+    seen: dict[str, list[Mapping[str, Any]]] = {}
+    for run in finished:
+        seen.setdefault(json.dumps(run.about, sort_keys=True), []).append(run.about)
+    if len(seen) > 1:
+        yield f"**The runs were made with {len(seen)} different versions or machines.**"
+    for text, abouts in sorted(seen.items()):
+        about = json.loads(text)
+        parts: list[Row] = [[part, str(value)] for part, value in _flat(about)]
+        yield Table(["what", "value"], parts, f"{len(abouts)} runs")
+    if not finished:
+        yield "No run has finished."
+
+
+def _flat(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in about.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}: {inner}", one) for inner, one in value.items())
+        else:
+            yield key, value
+
+
+def commands(plan: Plan, command: Sequence[str]) -> Blocks:
+    """The command that makes this comparison, and those of its runs."""
+    yield Code(" ".join(["python -m worldmodel.compare", *map(_shell, command)]))
+    lines = [" ".join([f"python -m {run.module}", *map(_shell, run.words)]) for run in plan.runs]
+    yield Code("\n".join(lines), f"the {len(lines)} runs, each with a logdir=... of its own")
+
+
+def _shell(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
+
+
+def times(plan: Plan, results: Results) -> Blocks:
+    """Minutes of the runs; they mean little where other work shared the machine."""
+    rows: list[Row] = []
+    for arm in plan.arms:
+        minutes = [run.seconds / 60 for run in _of(arm, results) if run.state == "finished"]
+        if minutes:
+            rows.append([arm, *map(number, (float(np.median(minutes)), min(minutes), max(minutes)))])
+    total = sum(run.seconds for runs in results.values() for run in runs) / 3600
+    yield Table(["arm", "median minutes of a run", "least", "most"], rows)
+    yield f"All runs together took {total:.2f} hours, evaluations included."
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _of(arm: str, results: Results) -> list[Result]:
+    return [run for (_, name), runs in results.items() if name == arm for run in runs]

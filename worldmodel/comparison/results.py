@@ -1,0 +1,140 @@
+"""What the runs of a comparison left in their folders."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from worldmodel.comparison.plan import Plan
+from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
+from worldmodel.comparison.running import Failures, Run, finished
+from worldmodel.evaluation import read_evaluation
+from worldmodel.run_folder import METRICS, RunFolderError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run. score: by the metric of the plan, in returns; curve: step -> return of the evaluation."""
+
+    run: Run
+    state: Literal["finished", "failed", "missing"]
+    score: float | None = None
+    curve: Mapping[int, float] = field(default_factory=dict)
+    steps: int = 0
+    updates: float = 0.0
+    seconds: float = 0.0
+    quantum: QuantumCost = field(default_factory=QuantumCost)
+    reasons: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, hardware
+
+
+def collected(
+    plan: Plan, folder: Path, failures: Failures, device: str | None = None
+) -> dict[tuple[str, str], list[Result]]:
+    """The results of all runs: (environment, arm) -> those of its seeds. Raises RunFolderError for damaged ones.
+
+    device: that quantum jobs are priced for.
+    """
+    return {
+        (task, arm): [result(plan, folder, plan.run(task, arm, seed), failures, device) for seed in range(plan.seeds)]
+        for task in plan.tasks
+        for arm in plan.arms
+    }
+
+
+def result(plan: Plan, folder: Path, run: Run, failures: Failures, device: str | None = None) -> Result:
+    """The result of a run, as far as it is."""
+    path, reasons = folder / run.name, tuple(failures.reasons.get(run.name, ()))
+    rows = _rows(path / METRICS)
+    quantum = quantum_cost(path / "ledger.sqlite", rows, device)
+    seconds = max((row["time/seconds"] for row in rows if row.get("time/seconds") is not None), default=0.0)
+    if not finished(path):
+        return Result(
+            run, "failed" if failures.failed(run.name) else "missing", seconds=seconds, quantum=quantum, reasons=reasons
+        )
+    evaluation = read_evaluation(path)
+    assert evaluation
+    curve = {row["step"]: row["eval/return"] for row in rows if row.get("eval/return") is not None}
+    score = evaluation["mean"] if plan.metric == "final" else sum(curve.values()) / max(1, len(curve))
+    updates = max((row["updates"] for row in rows if row.get("updates") is not None), default=0.0)
+    return Result(
+        run,
+        "finished",
+        float(score),
+        curve,
+        evaluation["finished"],
+        updates,
+        seconds,
+        quantum,
+        reasons,
+        _about(path),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of the metrics; a last one that is still being written is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise RunFolderError(f"{path}: is damaged; remove its folder to run it again") from None
+
+
+def _about(path: Path) -> dict[str, Any]:
+    values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    return {key: values.get(key) for key in ("versions", "commit", "hardware")}
+
+
+Results = Mapping[tuple[str, str], list[Result]]
+
+
+def returns(plan: Plan, results: Results) -> dict[str, dict[str, list[float]]]:
+    """The returns by arm and environment, of runs that have ended; a failed run has the lowest of its environment."""
+    found: dict[str, dict[str, list[float]]] = {arm: {} for arm in plan.arms}
+    for task, config in plan.tasks.items():
+        worst = worst_return(task, config.low, results)
+        for arm in plan.arms:
+            ended = [run for run in results[task, arm] if run.state != "missing"]
+            found[arm][task] = [worst if run.score is None else run.score for run in ended]
+    return found
+
+
+def worst_return(task: str, low: float, results: Results) -> float:
+    """The lowest return of all runs of an environment, or what counts as 0 where that is less."""
+    scores = [run.score for (name, _), runs in results.items() if name == task for run in runs if run.score is not None]
+    return min([low, *scores])
+
+
+def scored(plan: Plan, found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, list[float]]]:
+    """Returns as scores: (return - low) / (high - low) of their environment."""
+    return {
+        arm: {
+            task: [(value - plan.tasks[task].low) / (plan.tasks[task].high - plan.tasks[task].low) for value in values]
+            for task, values in tasks.items()
+        }
+        for arm, tasks in found.items()
+    }
+
+
+def curves(plan: Plan, task: str, arm: str, results: Results) -> tuple[list[int], list[list[float]]]:
+    """Evaluations of the runs that have ended: steps [T], returns [R, T].
+
+    Between its evaluations a run keeps the last return; where it has none yet, and where it failed, it has the lowest
+    of the environment.
+    """
+    ended = [run for run in results[task, arm] if run.state != "missing"]
+    steps = sorted({step for run in ended for step in run.curve})
+    worst = worst_return(task, plan.tasks[task].low, results)
+    rows = []
+    for run in ended:
+        row, last = [], worst
+        for step in steps:
+            last = run.curve.get(step, last)
+            row.append(last)
+        rows.append(row)
+    return steps, rows
