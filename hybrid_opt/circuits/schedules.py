@@ -60,7 +60,7 @@ RAMP = 2.2, 0.9  # ends of the linear ramps: gammas rise to the first, betas fal
 
 def fixed(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
     """The same angles for every problem."""
-    gammas, betas = _table(layers)
+    gammas, betas = table(layers)
     return TYPICAL * gammas, betas
 
 
@@ -72,7 +72,7 @@ def ramp(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int 
 
 def transferred(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
     """Angles of random dense problems, the gammas rescaled by the problem's weights (Shaydulin et al. 2023)."""
-    gammas, betas = _table(layers)
+    gammas, betas = table(layers)
     return moments(qubo).scale * gammas, betas
 
 
@@ -174,7 +174,7 @@ def _spsa(search: _Search, point: Floats, rng: np.random.Generator) -> None:
     search.best = point  # not the best of those that were tried: that is the luckiest
 
 
-def _table(layers: int) -> Angles:
+def table(layers: int) -> Angles:
     """Angles of a number of layers; beyond the table's, those of its last row stretched."""
     if layers < 1:
         raise ProblemError(f"layers={layers}: at least one is accepted")
