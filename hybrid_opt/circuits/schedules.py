@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Angles = tuple[Floats, Floats]
 Evaluate = Callable[[Floats, Floats], float]
 Method = Literal["adjoint", "cobyla", "spsa"]
-ScheduleName = Literal["fixed", "ramp", "transferred", "optimised"]
+ScheduleName = Literal["fixed", "ramp", "transferred", "optimised", "learned"]
 
 
 class Schedule(Protocol):
@@ -106,11 +106,19 @@ def optimised(
     return scale * search.best[:layers], search.best[layers:]
 
 
+def learned(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
+    """Angles of the trained policy that is shipped; `hybrid_opt.circuits.learned` takes others."""
+    from hybrid_opt.circuits import learned as policies  # which knows the schedules here
+
+    return policies.learned()(qubo, layers, evaluate, budget)
+
+
 SCHEDULES: dict[str, Schedule] = {
     "fixed": fixed,
     "ramp": ramp,
     "transferred": transferred,
     "optimised": optimised,
+    "learned": learned,
 }
 
 
