@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.circuits.schedules import Angles, Evaluate
+from hybrid_opt.circuits.schedules import Angles, Evaluate, optimised
 from hybrid_opt.circuits.tuning_features import WIDTHS, Progress, ShapeName, describe_qubo
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.qubo import Qubo
@@ -107,6 +107,7 @@ class TuningPolicy:
 class Learned:
     """The schedule of a policy: its first guess without evaluations, else the best of what it tried.
 
+    Beyond the evaluations that the policy was trained for, COBYLA goes on from the best with those that are left.
     The energies are taken as the policy's environment shows them; the standard error from `evaluate.error`, 0 where
     there is none. Shots are those of `evaluate`, whatever the policy would choose.
     """
@@ -117,15 +118,15 @@ class Learned:
     def __call__(self, qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
         if layers < 1:
             raise ProblemError(f"layers={layers}: at least one is accepted")
-        policy, searches = self.policy, evaluate is not None and budget > 0
-        progress = Progress(1, policy.shape, layers, budget if searches else policy.budget)
+        policy, trained = self.policy, min(budget, self.policy.budget)
+        progress = Progress(1, policy.shape, layers, trained or policy.budget)
         progress.begin([0], describe_qubo(qubo), layers)
         mean, std = standardisation(qubo)
         width = WIDTHS[policy.shape]
         gammas, betas = progress.propose(policy.act(progress.observe())[:, :width])
-        if evaluate is None or not searches:
+        if evaluate is None or not trained:
             return gammas[0], betas[0]
-        for evaluation in range(budget):
+        for evaluation in range(trained):
             if evaluation:
                 action = policy.act(progress.observe())
                 if policy.stop and action[0, -1] > STOP:
@@ -135,7 +136,17 @@ class Learned:
             error = float(getattr(evaluate, "error", 0.0)) / std
             progress.note(np.array([energy]), np.array([error]))
         gammas, betas = progress.angles()
-        return gammas[0], betas[0]
+        best, left = (gammas[0], betas[0]), budget - trained
+        if left < 1 or progress.made[0] < trained:  # or the policy stopped
+            return best
+        values = [float(progress.lowest[0]) * std + mean]
+
+        def noted(gammas: Floats, betas: Floats) -> float:
+            values.append(float(evaluate(gammas, betas)))
+            return values[-1]
+
+        found = optimised(qubo, layers, noted, left, method="cobyla", start=best)
+        return found if min(values[1:]) < values[0] else best
 
 
 def learned(path: str | Path | None = None) -> Learned:

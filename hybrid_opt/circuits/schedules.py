@@ -84,14 +84,15 @@ def optimised(
     *,
     method: Method | None = None,
     rng: np.random.Generator | None = None,
+    start: Angles | None = None,
 ) -> Angles:
-    """One local run from the transferred angles.
+    """One local run from the transferred angles, or from `start`.
 
     method: adjoint is L-BFGS with `evaluate.gradient(gammas, betas) -> (value, by gammas, by betas)`; cobyla and spsa
     (Spall 1998, drawing from `rng`) need values only. Default: adjoint where there are gradients, else cobyla. The
     result are the best angles that were evaluated; of spsa, the last ones.
     """
-    start = transferred(qubo, layers)
+    start = transferred(qubo, layers) if start is None else start
     if evaluate is None or budget < 1:
         return start
     gradient = getattr(evaluate, "gradient", None)

@@ -90,6 +90,19 @@ def test_the_third_moment_is_the_energys_own() -> None:
     assert about[2] + about[3] == pytest.approx(skewness)
 
 
+def test_cobyla_goes_on_where_the_policys_evaluations_end() -> None:
+    simulator = QaoaSimulator(PROBLEMS[0])
+    values: list[float] = []
+
+    def evaluate(gammas: Any, betas: Any) -> float:
+        values.append(float(simulator.value(gammas, betas)[0]))
+        return values[-1]
+
+    angles = Learned(policy(budget=4))(PROBLEMS[0], 3, evaluate, 60)
+    assert 30 < len(values) <= 60
+    assert simulator.value(*angles)[0] == pytest.approx(min(values)) and min(values[4:]) < min(values[:4])
+
+
 def test_a_stopping_policy_spends_less() -> None:
     mlp = policy(scale=0.0, stop=True)
     halting = TuningPolicy((*mlp.weights[:-1], (mlp.weights[-1][0], np.eye(7)[6])), stop=True)
