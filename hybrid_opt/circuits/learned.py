@@ -20,6 +20,7 @@ from hybrid_opt.simulator.mixers import standardisation
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "learned.npz"
+NEAR = 0.02  # first steps of what goes on from the angles of a policy
 STOP = 0.5  # an action above this stops
 Output = Literal["clip", "tanh"]
 Floats = NDArray[np.float64]
@@ -145,7 +146,7 @@ class Learned:
             values.append(float(evaluate(gammas, betas)))
             return values[-1]
 
-        found = optimised(qubo, layers, noted, left, method="cobyla", start=best)
+        found = optimised(qubo, layers, noted, left, method="cobyla", start=best, radius=NEAR)
         return found if min(values[1:]) < values[0] else best
 
 

@@ -85,8 +85,9 @@ def optimised(
     method: Method | None = None,
     rng: np.random.Generator | None = None,
     start: Angles | None = None,
+    radius: float = 0.1,
 ) -> Angles:
-    """One local run from the transferred angles, or from `start`.
+    """One local run from the transferred angles, or from `start`; radius: the first step of cobyla.
 
     method: adjoint is L-BFGS with `evaluate.gradient(gammas, betas) -> (value, by gammas, by betas)`; cobyla and spsa
     (Spall 1998, drawing from `rng`) need values only. Default: adjoint where there are gradients, else cobyla. The
@@ -100,7 +101,7 @@ def optimised(
     if method == "adjoint" and gradient is None:
         raise ProblemError("method=adjoint: evaluate has no gradient; cobyla, spsa are accepted")
     scale = moments(qubo).scale
-    search = _Search(evaluate, gradient, scale, moments(qubo).std, budget)
+    search = _Search(evaluate, gradient, scale, moments(qubo).std, budget, radius)
     point = np.concatenate([start[0] / scale, start[1]])
     with suppress(_Spent):
         {"adjoint": _adjoint, "cobyla": _cobyla, "spsa": _spsa}[method](search, point, rng or np.random.default_rng(0))
@@ -130,8 +131,11 @@ class _Spent(Exception):
 class _Search:
     """Values at points (gammas / scale, betas), as long as the budget lasts."""
 
-    def __init__(self, evaluate: Evaluate, gradient: Any, scale: float, unit: float, budget: int) -> None:
+    def __init__(
+        self, evaluate: Evaluate, gradient: Any, scale: float, unit: float, budget: int, radius: float
+    ) -> None:
         self.evaluate, self.slope, self.scale, self.unit, self.budget = evaluate, gradient, scale, unit, budget
+        self.radius = radius
         self.lowest = np.inf
         self.best: Floats = np.zeros(0)
 
@@ -171,7 +175,7 @@ def _cobyla(search: _Search, point: Floats, rng: np.random.Generator) -> None:
     from scipy.optimize import minimize
 
     search(point)
-    minimize(search, point, method="COBYLA", options={"rhobeg": 0.1, "maxiter": 10**6, "tol": 1e-3})
+    minimize(search, point, method="COBYLA", options={"rhobeg": search.radius, "maxiter": 10**6, "tol": 1e-3})
 
 
 def _spsa(search: _Search, point: Floats, rng: np.random.Generator) -> None:

@@ -18,7 +18,8 @@ ShapeName = Literal["ramp", "fourier"]
 WIDTHS = {"ramp": 4, "fourier": 6}  # parameters of a deformation
 ABOUT = 16  # numbers that describe a problem
 HISTORY = 4  # evaluations that are remembered
-REACH = 0.25  # change of a parameter by an action of 1
+REACH = 0.25  # change of a parameter by an action of 1, at first
+SETTLING = 2.0  # evaluations after which it is half of that
 FARTHEST = 1.5  # of a parameter from 0
 ENERGY = 5.0  # differences of energy, in standard deviations, are shown that much larger
 
@@ -118,7 +119,8 @@ class Deformation:
 class Progress:
     """R searches for angles side by side: the best parameters so far, the last evaluations, the budget left.
 
-    An action is a change of the best parameters, in units of REACH; the first ones are 0, the transferred angles.
+    An action is a change of the best parameters, in units of `reach`, which shrinks with every evaluation; the first
+    parameters are 0, the transferred angles.
     Energies are standardised: (E - mean) / std of the problem.
     """
 
@@ -151,9 +153,15 @@ class Progress:
         """The angles of parameters [R, A], [R, most layers] each; by default of the best."""
         return self.deformation.angles(self.best if parameters is None else parameters, self.layers, self.scale)
 
+    @property
+    def reach(self) -> Floats:
+        """Changes [R] of a parameter by an action of 1."""
+        reach: Floats = REACH / (1 + self.made / SETTLING)
+        return reach
+
     def propose(self, actions: ArrayLike) -> Angles:
         """The angles to evaluate next, for actions [R, A] in [-1, 1]."""
-        steps = REACH * np.clip(np.asarray(actions, np.float64), -1, 1)
+        steps = self.reach[:, None] * np.clip(np.asarray(actions, np.float64), -1, 1)
         self.candidate = np.clip(self.best + steps, -FARTHEST, FARTHEST)
         return self.angles(self.candidate)
 
@@ -168,14 +176,18 @@ class Progress:
         return better
 
     def observe(self) -> NDArray[np.float32]:
-        """What the policy sees, float32 [R, size]: parameters and energies relative to the best so far."""
+        """What the policy sees, float32 [R, size]: parameters and energies relative to the best so far.
+
+        In units of `reach` and of its square, so that near a minimum all evaluations look alike.
+        """
+        zoom = (REACH / self.reach)[:, None]
         known = np.arange(HISTORY) < self.made[:, None]
-        points = np.where(known[..., None], self._points - self.best[:, None], 0) / REACH
-        energies = np.where(known, self._energies - self.lowest[:, None], 0) * ENERGY
+        points = np.where(known[..., None], self._points - self.best[:, None], 0) * zoom[..., None] / REACH
+        energies = np.where(known, self._energies - self.lowest[:, None], 0) * ENERGY * zoom**2
         left = np.maximum(self.budget - self.made, 0)
         columns = [
             self.lowest,
-            self.error * ENERGY,
+            self.error * ENERGY * zoom[:, 0] ** 2,
             np.minimum(self.made, HISTORY) / HISTORY,
             left / max(self.budget, 1),
             1 / (1 + left),
