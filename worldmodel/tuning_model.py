@@ -222,7 +222,7 @@ def _restore(model: Any, state: dict[str, Any]) -> None:
         for name, values in state["buffer"].items():
             getattr(buffer, name)[: len(values)] = values.numpy()
         buffer.pos, buffer.full = state["place"]
-        if state["entropy"] is not None:
+        if state["entropy"] is not None and model.log_ent_coef is not None:
             model.log_ent_coef.data.copy_(state["entropy"])
 
 
