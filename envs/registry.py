@@ -11,6 +11,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from envs.errors import EnvironmentRefused
 
+gym.register("CircuitTuning-v0", "envs.circuit:CircuitTuning", vector_entry_point="envs.circuit:CircuitTuningVector")
+gym.register("AnsatzTuning-v0", "envs.ansatz:AnsatzTuning")
+
 
 @dataclass(frozen=True)
 class Package:

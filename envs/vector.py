@@ -29,6 +29,8 @@ CHEAP = (  # steps that cost less than the way to another process and back
     "gymnasium.envs.toy_text",
     "gymnasium.envs.box2d.lunar_lander",
     "minigrid",
+    "envs.circuit",
+    "envs.ansatz",
 )
 CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 PRELOADED = ["gymnasium.vector", "gymnasium.wrappers", "pydantic.dataclasses", "pydantic.types"]

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Angles = tuple[Floats, Floats]
 Evaluate = Callable[[Floats, Floats], float]
 Method = Literal["adjoint", "cobyla", "spsa"]
-ScheduleName = Literal["fixed", "ramp", "transferred", "optimised"]
+ScheduleName = Literal["fixed", "ramp", "transferred", "optimised", "learned"]
 
 
 class Schedule(Protocol):
@@ -60,7 +60,7 @@ RAMP = 2.2, 0.9  # ends of the linear ramps: gammas rise to the first, betas fal
 
 def fixed(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
     """The same angles for every problem."""
-    gammas, betas = _table(layers)
+    gammas, betas = table(layers)
     return TYPICAL * gammas, betas
 
 
@@ -72,7 +72,7 @@ def ramp(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int 
 
 def transferred(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
     """Angles of random dense problems, the gammas rescaled by the problem's weights (Shaydulin et al. 2023)."""
-    gammas, betas = _table(layers)
+    gammas, betas = table(layers)
     return moments(qubo).scale * gammas, betas
 
 
@@ -84,14 +84,16 @@ def optimised(
     *,
     method: Method | None = None,
     rng: np.random.Generator | None = None,
+    start: Angles | None = None,
+    radius: float = 0.1,
 ) -> Angles:
-    """One local run from the transferred angles.
+    """One local run from the transferred angles, or from `start`; radius: the first step of cobyla.
 
     method: adjoint is L-BFGS with `evaluate.gradient(gammas, betas) -> (value, by gammas, by betas)`; cobyla and spsa
     (Spall 1998, drawing from `rng`) need values only. Default: adjoint where there are gradients, else cobyla. The
     result are the best angles that were evaluated; of spsa, the last ones.
     """
-    start = transferred(qubo, layers)
+    start = transferred(qubo, layers) if start is None else start
     if evaluate is None or budget < 1:
         return start
     gradient = getattr(evaluate, "gradient", None)
@@ -99,11 +101,18 @@ def optimised(
     if method == "adjoint" and gradient is None:
         raise ProblemError("method=adjoint: evaluate has no gradient; cobyla, spsa are accepted")
     scale = moments(qubo).scale
-    search = _Search(evaluate, gradient, scale, moments(qubo).std, budget)
+    search = _Search(evaluate, gradient, scale, moments(qubo).std, budget, radius)
     point = np.concatenate([start[0] / scale, start[1]])
     with suppress(_Spent):
         {"adjoint": _adjoint, "cobyla": _cobyla, "spsa": _spsa}[method](search, point, rng or np.random.default_rng(0))
     return scale * search.best[:layers], search.best[layers:]
+
+
+def learned(qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
+    """Angles of the trained policy that is shipped; `hybrid_opt.circuits.learned` takes others."""
+    from hybrid_opt.circuits import learned as policies  # which knows the schedules here
+
+    return policies.learned()(qubo, layers, evaluate, budget)
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -111,6 +120,7 @@ SCHEDULES: dict[str, Schedule] = {
     "ramp": ramp,
     "transferred": transferred,
     "optimised": optimised,
+    "learned": learned,
 }
 
 
@@ -121,8 +131,11 @@ class _Spent(Exception):
 class _Search:
     """Values at points (gammas / scale, betas), as long as the budget lasts."""
 
-    def __init__(self, evaluate: Evaluate, gradient: Any, scale: float, unit: float, budget: int) -> None:
+    def __init__(
+        self, evaluate: Evaluate, gradient: Any, scale: float, unit: float, budget: int, radius: float
+    ) -> None:
         self.evaluate, self.slope, self.scale, self.unit, self.budget = evaluate, gradient, scale, unit, budget
+        self.radius = radius
         self.lowest = np.inf
         self.best: Floats = np.zeros(0)
 
@@ -162,7 +175,7 @@ def _cobyla(search: _Search, point: Floats, rng: np.random.Generator) -> None:
     from scipy.optimize import minimize
 
     search(point)
-    minimize(search, point, method="COBYLA", options={"rhobeg": 0.1, "maxiter": 10**6, "tol": 1e-3})
+    minimize(search, point, method="COBYLA", options={"rhobeg": search.radius, "maxiter": 10**6, "tol": 1e-3})
 
 
 def _spsa(search: _Search, point: Floats, rng: np.random.Generator) -> None:
@@ -174,7 +187,7 @@ def _spsa(search: _Search, point: Floats, rng: np.random.Generator) -> None:
     search.best = point  # not the best of those that were tried: that is the luckiest
 
 
-def _table(layers: int) -> Angles:
+def table(layers: int) -> Angles:
     """Angles of a number of layers; beyond the table's, those of its last row stretched."""
     if layers < 1:
         raise ProblemError(f"layers={layers}: at least one is accepted")

@@ -100,6 +100,11 @@ class Product:
         probabilities += np.square(self._state.imag, dtype=np.float64)
         return probabilities
 
+    def expectations(self) -> Floats:
+        """The mean goals [B] after `forward`."""
+        means: Floats = np.einsum("bk,bk->b", self.probabilities(), self.goals)
+        return means
+
     def _cost(self, row: int) -> NDArray[np.floating]:
         cost: NDArray[np.floating] = self.costs[row % len(self.costs)]
         return cost

@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -12,6 +14,7 @@ from hybrid_opt.simulator import kernels
 
 Reals = NDArray[np.floating]
 Floats = NDArray[np.float64]
+compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, fastmath=True)
 ALONE = 18  # up to so many qubits a state is the work of one thread: sharing it costs more than it gains
 
 
@@ -58,6 +61,21 @@ class Qubits:
     def fits(bits: int, dtype: DTypeLike) -> bool:
         """Whether there are enough qubits to fill the registers."""
         return bits >= (8 if np.dtype(dtype).itemsize == 4 else 7)
+
+    def replace(self, rows: NDArray[np.int64], costs: Reals) -> None:
+        """Other costs, which are the goals too, [R, 2^n] for these states; each state must have its own."""
+        self.costs[rows] = costs
+        if self._mirrored is not None:
+            self._mirrored[rows] = costs[:, ::-1]
+
+    def expectations(self) -> Floats:
+        """The mean goals [B] after `forward`."""
+        real, imaginary = self._state
+        goals = self.goals
+        if self._inverted.any():
+            goals = np.where(self._inverted[:, None], goals[:, ::-1], goals)
+        mean: Floats = _expectations(real, imaginary, goals)
+        return mean
 
     def forward(self, gammas: Floats, betas: Floats) -> None:
         """Run the circuits of angles [B, p]."""
@@ -154,3 +172,16 @@ class Qubits:
                 work(number)
         else:
             list(self._pool.map(work, range(count)))
+
+
+@compiled
+def _expectations(real: Any, imaginary: Any, goals: Any) -> Any:
+    means = np.zeros(len(real))
+    for row in range(len(real)):
+        total, norm = np.float32(0), np.float32(0)
+        for k in range(real.shape[1]):
+            chance = real[row, k] * real[row, k] + imaginary[row, k] * imaginary[row, k]
+            total += chance * goals[row % len(goals), k]
+            norm += chance
+        means[row] = total / norm
+    return means

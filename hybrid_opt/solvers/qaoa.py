@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveI
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
+from hybrid_opt.circuits.learned import learned
 from hybrid_opt.circuits.qaoa import qaoa_program
 from hybrid_opt.circuits.schedules import SCHEDULES, Method, Schedule, ScheduleName, optimised
 from hybrid_opt.cost import Cost, SolverCost
@@ -31,18 +32,20 @@ ALONE = 18  # up to so many qubits' worth of states, problems are solved side by
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True))
 class QaoaConfig:
     """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
-    contract of `hybrid_opt.circuits.schedules`. optimizer: of angles=optimised: "adjoint" gradients in simulation, or
-    "cobyla" or "spsa" on the mean of `training_shots` shots each. evaluations: the most that a schedule may call for.
-    alpha: the part of the samples, or of the probability, whose mean energy is minimised (CVaR); 1 is the mean of all.
-    mixer: see `mixer_of`; x on a constrained problem puts penalties of weight `penalty` in their place. warm_start:
-    bits or probabilities to start from, or "greedy": a random state's descent; `rounding` keeps them off 0 and 1.
-    entangle, parameters="random", shuffle: the controls without couplings in the phases, with random angles, and with
-    the shuffled problem. descent: repair the samples and descend from them. precision, device, threads: of simulation.
+    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. optimizer:
+    of angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots`
+    shots each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the
+    probability, whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a
+    constrained problem puts penalties of weight `penalty` in their place. warm_start: bits or probabilities to start
+    from, or "greedy": a random state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random",
+    shuffle: the controls without couplings in the phases, with random angles, and with the shuffled problem.
+    descent: repair the samples and descend from them. precision, device, threads: of simulation.
     """
 
     layers: PositiveInt = 4
     shots: PositiveInt = 1024
     angles: ScheduleName | Callable[..., Any] = "optimised"
+    policy: str | None = None
     optimizer: Method = "adjoint"
     evaluations: NonNegativeInt = 20
     training_shots: PositiveInt = 128
@@ -96,6 +99,8 @@ class Qaoa(Solver):
 
     def check(self, qubo: Qubo) -> None:
         config = self.config
+        if config.angles == "learned":
+            learned(config.policy)
         if not config.entangle:
             unentangled(self._penalised(qubo))
         if isinstance(config.warm_start, tuple) and len(config.warm_start) != qubo.n:
@@ -115,7 +120,7 @@ class Qaoa(Solver):
     def _simulates(self) -> bool:
         """Whether training asks the simulator for gradients."""
         config = self.config
-        searched = config.angles == "optimised" or callable(config.angles)
+        searched = config.angles in ("optimised", "learned") or callable(config.angles)
         return bool(
             config.parameters == "trained" and config.evaluations and searched and config.optimizer == "adjoint"
         )
@@ -179,17 +184,17 @@ class Qaoa(Solver):
         if config.parameters == "random":
             ranges = SCHEDULES["transferred"](problem.asked, 1)[0][0] * 2, np.pi / 2
             problem.angles = np.stack([problem.rng.uniform(0, high, config.layers) for high in ranges])
-        elif callable(config.angles) or config.angles == "optimised":
+        elif callable(config.angles) or config.angles in ("optimised", "learned"):
             evaluate: Any = (_Exact if self._simulates else _Shots)(self, problem, key, seed, stop)
-            if callable(config.angles):
-                angles = config.angles(problem.asked, config.layers, evaluate, config.evaluations)
+            if config.angles != "optimised":
+                schedule: Schedule = learned(config.policy) if config.angles == "learned" else config.angles
+                angles = schedule(problem.asked, config.layers, evaluate, config.evaluations)
             else:
                 method, rng = config.optimizer, problem.rng
                 angles = optimised(problem.asked, config.layers, evaluate, config.evaluations, method=method, rng=rng)
             problem.angles = np.asarray(angles, np.float64)
         else:
-            schedule: Schedule = SCHEDULES[config.angles]
-            problem.angles = np.asarray(schedule(problem.asked, config.layers))
+            problem.angles = np.asarray(SCHEDULES[config.angles](problem.asked, config.layers))
         if problem.angles.shape != (2, config.layers) or not np.isfinite(problem.angles).all():
             raise ProblemError(f"solver.angles: shape {problem.angles.shape}; finite ones of (2, {config.layers})")
 
@@ -251,6 +256,7 @@ class _Shots:
 
     def __init__(self, solver: Qaoa, problem: _Problem, key: str, seed: int, stop: Event) -> None:
         self.solver, self.problem, self.key, self.seed, self.stop = solver, problem, key, seed, stop
+        self.error = 0.0  # standard error of the last value
 
     def __call__(self, gammas: Floats, betas: Floats) -> float:
         problem, config = self.problem, self.solver.config
@@ -273,4 +279,6 @@ class _Shots:
         feasible = problem.asked.feasible(samples)
         energies = energies[feasible] if feasible.any() else energies
         count = int(np.ceil(config.alpha * len(energies)))
-        return float(np.partition(energies, count - 1)[:count].mean())
+        lowest = np.partition(energies, count - 1)[:count]
+        self.error = float(lowest.std()) / count**0.5
+        return float(lowest.mean())

@@ -1,0 +1,163 @@
+"""angles=learned: QAOA angles by a trained policy, a plain MLP that is kept in a file of arrays."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_opt.circuits.schedules import Angles, Evaluate, optimised
+from hybrid_opt.circuits.tuning_features import WIDTHS, Progress, ShapeName, describe_qubo
+from hybrid_opt.errors import ProblemError
+from hybrid_opt.qubo import Qubo
+from hybrid_opt.simulator.mixers import standardisation
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "learned.npz"
+NEAR = 0.02  # first steps of what goes on from the angles of a policy
+STOP = 0.5  # an action above this stops
+Output = Literal["clip", "tanh"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TuningPolicy:
+    """An MLP with tanh between its layers, from what `Progress.observe` shows to an action in [-1, 1].
+
+    weights: [in, out] and [out] of each layer. output: what keeps the action in its range. shape: of the deformation.
+    budget: evaluations of an episode that it was trained for. choose_shots, stop: whether the action has these entries,
+    in this order, behind the parameters. about: how it was trained, and at what cost.
+    """
+
+    weights: tuple[tuple[Floats, Floats], ...]
+    output: Output = "clip"
+    shape: ShapeName = "fourier"
+    budget: int = 10
+    choose_shots: bool = False
+    stop: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.shape not in WIDTHS or self.output not in get_args(Output) or self.budget < 1 or not self.weights:
+            raise ProblemError(
+                f"policy: shape={self.shape}, output={self.output}, budget={self.budget}, no such policy"
+            )
+        width = Progress.size(self.shape)
+        for matrix, bias in self.weights:
+            if matrix.ndim != 2 or matrix.shape[0] != width or bias.shape != matrix.shape[1:]:
+                raise ProblemError(
+                    f"policy: layer of shapes {matrix.shape}, {bias.shape}; [{width}, n], [n] is accepted"
+                )
+            if not (np.isfinite(matrix).all() and np.isfinite(bias).all()):
+                raise ProblemError("policy: weights are NaN or infinite")
+            width = matrix.shape[1]
+        if width != self.actions:
+            raise ProblemError(f"policy: {width} outputs; {self.actions} are accepted with shape={self.shape}")
+
+    @property
+    def actions(self) -> int:
+        """Numbers in an action."""
+        return WIDTHS[self.shape] + self.choose_shots + self.stop
+
+    def act(self, observations: NDArray[np.float32]) -> Floats:
+        """Greedy actions [R, actions] for observations [R, size]."""
+        values: Floats = np.asarray(observations, np.float64)
+        for number, (matrix, bias) in enumerate(self.weights):
+            values = (np.tanh(values) if number else values) @ matrix + bias
+        return np.tanh(values) if self.output == "tanh" else np.clip(values, -1, 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy; the file appears whole or not at all."""
+        settings = {name: getattr(self, name) for name in ("output", "shape", "budget", "choose_shots", "stop")}
+        arrays = {"format": np.array(FORMAT), "settings": np.array(json.dumps({**settings, "about": dict(self.about)}))}
+        for number, (matrix, bias) in enumerate(self.weights):
+            arrays[f"matrix_{number}"], arrays[f"bias_{number}"] = matrix.astype(np.float32), bias.astype(np.float32)
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "TuningPolicy":
+        """Read a policy. Raises ProblemError, in one line, for a file that is not one, or damaged."""
+        try:
+            with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
+                if int(arrays["format"]) != FORMAT:
+                    raise ValueError(f"format {int(arrays['format'])}; {FORMAT} is read")
+                settings = json.loads(str(arrays["settings"]))
+                layers = sum(name.startswith("matrix_") for name in arrays.files)
+                pairs = [(arrays[f"matrix_{k}"], arrays[f"bias_{k}"]) for k in range(layers)]
+            weights = tuple((np.asarray(m, np.float64), np.asarray(b, np.float64)) for m, b in pairs)
+            return TuningPolicy(weights, **settings)
+        except FileNotFoundError:
+            raise ProblemError(
+                f"policy={path}: there is no such file; a policy file of `python -m worldmodel.tune` is accepted"
+            ) from None
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise ProblemError(f"policy={path}: no policy file, or a damaged one ({reason})") from error
+
+
+class Learned:
+    """The schedule of a policy: its first guess without evaluations, else the best of what it tried.
+
+    Beyond the evaluations that the policy was trained for, COBYLA goes on from the best with those that are left.
+    The energies are taken as the policy's environment shows them; the standard error from `evaluate.error`, 0 where
+    there is none. Shots are those of `evaluate`, whatever the policy would choose.
+    """
+
+    def __init__(self, policy: TuningPolicy) -> None:
+        self.policy = policy
+
+    def __call__(self, qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
+        if layers < 1:
+            raise ProblemError(f"layers={layers}: at least one is accepted")
+        policy, trained = self.policy, min(budget, self.policy.budget)
+        progress = Progress(1, policy.shape, layers, trained or policy.budget)
+        progress.begin([0], describe_qubo(qubo), layers)
+        mean, std = standardisation(qubo)
+        width = WIDTHS[policy.shape]
+        gammas, betas = progress.propose(policy.act(progress.observe())[:, :width])
+        if evaluate is None or not trained:
+            return gammas[0], betas[0]
+        for evaluation in range(trained):
+            if evaluation:
+                action = policy.act(progress.observe())
+                if policy.stop and action[0, -1] > STOP:
+                    break
+                gammas, betas = progress.propose(action[:, :width])
+            energy = (float(evaluate(gammas[0], betas[0])) - mean) / std
+            error = float(getattr(evaluate, "error", 0.0)) / std
+            progress.note(np.array([energy]), np.array([error]))
+        gammas, betas = progress.angles()
+        best, left = (gammas[0], betas[0]), budget - trained
+        if left < 1 or progress.made[0] < trained:  # or the policy stopped
+            return best
+        values = [float(progress.lowest[0]) * std + mean]
+
+        def noted(gammas: Floats, betas: Floats) -> float:
+            values.append(float(evaluate(gammas, betas)))
+            return values[-1]
+
+        found = optimised(qubo, layers, noted, left, method="cobyla", start=best, radius=NEAR)
+        return found if min(values[1:]) < values[0] else best
+
+
+def learned(path: str | Path | None = None) -> Learned:
+    """The schedule of a policy file, by default of the one that is shipped. Raises ProblemError."""
+    if path is None and not SHIPPED.exists():
+        raise ProblemError("angles=learned: no policy is shipped; policy=FILE of `python -m worldmodel.tune` is needed")
+    path = Path(path or SHIPPED).expanduser()
+    return _learned(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=8)
+def _learned(path: str, changed: int) -> Learned:
+    return Learned(TuningPolicy.load(path))

@@ -1,0 +1,53 @@
+"""Qubos in one file: .npz with a format version, no pickle, so that problems that were posed can be used again."""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hybrid_opt.errors import ProblemError
+from hybrid_opt.qubo import Qubo
+
+FORMAT = 1
+
+
+def save_problems(path: str | Path, qubos: Sequence[Qubo]) -> None:
+    """Write Qubos with their constraints; the file appears whole or not at all. Labels are not kept."""
+    if not qubos:
+        raise ProblemError("qubos: none given; at least one is needed")
+    arrays = {"format": np.array(FORMAT), "count": np.array(len(qubos))}
+    for number, qubo in enumerate(qubos):
+        block = np.full(qubo.n, -1, np.int64)  # of each variable, -1: of none
+        for place, members in enumerate(qubo.one_hot):
+            block[list(members)] = place
+        ones = -1 if qubo.cardinality is None else qubo.cardinality
+        arrays[f"matrix_{number}"], arrays[f"block_{number}"] = qubo.matrix, block
+        arrays[f"rest_{number}"] = np.array([qubo.offset, ones])
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+
+
+def load_problems(path: str | Path) -> list[Qubo]:
+    """Read Qubos. Raises ProblemError, in one line, for a file that is not one of `save_problems`."""
+    try:
+        with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
+            if int(arrays["format"]) != FORMAT:
+                raise ValueError(f"format {int(arrays['format'])}; {FORMAT} is read")
+            return [_problem(arrays, number) for number in range(int(arrays["count"]))]
+    except FileNotFoundError:
+        raise ProblemError(f"file={path}: there is no such file of problems") from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise ProblemError(f"file={path}: no file of problems, or a damaged one ({reason})") from error
+
+
+def _problem(arrays: "np.lib.npyio.NpzFile", number: int) -> Qubo:
+    block = arrays[f"block_{number}"]
+    offset, ones = arrays[f"rest_{number}"]
+    one_hot = [np.flatnonzero(block == place).tolist() for place in range(block.max() + 1)]
+    return Qubo(arrays[f"matrix_{number}"], offset, one_hot=one_hot, cardinality=None if ones < 0 else int(ones))

@@ -1,0 +1,50 @@
+"""A solver that keeps the problems it was asked: surrogates and update directions, to tune circuits on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from hybrid_opt.job import Job
+from hybrid_opt.problem_file import save_problems
+from hybrid_opt.qubo import Qubo
+from hybrid_opt.solvers.solver import Solution, Solver
+
+
+class Recording(Solver):
+    """Another solver; `close` writes up to `most` of the problems that it was asked to `path`.
+
+    solver = Recording(make_solver("exact"), "problems.npz")
+    QuboSampler(solver=solver), or HybridOptimizer(..., solver=solver), works on; then solver.close().
+    """
+
+    def __init__(self, solver: Solver, path: str | Path, most: int = 1000) -> None:
+        super().__init__(solver.config)
+        self.solver, self.path, self.most = solver, Path(path), most
+        self.backend = solver.backend
+        self.problems: list[Qubo] = []
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """That of the other solver."""
+        return self.solver.name
+
+    def check(self, qubo: Qubo) -> None:
+        """Raise ProblemError where the other solver cannot take the problem."""
+        self.solver.check(qubo)
+
+    def submit(self, qubos: Qubo | Sequence[Qubo], seed: int = 0) -> Job[Any]:
+        """Note the problems and pass them on."""
+        batch = [qubos] if isinstance(qubos, Qubo) else list(qubos)
+        job = self.solver.submit(qubos, seed)
+        self.problems += batch[: self.most - len(self.problems)]
+        return job
+
+    def close(self) -> None:
+        """Write the problems, if there are any, and close the other solver."""
+        if self.problems:
+            save_problems(self.path, self.problems)
+        self.solver.close()
+
+    def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
+        return self.solver._solve(qubos, seed, key, stop)

@@ -1,0 +1,111 @@
+"""`python -m worldmodel.tune`: a policy that tunes circuits, trained in a run folder and written as policy.npz."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs import Episode
+from envs.circuit import CircuitTuningVector, TuningConfig
+from hybrid_opt.circuits.learned import TuningPolicy
+from worldmodel import machine, training
+from worldmodel.evaluation import SEED as EVALUATION_SEED
+from worldmodel.evaluation import read_evaluation, write_evaluation
+from worldmodel.metrics import MetricsWriter
+from worldmodel.run_folder import RunFolder
+from worldmodel.tuning_config import TuneConfig
+
+POLICY = "policy.npz"
+MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
+
+
+def run(config: TuneConfig) -> int:
+    """Train, evaluate and write the policy; returns the exit code. A run that was stopped is continued."""
+    name = f"tune-{config.agent.name}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
+    logdir = Path("runs") / name if config.logdir == "auto" else Path(config.logdir).expanduser()
+    return _distilled(config, logdir) if config.agent.name == "worldmodel" else _trained(config, logdir)
+
+
+def _trained(config: TuneConfig, logdir: Path) -> int:
+    from worldmodel.tuning_model import Tuner
+
+    device = machine.choose_device(config.device)
+    machine.set_threads(config.threads, small=True)
+    with ExitStack() as stack:
+        folder = stack.enter_context(RunFolder(logdir))
+        folder.compare(config.effective(), MAY_CHANGE)
+        done = read_evaluation(folder.path)
+        if done and done["finished"] >= config.steps:
+            print(f"{folder.path}: finished with return {done['mean']:.3f}; more steps=... continue it")
+            return 0
+        tuner = Tuner(config, device, folder)
+        stack.callback(tuner.close)
+        found = tuner.find()
+        folder.cut_back(found["marks"] if found else {})
+        folder.write_config(config.effective())
+        writer = stack.enter_context(MetricsWriter(folder.path, found["step"] if found else 0))
+        if found:
+            tuner.resume(found)
+            print(f"continuing at step {found['step']}")
+        else:
+            writer.hparams(config.effective(), ["eval/return"])
+        print(f"{config.env.id}: {config.agent.name} on {device}; logdir {folder.path}")
+        policy = tuner.train(writer)
+        policy.save(folder.path / POLICY)
+        played, ratios = play(policy, config.tuning, config.eval.final_episodes)
+        writer.write(tuner.step, evaluation_row(played, ratios))
+        writer.flush()
+        result = write_evaluation(folder.path, played, tuner.step, folder.path / POLICY, finished=tuner.step)
+        print(_summary(folder.path, result["mean"], ratios))
+    return 0
+
+
+def _distilled(config: TuneConfig, logdir: Path) -> int:
+    """Ordinary training on the environment, then an MLP that is fitted to the agent's greedy actions."""
+    from worldmodel.distillation import distilled
+
+    code = training.run(config.training(str(logdir)))
+    policy = distilled(config, logdir)
+    policy.save(logdir / POLICY)
+    played, ratios = play(policy, config.tuning, config.eval.final_episodes)
+    returns = float(np.mean([episode.ret for episode in played]))
+    print(_summary(logdir, returns, ratios))
+    return code
+
+
+def play(
+    policy: TuningPolicy, config: TuningConfig, episodes: int, seed: int = EVALUATION_SEED
+) -> tuple[list[Episode], NDArray[np.float64]]:
+    """Greedy episodes of a policy, one after the other in one batch of as many problems, and their final ratios.
+
+    The problems depend on the seed alone. Ratios are NaN on a backend.
+    """
+    vector = CircuitTuningVector(episodes, **vars(config))
+    observation, _ = vector.reset(seed=seed)
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    ratios, running = np.full(episodes, np.nan), np.ones(episodes, np.bool_)
+    while running.any():
+        observation, rewards, over, _, infos = vector.step(policy.act(observation))
+        returns += rewards * running
+        lengths += running
+        ended = over & running
+        if "ratio" in infos:
+            ratios[ended] = infos["ratio"][ended]
+        running &= ~over
+    vector.close()
+    rows = zip(returns, lengths, strict=True)
+    return [Episode(row, int(length), float(ret)) for row, (ret, length) in enumerate(rows)], ratios
+
+
+def evaluation_row(played: list[Episode], ratios: NDArray[np.float64]) -> dict[str, float]:
+    """The metrics of an evaluation."""
+    returns = np.array([episode.ret for episode in played])
+    row = {"eval/return": float(returns.mean()), "eval/return_std": float(returns.std())}
+    return row if np.isnan(ratios).any() else {**row, "eval/ratio": float(np.median(ratios))}
+
+
+def _summary(path: Path, mean: float, ratios: NDArray[np.float64]) -> str:
+    ratio = "" if np.isnan(ratios).any() else f", median approximation ratio {np.median(ratios):.4f}"
+    return f"{path / POLICY}: return {mean:.3f}{ratio}"
