@@ -11,6 +11,7 @@ from typing import IO, Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from worldmodel.child import killed_by, last_line
 from worldmodel.composition import UsageError
 from worldmodel.trial import Work
 
@@ -107,8 +108,8 @@ class _Process:
             return None
         if code < 0:
             self.kill()  # its trial goes with it
-            return Ended(code, f"killed by {signal.Signals(-code).name}")
-        return Ended(code, _last_line(self._log, self._written))
+            return Ended(code, killed_by(code))
+        return Ended(code, last_line(self._log, self._written))
 
     def stop(self) -> None:
         assert self._process.stdin
@@ -201,7 +202,7 @@ def _run_worker(line: str, log: str, root: str, folder: str) -> tuple[int | None
             process.stdin.close()  # which stops it
         process.wait()
     code = process.returncode
-    return code, f"killed by {signal.Signals(-code).name}" if code < 0 else _last_line(path, written)
+    return code, killed_by(code) if code < 0 else last_line(path, written)
 
 
 def _tell(stdin: IO[bytes] | None, work: Work) -> None:
@@ -209,13 +210,6 @@ def _tell(stdin: IO[bytes] | None, work: Work) -> None:
     with suppress(BrokenPipeError):  # how it ended is told by `ended`
         stdin.write(TypeAdapter(Work).dump_json(work) + b"\n")
         stdin.flush()
-
-
-def _last_line(log: Path, written: int) -> str:
-    with log.open("rb") as file:
-        file.seek(written)
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    return next((line.removeprefix("error: ") for line in reversed(lines) if line), "")
 
 
 LauncherChoice = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]

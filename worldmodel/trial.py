@@ -1,8 +1,6 @@
 """A trial of a search: a training run in a process of its own, watched by its worker."""
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from worldmodel.child import ends_with, killed_by, last_line, wait_or_kill
 from worldmodel.objective import Curve, NoValue, Objective, value
 from worldmodel.run_folder import METRICS, RunFolder, RunFolderError
 from worldmodel.samplers import Pruner, Sampler
@@ -27,7 +26,6 @@ TRAIN = (sys.executable, "-m", "worldmodel.train")
 POLL = 0.2  # seconds between two looks at a run
 READ = 1.0  # seconds between two readings of its curve
 SAVING = 60.0  # seconds that a run gets to save itself, and that a trial waits for the run that it continues
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class TrialFailed(Exception):
@@ -72,7 +70,7 @@ class Run:
         with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
             self._written = err.tell()
             self._process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=_end_with_parent(os.getpid())
+                line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=ends_with(os.getpid())
             )
 
     def code(self) -> int | None:
@@ -83,35 +81,14 @@ class Run:
         """Have the run save itself and end."""
         if self._process.poll() is None:
             self._process.terminate()
-            try:
-                self._process.wait(SAVING)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            wait_or_kill(self._process, SAVING)
 
     def reason(self) -> str:
         """Why the run failed: its last line on stderr, or the signal that killed it."""
         code = self._process.returncode
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        with (self.folder / "stderr.log").open("rb") as err:
-            err.seek(self._written)
-            lines = [line.strip() for line in err.read().decode(errors="replace").splitlines()]
-        return next((line.removeprefix("error: ") for line in reversed(lines) if line), f"exit code {code}")
-
-
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a child does first: ask the kernel for SIGTERM when the parent has ended. Only Linux offers it."""
-    libc = _LIBC
-    if libc is None:
-        return None
-
-    def ask() -> None:
-        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it has ended before
-            os._exit(1)
-
-    return ask
+            return killed_by(code)
+        return last_line(self.folder / "stderr.log", self._written) or f"exit code {code}"
 
 
 def run_trial(trial: "Trial", work: Work, guard: Guard, stopping: Callable[[], bool]) -> float:

@@ -389,3 +389,4 @@ def test_no_warnings_of_deprecated_conventions():
         warnings.simplefilter("error")
         study = study_of(QuboSampler(seed=0, n_startup_trials=4))
         study.optimize(small, n_trials=6)
+    assert len(about(study)) == 2

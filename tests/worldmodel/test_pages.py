@@ -52,6 +52,7 @@ def test_every_choice_is_a_configuration(group: str) -> None:
     catalogue = Catalogue(configs, "train")
     for choice in catalogue.choices[group]:
         composition = composed(catalogue, configs, "train", [f"{group}={choice}"])
+        assert composition.choices[group] == choice
         validated(TrainConfig, composition.values(), {})
 
 

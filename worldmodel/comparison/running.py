@@ -1,13 +1,11 @@
 """Running a plan: several training processes at a time, crashes retried once, everything continued after a kill."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from worldmodel.atomic_file import atomic_file
+from worldmodel.child import ends_with, killed_by, last_line, wait_or_kill
 from worldmodel.evaluation import read_evaluation
 from worldmodel.run_folder import RunFolder, RunFolderError
 from worldmodel.words import word
@@ -24,7 +23,6 @@ ATTEMPTS = 2  # of a run, before it counts as failed
 FAILURES = "failures.json"
 POLL = 0.1  # seconds between two looks at the runs
 PATIENCE = 120.0  # seconds that a run gets to save itself, and that its folder is waited for
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Interrupted(Exception):
@@ -71,7 +69,7 @@ class Process:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=_end_with_parent(os.getpid()),
+                preexec_fn=ends_with(os.getpid()),
             )
 
     def code(self) -> int | None:
@@ -85,36 +83,14 @@ class Process:
 
     def wait(self) -> None:
         """Wait until it has ended; kill it where that takes too long."""
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, PATIENCE)
 
     def reason(self) -> str:
         """Why it failed: the signal that killed it, or its last line on stderr."""
         code = self._process.returncode
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
-        with (self._folder / "stderr.log").open("rb") as err:
-            err.seek(self._written)
-            lines = [line.strip() for line in err.read().decode(errors="replace").splitlines()]
-        last = next((line.removeprefix("error: ") for line in reversed(lines) if line), "nothing on stderr")
-        return f"exit code {code}: {last}"
-
-
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a child does first: ask the kernel for SIGTERM when the parent has ended. Only Linux offers it."""
-    libc = _LIBC
-    if libc is None:
-        return None
-
-    def ask() -> None:
-        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it has ended before
-            os._exit(1)
-
-    return ask
+            return killed_by(code)
+        return f"exit code {code}: {last_line(self._folder / 'stderr.log', self._written) or 'nothing on stderr'}"
 
 
 def finished(folder: Path) -> bool:
