@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -148,6 +149,17 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def timeless(folder: Path) -> str:
     """metrics.jsonl without what depends on the clock, its numbers as they are written."""
     return re.sub(r', "time/[^"]*": [^,}]*', "", (folder / "metrics.jsonl").read_text())
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def last_step(folder: Path) -> int:

@@ -3,7 +3,6 @@
 import os
 import pickle
 import random
-import resource
 import signal
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from quantum_sampler import make_selector
+from tests.worldmodel.runs import full_disk
 from tests.worldmodel.test_replay import Filled, make
 from tests.worldmodel.test_replay import step as content
 from worldmodel.arrays import CorruptFile
@@ -144,15 +144,11 @@ def test_a_full_disk_leaves_the_former_one(tmp_path: Path, limit: int) -> None:
     saved.save()
     before = sorted(path.name for path in (tmp_path / "c").rglob("*"))
     saved.advance(20)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
+    with full_disk(limit):
         with pytest.raises(WriteError) as caught:
             saved.save()
         with pytest.raises(WriteError):
             saved.checkpoints.save_best(5, 1.0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
     left = sorted(path.name for path in (tmp_path / "c").rglob("*"))
     assert [name for name in left if not name.startswith("stream")] == [n for n in before if not n.startswith("stream")]

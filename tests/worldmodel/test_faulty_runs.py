@@ -1,7 +1,6 @@
 """Faults that are not the user's: one line, exit code 1, a checkpoint that is whole, and a run that can go on."""
 
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worldmodel.runs import ENVIRONMENT, Run, last_step, line_of, rows, timeless, train
+from tests.worldmodel.runs import ENVIRONMENT, Run, full_disk, last_step, line_of, rows, timeless, train
 from worldmodel.checkpoint import checkpoints, load_state
 
 FRAGILE = "env.id=tests.worldmodel.worlds:Fragile-v0"
@@ -148,17 +147,6 @@ def test_rewards_beyond_all_bounds(tmp_path: Path, capsys: pytest.CaptureFixture
     if code:
         assert "finite" in line_of(capsys.readouterr().err)
     is_whole(tmp_path / "run")
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [100, 1500, 20_000, 200_000])

@@ -1,7 +1,6 @@
 """The run folder: ownership through kills and forks, config.yaml, cutting back, files that a full disk cannot halve."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import torch
 import yaml
 
 import worldmodel
+from tests.worldmodel.runs import full_disk
 from worldmodel.atomic_file import WriteError, atomic_file
 from worldmodel.run_folder import RunFolder, RunFolderError, read_config
 
@@ -27,17 +27,6 @@ CONFIG: dict[str, Any] = {
     "log": {"every": 10.0, "tags": ["a"]},
     "rate": 1e-5,
 }
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Searches whose storage is a PostgreSQL server, which is started for them; skipped where there is none."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,8 @@ from optuna.trial import TrialState
 
 from tests.worldmodel.postgresql import server
 from tests.worldmodel.test_search_inputs import search
-from tests.worldmodel.trainings import stand_in, study, work
+from tests.worldmodel.trainings import side_by_side, stand_in, study, work
 from worldmodel import trial as trial_module
-from worldmodel import worker
 from worldmodel.composition import UsageError
 from worldmodel.study import open_storage, storage_url
 
@@ -33,11 +31,7 @@ def test_workers_of_two_machines(url: str, tmp_path: Path, monkeypatch: pytest.M
         for number, folder in enumerate(folders)
     ]
     open_storage(storage, 60)
-    threads = [threading.Thread(target=worker.run, args=(given, threading.Event())) for given in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(works)
     trials = study(works[0]).trials
     assert 6 <= len(trials) <= 7 and all(trial.state == TrialState.COMPLETE for trial in trials)
     numbers = [int(path.name) for folder in folders for path in (folder / "trials").iterdir()]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from tests.worldmodel.trainings import PARAMETER, stand_in, study, work
+from tests.worldmodel.trainings import PARAMETER, side_by_side, stand_in, study, work
 from worldmodel import trial as trial_module
 from worldmodel import worker
 from worldmodel.study import GRACE, Guard, counted, give_up, open_storage, unclaimed
@@ -136,11 +136,7 @@ def test_workers_side_by_side_make_exactly_the_trials(tmp_path: Path) -> None:
     names = [f"worker {number}" for number in range(4)]
     works = [work(tmp_path, trials=9, worker=name, entropy=[0, number]) for number, name in enumerate(names)]
     open_storage(works[0].storage, 60)
-    threads = [threading.Thread(target=worker.run, args=(given, threading.Event())) for given in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(works)
     trials = study(works[0]).trials
     assert len(trials) == 9 and all(trial.state == TrialState.COMPLETE for trial in trials)
     assert len({trial.params["x"] for trial in trials}) == 9  # nobody drew what another drew

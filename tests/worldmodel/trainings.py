@@ -1,12 +1,15 @@
 """A stand-in for `worldmodel.train` that starts in milliseconds, for tests of what searches do around it."""
 
 import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import optuna
 from pydantic import TypeAdapter
 
+from worldmodel import worker
 from worldmodel.trial import Work
 
 TRAIN = """
@@ -70,3 +73,12 @@ def study(given: Work) -> optuna.Study:
     """The study of a worker."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     return optuna.load_study(study_name=given.study, storage=given.storage)
+
+
+def side_by_side(works: Iterable[Work]) -> None:
+    """Run workers at the same time, each to its end."""
+    threads = [threading.Thread(target=worker.run, args=(given, threading.Event())) for given in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
