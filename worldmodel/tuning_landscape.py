@@ -35,4 +35,3 @@ def with_landscape(policy: TuningPolicy, config: TuningConfig, problems: int) ->
         about.append(progress.about)
     landscape = fitted(np.concatenate(about), around, np.concatenate(energies))
     return replace(policy, landscape=landscape, about={**policy.about, "landscape": problems * len(around)})
-

@@ -82,10 +82,10 @@ class Adaptation:
     """Shifts of a policy's first guesses, one for each kind of problem (free, one-hot, cardinality).
 
     Every problem is a test first and a lesson then. The test: its energy in simulation at the first guess as trained,
-    with the shift in use, and with the one that is being learned. The lesson: that one takes a step against the energy's
-    gradient, by the landscape's mean curvature and with a gain that falls as 1 / problems (Robbins and Monro 1951, with
-    the curvature of Venter 1967). It is put to use where it was better on the problems that came after the last such
-    change by 2 standard errors; the one in use is dropped where it is worse than none by as much.
+    with the shift in use, and with the one that is being learned. The lesson: that one takes a Newton step, with the
+    gradient of this problem, the mean curvature of the landscape, and a gain that falls as 1 / problems (stochastic
+    approximation, Robbins and Monro 1951). It is put to use where it was better on the problems that came after the
+    last such change by 2 standard errors; the one in use is dropped where it is worse than none by as much.
 
     A problem costs four circuits in simulation at most, and those of more than 2^14 states are not learned from: that
     bounds what a caller waits. It may be called by several threads; what is learned depends on the order of the
@@ -121,7 +121,7 @@ class Adaptation:
         used, trial = np.array(shift.used), np.array(shift.trial)
         rows = np.unique(np.stack([0 * used, used, trial]), axis=0)  # 2 or 3 of the 3 are the same at first
         energies = dict(zip(map(bytes, rows), place.energies(rows), strict=True))
-        none, now, then = (energies[row.tobytes()] for row in (0 * used, used, trial))
+        none, now, then = (float(energies[row.tobytes()]) for row in (0 * used, used, trial))
         figures.circuits += len(rows) + 1
         self._note(place.ratio(none), place.ratio(now))
         if used.any():

@@ -53,7 +53,7 @@ class Cubic:
     def least(self, coefficients: Floats, centre: Floats, radius: float, steps: int = 3) -> Floats:
         """Where the cubic is least around `centre`, about: Newton steps within the ball, its offset [A] returned."""
         slope, curvature, third = self.derivatives(coefficients)
-        offset = np.zeros(self.width)
+        offset: Floats = np.zeros(self.width)
         for _ in range(steps):
             here = centre + offset
             bent = third @ here
@@ -162,7 +162,7 @@ class LandscapeSearch:
         self._errors.append(error)
 
     def best(self) -> Floats:
-        """The parameters [A], of those evaluated, that have the least energy: where errors count, the least expected."""
+        """The parameters [A] of the least energy that was evaluated; where there are errors, of the least expected."""
         return self._origin + self._points[self._best()]
 
     def step(self) -> Floats:
@@ -183,7 +183,8 @@ class LandscapeSearch:
         std = np.sqrt(np.maximum(variance, 0) + self._left(moves) + EXACT)
         aim = float((self._cubic(centre[None]) @ mean)[0]) if any(self._errors) else min(self._energies)
         self._aimed = centre, aim
-        return self._origin + centre + moves[int(improvement(aim - there @ mean, std).argmax())]
+        chosen: Floats = self._origin + centre + moves[int(improvement(aim - there @ mean, std).argmax())]
+        return chosen
 
     def _adapt(self) -> None:
         """Shrink the trust region after an evaluation in vain; let it hold a step half as long again as a good one."""
@@ -225,9 +226,8 @@ def improvement(gains: Floats, std: Floats) -> Floats:
 
 
 def offsets(width: int, count: int, radius: float, rng: np.random.Generator) -> Floats:
-    """Points [count, width] around 0, the first of them 0: random directions, distances up to 1.5 radius sqrt(width)."""
+    """Points [count, width] around 0, and 0: random directions, distances up to 1.5 radius sqrt(width)."""
     points = rng.normal(size=(count, width))
     points *= 1.5 * radius * width**0.5 * rng.random((count, 1)) / np.linalg.norm(points, axis=1, keepdims=True)
     points[0] = 0.0
     return points
-

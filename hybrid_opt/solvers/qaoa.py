@@ -33,15 +33,15 @@ ALONE = 18  # up to so many qubits' worth of states, problems are solved side by
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True))
 class QaoaConfig:
     """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
-    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. adapt: it goes
-    on learning from the problems that are met, see `hybrid_opt.circuits.adaptation`. optimizer:
-    of angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots`
-    shots each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the
-    probability, whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a
-    constrained problem puts penalties of weight `penalty` in their place. warm_start: bits or probabilities to start
-    from, or "greedy": a random state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random",
-    shuffle: the controls without couplings in the phases, with random angles, and with the shuffled problem.
-    descent: repair the samples and descend from them. precision, device, threads: of simulation.
+    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. adapt: it
+    goes on learning from the problems that are met, see `hybrid_opt.circuits.adaptation`. optimizer: of
+    angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots` shots
+    each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the probability,
+    whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a constrained problem puts
+    penalties of weight `penalty` in their place. warm_start: bits or probabilities to start from, or "greedy": a random
+    state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random", shuffle: the controls without
+    couplings in the phases, with random angles, and with the shuffled problem. descent: repair the samples and descend
+    from them. precision, device, threads: of simulation.
     """
 
     layers: PositiveInt = 4
