@@ -10,7 +10,7 @@ from tests.worldmodel.runs import line_of, rows, train
 CONSTANT = ("optimizer.final_rate=1", "behavior.entropy=1e-3", "behavior.final_entropy=1e-3")  # over any run
 LEARNING = ("solver=qaoa", "solver.angles=learned", "solver.adapt=true", "solver.layers=1", "solver.shots=32")
 DIRECTION = (
-    *("optimizer=hybrid", *LEARNING, "solver.evaluations=0", "optimizer.every=4", "optimizer.slowest=1"),
+    *("optimizer=hybrid", *LEARNING, "solver.evaluations=0", "optimizer.every=2", "optimizer.slowest=1"),
     *("optimizer.blocks=2", "optimizer.windows=2", "optimizer.moves=[skip,base,double]", "log.every=20"),
 )
 REPLAY = (
