@@ -21,8 +21,8 @@ DRAWS = 4000  # of the bootstrap
 class Tested(NamedTuple):
     """Ratios of one problem: of the first guess, and after evaluations; without and with adaptation."""
 
-    guess: tuple[float, float]
-    found: tuple[float, float]
+    guess: list[float]
+    found: list[float]
 
 
 def stream(qubos: list[Qubo], policy: Learned, layers: int, evaluations: int) -> tuple[list[Tested], dict[str, float]]:
@@ -41,7 +41,7 @@ def stream(qubos: list[Qubo], policy: Learned, layers: int, evaluations: int) ->
 
         both = policy, adaptation.schedule()
         guess, found = (
-            tuple(ratio(schedule(qubo, layers, evaluate, budget)) for schedule in both) for budget in (0, evaluations)
+            [ratio(schedule(qubo, layers, evaluate, budget)) for schedule in both] for budget in (0, evaluations)
         )
         tested.append(Tested(guess, found))
         adaptation.learn([qubo])
@@ -84,7 +84,8 @@ def adapt(
     figures: dict[str, dict[str, Any]] = {}
     print("later half of the stream, mean ratio in percent: as trained, adapted, difference [95 % interval]")
     for name, parts in streams.items():
-        later, last = [], {}
+        later: list[Tested] = []
+        last: dict[str, float] = {}
         for qubos in parts:
             tested, last = stream(qubos, policy, layers, evaluations)
             later += tested[len(tested) // 2 :]

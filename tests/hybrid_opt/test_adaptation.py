@@ -105,6 +105,7 @@ def test_the_solver_learns_and_goes_on_from_its_state(tmp_path: Path) -> None:
     recording.load_state_dict(first.state_dict())
     found = [recording.solve(qubo, seed) for seed, qubo in enumerate(qubos[8:], 8)]
     for one, other in zip(found, expected[8:], strict=True):
+        assert one.angles is not None and other.angles is not None
         assert np.array_equal(one.angles, other.angles) and np.array_equal(one.samples, other.samples)
     assert recording.metrics() == whole.metrics() and whole.metrics()["adaptation_met"] == 16
     assert make_solver("qaoa").metrics() == {} and make_solver("exact").state_dict() == {}

@@ -65,7 +65,7 @@ def test_the_least_in_a_ball(radius: float) -> None:
         inside = {"type": "ineq", "fun": lambda x: radius**2 - x @ x}
         starts = radius * rng.uniform(-0.5, 0.5, (10, 3))
         tries = [minimize(value, start, method="SLSQP", constraints=inside) for start in starts]
-        least = min(value(t.x * min(1, radius / max(np.linalg.norm(t.x), 1e-12))) for t in tries)
+        least = min(value(t.x * min(1, radius / max(float(np.linalg.norm(t.x)), 1e-12))) for t in tries)
         assert value(found) <= least + 1e-4 * (1 + abs(least))
 
 
@@ -109,7 +109,7 @@ def test_a_search_in_a_known_family_needs_few_evaluations() -> None:
 
         origin = np.full(A, 0.1)
         search, values = LandscapeSearch(law, np.zeros(ABOUT), origin, rng), []
-        point = origin
+        point: Any = origin
         for _ in range(8):
             values.append(energy(point - origin))
             search.note(point, values[-1], 0.0)
