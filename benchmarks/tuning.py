@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=256, help="of speed: episodes side by side")
     parser.add_argument("--seconds", type=float, default=10.0, help="of speed")
-    parser.add_argument("--steps", type=int, default=20_000, help="of curves: environment steps of each run")
+    parser.add_argument("--steps", type=int, default=20_480, help="of curves: environment steps of each run")
     parser.add_argument("--seeds", type=int, default=3, help="of curves: training seeds; of adapt: streams")
     parser.add_argument("--runs", type=Path, default=Path("runs/tuning-curves"), help="of curves: where the runs are")
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="where pictures are written")
