@@ -9,7 +9,8 @@ asked how many evaluations it needs to reach what COBYLA reaches with 100. The c
 angles of all problems alike, by the mean of the policy's first guesses: what the policy knows of the single problem,
 and of its evaluations, is what it is ahead of that.
 
-`python benchmarks/tuning.py speed` times the batched environment at n=10, 3 layers, exact, without a policy.
+`python benchmarks/tuning.py speed` times the batched environment at n=10, 3 layers, exact, without a policy. `adapt`
+says what a policy gains that goes on learning (tuning_adapt.py); `curves` and `schedule` draw (tuning_figures.py).
 """
 
 import argparse
@@ -34,7 +35,7 @@ from hybrid_opt.simulator.qubits import processors
 
 Method = Callable[[Qubo, int, "Evaluations", int, np.random.Generator], Angles]
 LONG = 100  # evaluations of COBYLA that set the mark
-NEAR = 0.001  # of the ratio
+NEAR = {"within 0.01 points": 1e-4, "within 0.1 points": 1e-3}  # of the mark
 DRAWS = 4000  # of the bootstrap
 CONDITIONS: dict[str, tuple[int | None, float]] = {"exact": (None, 0.0), "1024 shots": (1024, 0.0)}
 SETS = {  # problems: families, weights of MaxCut
@@ -46,6 +47,10 @@ SETS = {  # problems: families, weights of MaxCut
     "one-hot": (("onehot",), "uniform"),
     "cardinality": (("cardinality",), "uniform"),
 }
+
+
+DIRECTION = "direction"
+WHAT = ("quality", "speed", "adapt", "curves", "schedule")
 
 
 class Spent(Exception):
@@ -220,14 +225,12 @@ def mark(problems: list[Case], policy: Learned, layers: int, seed: int) -> dict[
         policy(qubo, layers, evaluate, LONG)
         curve = evaluate.curve()
         curves.append(np.pad(curve, (0, LONG - len(curve)), mode="edge"))
-    medians = np.median(curves, 0)
-    reached, near = (np.flatnonzero(medians >= np.median(long) - less) for less in (0.0, NEAR))
-    return {
-        "cobyla": float(np.median(long)),
-        "evaluations": int(reached[0]) + 1 if len(reached) else None,
-        "evaluations within 0.1 points": int(near[0]) + 1 if len(near) else None,
-        "learned": float(medians[-1]),
-    }
+    medians, goal = np.median(curves, 0), float(np.median(long))
+    figures: dict[str, Any] = {"cobyla": goal, "learned": float(medians[-1]), "curve": medians.tolist()}
+    for name, less in {"reached": 0.0, **NEAR}.items():
+        there = np.flatnonzero(medians >= goal - less)
+        figures[name] = int(there[0]) + 1 if len(there) else None
+    return figures
 
 
 def interval(values: np.ndarray, other: np.ndarray | None = None) -> tuple[float, float, float]:
@@ -279,9 +282,15 @@ def speed(seconds: float, rows: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["quality", "speed"], default="quality")
+    parser.add_argument("what", nargs="?", choices=WHAT, default=WHAT[0])
     parser.add_argument("--policy", type=Path, help="a policy file of worldmodel.tune; default: the one that ships")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="problems")
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        choices=[*SETS, DIRECTION],
+        default=list(SETS),
+        help=f"problems; {DIRECTION}: of adapt, those of optimizer=hybrid",
+    )
     parser.add_argument("--instances", type=int, default=100)
     parser.add_argument("--sizes", nargs=2, type=int, default=[12, 16], help="fewest and most variables")
     parser.add_argument("--layers", type=int, default=3)
@@ -290,11 +299,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=256, help="of speed: episodes side by side")
     parser.add_argument("--seconds", type=float, default=10.0, help="of speed")
+    parser.add_argument("--steps", type=int, default=20_480, help="of curves: environment steps of each run")
+    parser.add_argument("--seeds", type=int, default=3, help="of curves: training seeds; of adapt: streams")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tuning-curves"), help="of curves: where the runs are")
+    parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="where pictures are written")
+    parser.add_argument("--more", nargs="*", default=[], help="of curves: further KEY=VALUE of worldmodel.tune")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     if given.what == "speed":
         figures = speed(given.seconds, given.rows)
+    elif given.what == "curves":
+        from benchmarks.tuning_figures import curves
+
+        figures = curves(given.steps, given.seeds, given.runs, given.figures / "tuning_curves.png", given.more)
+    elif given.what == "schedule":
+        from benchmarks.tuning_figures import schedule
+
+        problems = cases(given.sets[0], given.instances, tuple(given.sizes), given.seed)
+        picture = given.figures / "tuning_schedule.png"
+        figures = schedule(problems, learned(given.policy), given.layers, given.evaluations, picture)
+    elif given.what == "adapt":
+        from benchmarks.tuning_adapt import adapt, direction_problems
+
+        counts = range(given.seed, given.seed + given.seeds)
+        makers: dict[str, Callable[[int], list[Qubo]]] = {
+            name: (lambda seed, name=name: [c.qubo for c in cases(name, given.instances, tuple(given.sizes), seed)])  # type: ignore[misc]
+            for name in given.sets
+            if name != DIRECTION
+        }
+        if DIRECTION in given.sets:
+            makers[DIRECTION] = lambda seed: direction_problems(given.instances, seed)
+        streams = {name: [make(seed) for seed in counts] for name, make in makers.items()}
+        figures = adapt(streams, learned(given.policy), given.layers, given.evaluations)
     else:
+        if DIRECTION in given.sets:
+            parser.error(f"--sets {DIRECTION}: accepted with adapt")
         policy = learned(given.policy)
         figures = {"policy": dict(policy.policy.about), "seed": given.seed, "instances": given.instances}
         print(f"policy: {figures['policy']}")
@@ -311,7 +350,8 @@ def main() -> None:
             if name != "larger":
                 continue
             figures[name]["mark"] = mark(problems, policy, given.layers, given.seed)
-            print("  evaluations to reach COBYLA's {}: {}".format(LONG, figures[name]["mark"]))
+            shown = {key: value for key, value in figures[name]["mark"].items() if key != "curve"}
+            print(f"  evaluations to reach COBYLA's {LONG}: {shown}")
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -284,7 +284,12 @@ class HybridOptimizer(torch.optim.Optimizer):
             "every": self.every,
             "trust": self.trust,
         }
-        return {**own, **counts, **(self._escape.metrics() if self._escape else {})}
+        more = self.solver.metrics()
+        return {**own, **counts, **more, **(self._escape.metrics() if self._escape else {})}
+
+    @property
+    def _solvers(self) -> list[Solver]:
+        return [self.solver, *([self._escape.solver] if self._escape is not None else [])]
 
     @property
     def share(self) -> float:
@@ -311,6 +316,8 @@ class HybridOptimizer(torch.optim.Optimizer):
         }
         if self._escape is not None:
             own["escape"] = self._escape.state_dict()
+        if any(learned := [solver.state_dict() for solver in self._solvers]):
+            own["solvers"] = learned
         return {**self.base.state_dict(), "direction": own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -326,6 +333,8 @@ class HybridOptimizer(torch.optim.Optimizer):
         self.counts = Counts(**{field.name: own["counts"][field.name] for field in fields(Counts)})
         self.every, self.trust, self._next = own["every"], own["trust"], own["next"]
         self._spent, self._begin = 0.0, time.monotonic()
+        for solver, learned in zip(self._solvers, own.get("solvers", []), strict=False):
+            solver.load_state_dict(learned)
         if own["anchor"] or own["last"] or own.get("escape"):
             values = self._attached().values
             try:

@@ -208,7 +208,8 @@ class Escape:
 
     def metrics(self) -> dict[str, float]:
         """What the counts say."""
-        return {f"escape_{name}": float(value) for name, value in vars(self.counts).items()}
+        counts = {**vars(self.counts), **self.solver.metrics()}
+        return {f"escape_{name}": float(value) for name, value in counts.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Leaves are tensors or Python scalars. A job under way is not part of it."""

@@ -123,5 +123,12 @@ class Annealed(PlannedSelector):
         floor = self._annealed.floor
         return np.asarray(batch_size * ((1.0 - floor) * share + floor / max(1, len(self))))
 
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "engine": self._engine.state_dict()}
+
+    def _load(self, state: dict[str, Any], slots: Ids) -> None:
+        super()._load(state, slots)
+        self._engine.load_state_dict(state.get("engine", {}))
+
     def _planning_metrics(self) -> dict[str, float]:
         return self._engine.metrics()

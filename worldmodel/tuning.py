@@ -16,6 +16,7 @@ from worldmodel.evaluation import read_evaluation, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 from worldmodel.tuning_config import TuneConfig
+from worldmodel.tuning_landscape import with_landscape
 
 POLICY = "policy.npz"
 MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
@@ -52,7 +53,7 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
         else:
             writer.hparams(config.effective(), ["eval/return"])
         print(f"{config.env.id}: {config.agent.name} on {device}; logdir {folder.path}")
-        policy = tuner.train(writer)
+        policy = _measured(tuner.train(writer), config)
         policy.save(folder.path / POLICY)
         played, ratios = play(policy, config.tuning, config.eval.final_episodes)
         writer.write(tuner.step, evaluation_row(played, ratios))
@@ -67,12 +68,18 @@ def _distilled(config: TuneConfig, logdir: Path) -> int:
     from worldmodel.distillation import distilled
 
     code = training.run(config.training(str(logdir)))
-    policy = distilled(config, logdir)
+    policy = _measured(distilled(config, logdir), config)
     policy.save(logdir / POLICY)
     played, ratios = play(policy, config.tuning, config.eval.final_episodes)
     returns = float(np.mean([episode.ret for episode in played]))
     print(_summary(logdir, returns, ratios))
     return code
+
+
+def _measured(policy: TuningPolicy, config: TuneConfig) -> TuningPolicy:
+    """With the landscape around its first guesses, if that is asked for."""
+    problems = config.agent.landscape
+    return with_landscape(policy, config.tuning, problems) if problems else policy
 
 
 def play(

@@ -17,7 +17,8 @@ _EFFECTIVE = (*("steps", "seed", "logdir", "device", "threads"), *("env", "eval"
 @dataclass(config=_strict)
 class AgentConfig:
     """name: who learns. streams: episodes side by side. hidden: widths of the MLP. options: of Stable-Baselines3.
-    episodes: played by a world-model agent to be distilled.
+    episodes: played by a world-model agent to be distilled. landscape: problems around whose first guesses the energy
+    is measured in the end.
     """
 
     name: Literal["ppo", "sac", "worldmodel"]
@@ -25,6 +26,7 @@ class AgentConfig:
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)]
     options: dict[str, Any]
     episodes: Count
+    landscape: Count = 0  # earlier runs have no such key
 
 
 @dataclass(config=_strict)

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_opt.circuits.landscape import Landscape, LandscapeSearch
 from hybrid_opt.circuits.schedules import Angles, Evaluate, optimised
 from hybrid_opt.circuits.tuning_features import WIDTHS, Progress, ShapeName, describe_qubo
 from hybrid_opt.errors import ProblemError
@@ -20,7 +21,9 @@ from hybrid_opt.simulator.mixers import standardisation
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "learned.npz"
-NEAR = 0.02  # first steps of what goes on from the angles of a policy
+NEAR = 0.02  # first steps of COBYLA where it goes on from the angles of a policy,
+NEARER = 0.005  # and from those of a landscape
+MODELLED = 20  # evaluations that the landscape is asked for
 STOP = 0.5  # an action above this stops
 Output = Literal["clip", "tanh"]
 Floats = NDArray[np.float64]
@@ -32,7 +35,8 @@ class TuningPolicy:
 
     weights: [in, out] and [out] of each layer. output: what keeps the action in its range. shape: of the deformation.
     budget: evaluations of an episode that it was trained for. choose_shots, stop: whether the action has these entries,
-    in this order, behind the parameters. about: how it was trained, and at what cost.
+    in this order, behind the parameters. about: how it was trained, and at what cost. landscape: of the energy around
+    its first guess, over the problems of its training, where that was measured.
     """
 
     weights: tuple[tuple[Floats, Floats], ...]
@@ -42,6 +46,7 @@ class TuningPolicy:
     choose_shots: bool = False
     stop: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+    landscape: Landscape | None = None
 
     def __post_init__(self) -> None:
         if self.shape not in WIDTHS or self.output not in get_args(Output) or self.budget < 1 or not self.weights:
@@ -59,11 +64,20 @@ class TuningPolicy:
             width = matrix.shape[1]
         if width != self.actions:
             raise ProblemError(f"policy: {width} outputs; {self.actions} are accepted with shape={self.shape}")
+        if self.landscape is not None:
+            self.landscape.check(WIDTHS[self.shape])
 
     @property
     def actions(self) -> int:
         """Numbers in an action."""
         return WIDTHS[self.shape] + self.choose_shots + self.stop
+
+    @property
+    def measured_layers(self) -> range:
+        """Numbers of layers that the landscape is of: those of the training."""
+        layers = dict(self.about.get("env", {})).get("layers", 3)
+        low, high = (layers, layers) if isinstance(layers, int) else layers
+        return range(low, high + 1)
 
     def act(self, observations: NDArray[np.float32]) -> Floats:
         """Greedy actions [R, actions] for observations [R, size]."""
@@ -78,6 +92,10 @@ class TuningPolicy:
         arrays = {"format": np.array(FORMAT), "settings": np.array(json.dumps({**settings, "about": dict(self.about)}))}
         for number, (matrix, bias) in enumerate(self.weights):
             arrays[f"matrix_{number}"], arrays[f"bias_{number}"] = matrix.astype(np.float32), bias.astype(np.float32)
+        if self.landscape is not None:
+            weights, root, misfit = self.landscape.weights, self.landscape.root, self.landscape.misfit
+            arrays |= {"landscape_weights": weights.astype(np.float32), "landscape_root": root.astype(np.float32)}
+            arrays["landscape_misfit"] = np.array(misfit)
         path = Path(path)
         temporary = path.with_name(f".{path.name}.tmp")
         with open(temporary, "wb") as file:
@@ -94,8 +112,9 @@ class TuningPolicy:
                 settings = json.loads(str(arrays["settings"]))
                 layers = sum(name.startswith("matrix_") for name in arrays.files)
                 pairs = [(arrays[f"matrix_{k}"], arrays[f"bias_{k}"]) for k in range(layers)]
+                landscape = _landscape(arrays)
             weights = tuple((np.asarray(m, np.float64), np.asarray(b, np.float64)) for m, b in pairs)
-            return TuningPolicy(weights, **settings)
+            return TuningPolicy(weights, **settings, landscape=landscape)
         except FileNotFoundError:
             raise ProblemError(
                 f"policy={path}: there is no such file; a policy file of `python -m worldmodel.tune` is accepted"
@@ -105,16 +124,25 @@ class TuningPolicy:
             raise ProblemError(f"policy={path}: no policy file, or a damaged one ({reason})") from error
 
 
+def _landscape(arrays: Any) -> Landscape | None:
+    if "landscape_root" not in arrays.files:
+        return None
+    weights, root = (np.asarray(arrays[f"landscape_{name}"], np.float64) for name in ("weights", "root"))
+    return Landscape(weights, root, float(arrays["landscape_misfit"]))
+
+
 class Learned:
     """The schedule of a policy: its first guess without evaluations, else the best of what it tried.
 
-    Beyond the evaluations that the policy was trained for, COBYLA goes on from the best with those that are left.
-    The energies are taken as the policy's environment shows them; the standard error from `evaluate.error`, 0 where
-    there is none. Shots are those of `evaluate`, whatever the policy would choose.
+    Beyond the evaluations that the policy was trained for, the landscape of its file says where to measure next, for up
+    to MODELLED of them, if it has been measured for so many layers; COBYLA goes on from the best with those that are
+    left. The energies are taken as the policy's environment shows them; the standard error from `evaluate.error`, 0
+    where there is none. Shots are those of `evaluate`, whatever the policy would choose.
     """
 
-    def __init__(self, policy: TuningPolicy) -> None:
-        self.policy = policy
+    def __init__(self, policy: TuningPolicy, shifts: Mapping[str, Floats] | None = None) -> None:
+        """shifts: [A] of the first guess, by the kind of problem; see `Adaptation`."""
+        self.policy, self.shifts = policy, shifts or {}
 
     def __call__(self, qubo: Qubo, layers: int, evaluate: Evaluate | None = None, budget: int = 0) -> Angles:
         if layers < 1:
@@ -125,29 +153,59 @@ class Learned:
         mean, std = standardisation(qubo)
         width = WIDTHS[policy.shape]
         gammas, betas = progress.propose(policy.act(progress.observe())[:, :width])
+        search = self._search(progress, layers)
+        if (kind := kind_of(qubo)) in self.shifts:
+            progress.candidate = progress.candidate + self.shifts[kind]
+            gammas, betas = progress.angles(progress.candidate)
         if evaluate is None or not trained:
             return gammas[0], betas[0]
+        values: list[float] = []
+
+        def noted(gammas: Floats, betas: Floats) -> float:
+            values.append(float(evaluate(gammas, betas)))
+            return values[-1]
+
+        def measured(gammas: Floats, betas: Floats) -> tuple[float, float]:
+            energy = (noted(gammas[0], betas[0]) - mean) / std
+            error = float(getattr(evaluate, "error", 0.0)) / std
+            if search is not None:
+                search.note(progress.candidate[0], energy, error)
+            return energy, error
+
         for evaluation in range(trained):
             if evaluation:
                 action = policy.act(progress.observe())
                 if policy.stop and action[0, -1] > STOP:
                     break
                 gammas, betas = progress.propose(action[:, :width])
-            energy = (float(evaluate(gammas[0], betas[0])) - mean) / std
-            error = float(getattr(evaluate, "error", 0.0)) / std
+            energy, error = measured(gammas, betas)
             progress.note(np.array([energy]), np.array([error]))
-        gammas, betas = progress.angles()
-        best, left = (gammas[0], betas[0]), budget - trained
-        if left < 1 or progress.made[0] < trained:  # or the policy stopped
+        stopped = len(values) < trained  # by the policy
+        if search is not None and not stopped:
+            for _ in range(min(MODELLED, budget - trained)):
+                progress.candidate = search.step()[None]
+                measured(*progress.angles(progress.candidate))
+            gammas, betas = progress.angles(search.best()[None])
+        else:
+            gammas, betas = progress.angles()
+        best, left = (gammas[0], betas[0]), budget - len(values)
+        if left < 1 or stopped:
             return best
-        values = [float(progress.lowest[0]) * std + mean]
+        lowest, radius = min(values), NEAR if search is None else NEARER
+        found = optimised(qubo, layers, noted, left, method="cobyla", start=best, radius=radius)
+        return found if min(values[-left:]) < lowest else best
 
-        def noted(gammas: Floats, betas: Floats) -> float:
-            values.append(float(evaluate(gammas, betas)))
-            return values[-1]
+    def _search(self, progress: Progress, layers: int) -> LandscapeSearch | None:
+        landscape = self.policy.landscape
+        if landscape is None or layers not in self.policy.measured_layers:
+            return None
+        return LandscapeSearch(landscape, progress.about[0], progress.candidate[0].copy(), np.random.default_rng(0))
 
-        found = optimised(qubo, layers, noted, left, method="cobyla", start=best, radius=NEAR)
-        return found if min(values[1:]) < values[0] else best
+
+def kind_of(qubo: Qubo) -> str:
+    """By its constraints: free, one_hot, cardinality, or one_hot_cardinality."""
+    kinds = ["one_hot"] * bool(qubo.one_hot) + ["cardinality"] * (qubo.cardinality is not None)
+    return "_".join(kinds) or "free"
 
 
 def learned(path: str | Path | None = None) -> Learned:

@@ -1,6 +1,6 @@
 """The quantum approximate optimisation algorithm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass as plain
 from dataclasses import field, replace
@@ -8,10 +8,11 @@ from threading import Event
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
+from hybrid_opt.circuits.adaptation import Adaptation
 from hybrid_opt.circuits.learned import learned
 from hybrid_opt.circuits.qaoa import qaoa_program
 from hybrid_opt.circuits.schedules import SCHEDULES, Method, Schedule, ScheduleName, optimised
@@ -32,20 +33,22 @@ ALONE = 18  # up to so many qubits' worth of states, problems are solved side by
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True))
 class QaoaConfig:
     """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
-    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. optimizer:
-    of angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots`
-    shots each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the
-    probability, whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a
-    constrained problem puts penalties of weight `penalty` in their place. warm_start: bits or probabilities to start
-    from, or "greedy": a random state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random",
-    shuffle: the controls without couplings in the phases, with random angles, and with the shuffled problem.
-    descent: repair the samples and descend from them. precision, device, threads: of simulation.
+    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. adapt: it
+    goes on learning from the problems that are met, see `hybrid_opt.circuits.adaptation`. optimizer: of
+    angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots` shots
+    each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the probability,
+    whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a constrained problem puts
+    penalties of weight `penalty` in their place. warm_start: bits or probabilities to start from, or "greedy": a random
+    state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random", shuffle: the controls without
+    couplings in the phases, with random angles, and with the shuffled problem. descent: repair the samples and descend
+    from them. precision, device, threads: of simulation.
     """
 
     layers: PositiveInt = 4
     shots: PositiveInt = 1024
     angles: ScheduleName | Callable[..., Any] = "optimised"
     policy: str | None = None
+    adapt: bool = False
     optimizer: Method = "adjoint"
     evaluations: NonNegativeInt = 20
     training_shots: PositiveInt = 128
@@ -61,6 +64,13 @@ class QaoaConfig:
     precision: Precision = "complex64"
     device: str = "cpu"
     threads: PositiveInt | None = None
+
+    @field_validator("adapt")
+    @classmethod
+    def _learns(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("angles") != "learned":
+            raise ValueError("true is accepted with angles=learned")
+        return value
 
 
 @plain
@@ -97,6 +107,25 @@ class Qaoa(Solver):
     Config = QaoaConfig
     runs_on = "circuits"
 
+    def __init__(self, config: QaoaConfig, **where: Any) -> None:
+        super().__init__(config, **where)
+        self.adaptation: Adaptation | None = None
+        if config.adapt:
+            self.adaptation = Adaptation(learned(config.policy).policy, config.layers, config.alpha)
+
+    def metrics(self) -> dict[str, float]:
+        """Those of the adaptation."""
+        return self.adaptation.metrics() if self.adaptation is not None else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the adaptation."""
+        return self.adaptation.state_dict() if self.adaptation is not None else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from such a state."""
+        if self.adaptation is not None and state:
+            self.adaptation.load_state_dict(state)
+
     def check(self, qubo: Qubo) -> None:
         config = self.config
         if config.angles == "learned":
@@ -127,11 +156,13 @@ class Qaoa(Solver):
 
     def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
         problems = [self._problem(qubo, np.random.default_rng((seed, number))) for number, qubo in enumerate(qubos)]
+        schedule = self._schedule()
 
         def train(number: int) -> None:
             if stop.is_set():
                 raise Cancelled(f"job {key} was cancelled")
-            self._train(problems[number], f"{key}-{number}", seed, stop, 1 if together > 1 else self.config.threads)
+            threads = 1 if together > 1 else self.config.threads
+            self._train(problems[number], schedule, f"{key}-{number}", seed, stop, threads)
 
         from hybrid_opt.simulator.qubits import processors
 
@@ -140,7 +171,22 @@ class Qaoa(Solver):
         with ThreadPoolExecutor(together, "qaoa") as pool:
             list(pool.map(train, range(len(problems))))
         if self.backend is None:
-            return [self._simulated(problem) for problem in problems]
+            solved = [self._simulated(problem) for problem in problems]
+        else:
+            solved = self._sampled(problems, key, seed, stop)
+        if self.adaptation is not None and not stop.is_set():
+            self.adaptation.learn([p.asked for p in problems], lambda number: self._simulator(problems[number], 1))
+        return solved
+
+    def _schedule(self) -> Schedule | None:
+        """What chooses the angles of trained circuits, by now; None: the optimizer alone."""
+        config = self.config
+        if config.angles == "learned":
+            return learned(config.policy) if self.adaptation is None else self.adaptation.schedule()
+        return config.angles if callable(config.angles) else None
+
+    def _sampled(self, problems: list[_Problem], key: str, seed: int, stop: Event) -> list[Solution]:
+        """Final samples from the backend, those of problems that agree in their constraints in one program."""
         groups: dict[Any, list[int]] = {}
         for number, problem in enumerate(problems):
             asked, starts = problem.asked, tuple(start.tobytes() for start in problem.mixer.starts)
@@ -170,24 +216,28 @@ class Qaoa(Solver):
     def _penalised(self, qubo: Qubo) -> Qubo:
         return qubo.penalised(self.config.penalty) if self.config.mixer == "x" and qubo.constrained else qubo
 
-    def _train(self, problem: _Problem, key: str, seed: int, stop: Event, threads: int | None) -> None:
+    def _simulator(self, problem: _Problem, threads: int | None) -> QaoaSimulator:
+        return QaoaSimulator(
+            problem.asked,
+            mixer=problem.mixer,
+            phases=None if self.config.entangle else unentangled(problem.asked),
+            precision=self.config.precision,
+            device=self.config.device,
+            threads=threads,
+        )
+
+    def _train(
+        self, problem: _Problem, schedule: Schedule | None, key: str, seed: int, stop: Event, threads: int | None
+    ) -> None:
         config = self.config
         if self.backend is None or self._simulates:
-            problem.simulator = QaoaSimulator(
-                problem.asked,
-                mixer=problem.mixer,
-                phases=None if config.entangle else unentangled(problem.asked),
-                precision=config.precision,
-                device=config.device,
-                threads=threads,
-            )
+            problem.simulator = self._simulator(problem, threads)
         if config.parameters == "random":
             ranges = SCHEDULES["transferred"](problem.asked, 1)[0][0] * 2, np.pi / 2
             problem.angles = np.stack([problem.rng.uniform(0, high, config.layers) for high in ranges])
         elif callable(config.angles) or config.angles in ("optimised", "learned"):
             evaluate: Any = (_Exact if self._simulates else _Shots)(self, problem, key, seed, stop)
-            if config.angles != "optimised":
-                schedule: Schedule = learned(config.policy) if config.angles == "learned" else config.angles
+            if schedule is not None:
                 angles = schedule(problem.asked, config.layers, evaluate, config.evaluations)
             else:
                 method, rng = config.optimizer, problem.rng

@@ -1,6 +1,6 @@
 """A solver that keeps the problems it was asked: surrogates and update directions, to tune circuits on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -39,6 +39,18 @@ class Recording(Solver):
         job = self.solver.submit(qubos, seed)
         self.problems += batch[: self.most - len(self.problems)]
         return job
+
+    def metrics(self) -> dict[str, float]:
+        """Those of the other solver."""
+        return self.solver.metrics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the other solver; the problems are not part of it."""
+        return self.solver.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from such a state."""
+        self.solver.load_state_dict(state)
 
     def close(self) -> None:
         """Write the problems, if there are any, and close the other solver."""

@@ -3,7 +3,7 @@
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any, ClassVar, Literal
@@ -115,6 +115,17 @@ class Solver(ABC):
 
     def check(self, qubo: Qubo) -> None:  # noqa: B027 - most solvers take any problem
         """Raise ProblemError where this solver cannot take the problem."""
+
+    def metrics(self) -> dict[str, float]:
+        """Figures of what it has learned from its problems; empty for those that do not learn."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has learned from its problems. Leaves are tensors or Python scalars."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most solvers learn nothing
+        """Continue from such a state."""
 
     def close(self) -> None:
         """Release what the solver opened."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from threading import Event
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -46,6 +46,14 @@ class Engine(Protocol):
         """Figures of what it has drawn so far."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it has learned from the laws, if it does. Leaves are tensors or Python scalars."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from such a state."""
+        ...
+
     def close(self) -> None:
         """Release what it has opened."""
         ...
@@ -66,6 +74,12 @@ class Local(ABC):
 
     def metrics(self) -> dict[str, float]:
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - nothing to do
+        """Nothing is learned."""
 
     def close(self) -> None:  # noqa: B027 - nothing to do
         """Nothing to release."""

@@ -96,9 +96,16 @@ class ThroughSolver:
 
     def metrics(self) -> dict[str, float]:
         """infeasible: the share of samples of another size than the batch's; without_reads: pools with no others;
-        repaired: how many samples were made batches."""
+        repaired: how many samples were made batches; and those of a solver that learns."""
         figures = {"infeasible": self._wrong / max(1, self._samples), "without_reads": self._short}
+        figures |= self._solver.metrics()
         return {**figures, "repaired": self._wrong} if self._repairs else figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._solver.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._solver.load_state_dict(state)
 
     def close(self) -> None:
         self._solver.close()

@@ -21,7 +21,7 @@ from worldmodel.tuning import play
 
 SMALL = [
     *("device=cpu", "threads=1", "eval.every=0", "eval.final_episodes=20", "agent.hidden=[16]", "log.every=200"),
-    "env.kwargs.sizes=[4,6]",
+    *("env.kwargs.sizes=[4,6]", "agent.landscape=20"),
 ]
 QUICK = {"ppo": ["agent.streams=16"], "sac": ["agent.options.learning_starts=64", "agent.options.buffer_size=2000"]}
 
@@ -44,6 +44,7 @@ def test_a_run_leaves_what_every_run_leaves_and_a_policy(
     policy = TuningPolicy.load(tmp_path / "policy.npz")
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
     assert evaluation["finished"] == policy.about["evaluations"] == 640
+    assert policy.landscape is not None and policy.about["landscape"] == 20 * 210
     played, ratios = play(policy, TuningConfig(sizes=(4, 6)), 20)
     assert [episode.ret for episode in played] == pytest.approx(evaluation["returns"], abs=1e-4)
     assert rows(tmp_path)[-1]["eval/ratio"] == pytest.approx(float(np.median(ratios)), abs=1e-5)
