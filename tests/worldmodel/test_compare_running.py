@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
-from worldmodel.comparison.running import FAILURES, Failures, Interrupted, LocalConfig, Run, execute
+from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, execute
+from worldmodel.launchers import Local
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -31,7 +32,7 @@ time.sleep(float(words.get("seconds", 0)))
 result = {"returns": [1.0], "mean": 1.0, "std": 0.0, "episodes": 1, "step": 5, "finished": 5}
 (folder / "evaluation.json").write_text(json.dumps(result))
 """
-LOCAL = LocalConfig("local")
+LOCAL = Local()
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,8 @@ def test_runs_end_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
         pytest.skip("only Linux ends a child with its parent")
     code = (
         "import sys; from pathlib import Path; from worldmodel.comparison.running import *\n"
-        "execute([Run('a', 'fake_run', ('kind=good', 'seconds=600'))], Path(sys.argv[1]), LocalConfig('local'), 1, "
+        "from worldmodel.launchers import Local\n"
+        "execute([Run('a', 'fake_run', ('kind=good', 'seconds=600'))], Path(sys.argv[1]), Local(), 1, "
         "Failures(Path(sys.argv[1])))"
     )
     environment = {**ENVIRONMENT, "PYTHONPATH": os.environ["PYTHONPATH"]}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from worldmodel.comparison.running import LocalConfig
+from worldmodel.launchers import LauncherChoice
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -90,7 +90,7 @@ class CompareConfig:
     execute: bool
     device: Literal["ibm", "dwave"] | None
     suite: SuiteConfig
-    launcher: LocalConfig
+    launcher: LauncherChoice
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
