@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 
 from worldmodel.comparison.config import CompareConfig
 from worldmodel.comparison.layout import write_layout
-from worldmodel.comparison.plan import planned
+from worldmodel.comparison.planning import planned
 from worldmodel.comparison.report import Report, write
 from worldmodel.comparison.results import collected
 from worldmodel.comparison.running import Failures, execute
