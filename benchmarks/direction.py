@@ -13,7 +13,6 @@ Intervals are 95 %: Wilson's for shares, bootstrap for means over seeds. Losses 
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -22,8 +22,9 @@ class TaskConfig:
     """An environment of a suite.
 
     words: of the suite's command, which choose it. steps: of a run, environment steps or what the command counts; a
-    bound where the budget is another. seconds and updates: the budget of a run where the suite says so. low and high: returns that count as 0 and 1. threshold:
-    the return whose first reaching is the sample complexity. arms: words for some arms in this environment alone.
+    bound where the budget is another. seconds and updates: the budget of a run where the suite says so. low and high:
+    returns that count as 0 and 1. threshold: the return whose first reaching is the sample complexity. arms: words for
+    some arms in this environment alone.
     """
 
     words: Words

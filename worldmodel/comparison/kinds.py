@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ class Kind:
     def config(self, words: Sequence[str], configs: Path) -> Any:
         """The configuration that the command makes of words. Raises UsageError."""
         module, _, name = self.schema.partition(":")
-        composition = composed(Catalogue(configs, self.name), configs, self.name, words)
+        composition = composed(_catalogue(configs, self.name), configs, self.name, words)
         return validated(getattr(import_module(module), name), composition.values(), composition.texts)
 
 
-_PLAYED = {
+_catalogue = cache(Catalogue)  # each reads every file of its groups
+_PLAYED: dict[str, Any] = {
     "budget": "steps",
     "unit": "environment steps",
     "final": "mean return of the last evaluation",

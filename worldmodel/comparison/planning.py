@@ -22,7 +22,9 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
     configs = configs or configs_folder()
     suite, kind = config.suite, KINDS[config.suite.command]
     if not kind.plays and suite.budget not in ("steps", "trials"):
-        raise UsageError(f"suite.budget={suite.budget}: runs of {kind.module} have equal {kind.unit}; steps is accepted")
+        raise UsageError(
+            f"suite.budget={suite.budget}: runs of {kind.module} have equal {kind.unit}; steps is accepted"
+        )
     tasks = {name: _task(name, config, configs) for name in config.environments or suite.environments}
     for name, task in tasks.items():
         key = {"seconds": task.seconds, "updates": task.updates}.get(suite.budget, True)

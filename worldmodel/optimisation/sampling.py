@@ -3,7 +3,6 @@
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -70,7 +69,11 @@ def run(config: HpoConfig) -> int:
             about = trial.user_attrs.get("qubo", {})
             spent = {key: spent[key] + about.get(key, 0.0) for key in COSTS}
             assert trial.value is not None
-            row = {"loss/trial": trial.value, "eval/return": -study.best_value, "time/seconds": time.monotonic() - begun}
+            row = {
+                "loss/trial": trial.value,
+                "eval/return": -study.best_value,
+                "time/seconds": time.monotonic() - begun,
+            }
             writer.write(number, row | {f"quantum/{key}": value for key, value in spent.items()})
         with atomic_file(folder.path / BEST) as file:
             file.write(yaml.safe_dump(study.best_trial.user_attrs[POINT]).encode())
