@@ -16,6 +16,7 @@ from worldmodel.evaluation import read_evaluation, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.optimisation.descent import Descent
 from worldmodel.optimisation.losses import TASKS, Task
+from worldmodel.optimisation.objectives import check_installed
 from worldmodel.run_folder import METRICS, RunFolder
 
 Positive = Annotated[int, Field(ge=1)]
@@ -47,7 +48,7 @@ class FitConfig:
         """Raise UsageError or ProblemError for what cannot be run."""
         check_solver(self.solver, "solver")
         if self.task == "digits":
-            TASKS[self.task](0)
+            check_installed(self.task)
 
     def as_dict(self) -> dict[str, Any]:
         """The values by key."""

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from worldmodel.composition import UsageError
+from worldmodel.optimisation.objectives import check_installed
 
 Loss = Callable[[Mapping[str, Tensor], Any, torch.Generator], Tensor]
 
@@ -44,10 +45,9 @@ class Task:
 
 def digits(seed: int) -> Task:
     """Classification of scikit-learn's digits (1,797 images of 8 x 8) by an MLP of 64-64-64-10."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UsageError('task=digits: needs scikit-learn: pip install "worldmodel[benchmarks]"') from None
+    check_installed("digits")
+    from sklearn.datasets import load_digits
+
     data = load_digits()
     x, y = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))  # one split for all seeds

@@ -41,11 +41,16 @@ class Objective:
 
 def objective(task: str) -> Objective:
     """The objective of a task. Raises UsageError where scikit-learn is not installed."""
+    check_installed(task)
+    return OBJECTIVES[task]()
+
+
+def check_installed(task: str) -> None:
+    """Raise UsageError where scikit-learn, which the task needs, is not installed."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
         raise UsageError(f'task={task}: needs scikit-learn: pip install "worldmodel[benchmarks]"') from None
-    return OBJECTIVES[task]()
 
 
 def svm_digits() -> Objective:

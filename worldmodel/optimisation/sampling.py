@@ -13,7 +13,7 @@ from envs import Episode
 from worldmodel.atomic_file import atomic_file
 from worldmodel.evaluation import read_evaluation, write_evaluation
 from worldmodel.metrics import MetricsWriter
-from worldmodel.optimisation.objectives import POINT, objective
+from worldmodel.optimisation.objectives import POINT, check_installed, objective
 from worldmodel.run_folder import RunFolder
 from worldmodel.samplers import Sampler
 
@@ -35,7 +35,7 @@ class HpoConfig:
 
     def check(self) -> None:
         """Raise UsageError or ProblemError for what cannot be run."""
-        objective(self.task)
+        check_installed(self.task)
         self.sampler.make()
 
     def as_dict(self) -> dict[str, Any]:
