@@ -120,7 +120,10 @@ def test_arms_of_your_own() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("suite=smokes", "suite is one of cartpole, classic, direction, full, replay, search, smoke; did you mean suite=smoke?"),
+        (
+            "suite=smokes",
+            "suite is one of cartpole, classic, direction, full, replay, search, smoke; did you mean suite=smoke?",
+        ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
         ("arms=[annealed]", "arms=[annealed]: the reference classical must be among them"),
@@ -177,6 +180,13 @@ def test_scikit_learn_is_asked_for(
     assert compare("suite=search", "controls=false", f"logdir={tmp_path / 'x'}") == 2
     line = line_of(capsys.readouterr().err)
     assert 'task=svm_digits: needs scikit-learn: pip install "worldmodel[benchmarks]"' in line
+
+
+def test_ray_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert compare("suite=smoke", "controls=false", "launcher=ray", f"logdir={tmp_path / 'x'}") == 2
+    assert 'launcher=ray: needs ray: pip install "worldmodel[ray]"' in line_of(capsys.readouterr().err)
+    assert not (tmp_path / "x").exists()
 
 
 def test_an_arm_whose_group_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
 from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, execute
-from worldmodel.launchers import Local
+from worldmodel.launchers import Local, RayConfig
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -141,3 +141,32 @@ def test_a_damaged_list_of_failures_is_named(tmp_path: Path) -> None:
     (tmp_path / FAILURES).write_text("[1")
     with pytest.raises(RunFolderError, match=f"its {FAILURES} is damaged"):
         Failures(tmp_path)
+
+
+@pytest.mark.slow
+def test_runs_on_ray(tmp_path: Path) -> None:
+    """As on this machine: crashes are told and tried once more, and an interrupt stops what runs."""
+    pytest.importorskip("ray", reason='no Ray: pip install "worldmodel[ray]"')
+    launcher = RayConfig("ray", address="local", cpus=1, gpus=0).open(2)
+    try:
+        failures, given = Failures(tmp_path), runs("good", "crashes", "killed_once")
+        execute(given, tmp_path, launcher, 2, failures)
+        assert [failures.failed(run.name) for run in given] == [False, True, False]
+        assert failures.reasons["task/crashes/seed-1"] == ["exit code 1: it broke"] * 2
+        assert failures.reasons["task/killed_once/seed-2"] == ["killed by SIGKILL"]
+        long = Run("task/long/seed-0", "fake_run", ("kind=good", "seconds=600"))
+        threading.Thread(target=_interrupt_once, args=(tmp_path / long.name / "begun",)).start()
+        with pytest.raises(Interrupted):
+            execute([long], tmp_path, launcher, 1, failures)
+        deadline = time.monotonic() + 30
+        while any(long.name in line for line in _command_lines()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        launcher.close()
+
+
+def _interrupt_once(begun: Path) -> None:
+    while not begun.exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)

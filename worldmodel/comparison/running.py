@@ -100,7 +100,7 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                     done += 1
                     evaluation = read_evaluation(folder / run.name)
                     assert evaluation
-                    text = f"return {evaluation['mean']:.1f} ({minutes:.1f} min)"
+                    text = f"return {evaluation['mean']:.4g} ({minutes:.1f} min)"
                 elif failures.add(run.name, ended.told) < ATTEMPTS:
                     pending.insert(0, run)
                     text = f"crashed ({ended.told}); tried once more"
