@@ -30,7 +30,7 @@ class Descent:
         batch = self.task.batch(self._rng)
         begin = time.process_time()  # of this process: other work on the machine does not count
         self.optimizer.zero_grad()
-        self.task.loss(self.task.parameters, batch, self._noise).backward()  # type: ignore[no-untyped-call]
+        self.task.loss(self.task.parameters, batch, self._noise).backward()
         self.steps += 1
         if isinstance(self.optimizer, HybridOptimizer):
             self.optimizer.step(batch=self.task.some(batch))

@@ -146,9 +146,10 @@ def _recorded(name: str) -> Any:
 
     columns = list(zip(*rows, strict=True))
     observation = {key: stacked([row[key] for row in columns[0]]) for key in columns[0][0]}
-    rest = [stacked(list(column)) for column in columns[1:]]
+    actions, reward, is_first, terminated, truncated = (stacked(list(column)) for column in columns[1:])
     nothing = Memory(State(torch.zeros(count, 1), torch.zeros(count, 1, 1)), torch.zeros(count, width))
-    return specs, Windows(observation, rest[0].float(), rest[1].float(), *rest[2:], nothing, torch.ones(count))
+    ends = is_first, terminated, truncated
+    return specs, Windows(observation, actions.float(), reward.float(), *ends, nothing, torch.ones(count))
 
 
 def world_model(name: str) -> Callable[[int], Task]:
@@ -166,9 +167,9 @@ def world_model(name: str) -> Callable[[int], Task]:
         configs = configs_folder()
         values = composed(Catalogue(configs, "train"), configs, "train", []).values()
         size = ModelSize(**{**values["size"], "deter": 128, "hidden": 32, "units": 32})
-        specs, data = _recorded(name)
+        (observations, actions), data = _recorded(name)
         torch.manual_seed(seed)
-        agent = Agent(*specs, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
+        agent = Agent(observations, actions, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
         for parameter_name, parameter in agent.named_parameters():
             parameter.requires_grad_(parameter_name.startswith(WORLD_MODEL))
         count = len(data.weight)
