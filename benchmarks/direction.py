@@ -13,7 +13,6 @@ Intervals are 95 %: Wilson's for shares, bootstrap for means over seeds. Losses 
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.direction_tasks import TASKS, Task
 from hybrid_opt import Qubo, make_solver
 from hybrid_opt.direction import HybridOptimizer
 from hybrid_opt.solvers.descent import descend
+from worldmodel.optimisation.descent import Descent
+from worldmodel.optimisation.losses import TASKS, Task
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which tuned Adam has the best on a seed that is not reported
 RATE = 1e-3  # of the base
@@ -89,50 +89,6 @@ def mean(values: list[float]) -> dict[str, Any]:
     return {"n": len(array), "mean": float(array.mean()), "interval": np.percentile(draws, [2.5, 97.5]).tolist()}
 
 
-class Run:
-    """A training of a task, whose equivalents, seconds and held-out losses are noted every `every` steps."""
-
-    def __init__(self, task: Task, seed: int, optimizer: torch.optim.Optimizer) -> None:
-        self.task, self.rng, self.optimizer = task, np.random.default_rng((seed, 1)), optimizer
-        self.noise = torch.Generator().manual_seed(seed)
-        self.hybrid = isinstance(optimizer, HybridOptimizer)
-        self.equivalents, self.seconds, self.steps = 0.0, 0.0, 0
-        self.curve: list[tuple[float, float, float]] = []
-
-    def step(self) -> None:
-        batch = self.task.batch(self.rng)
-        begin = time.process_time()  # of this process: other work on the machine does not count
-        self.optimizer.zero_grad()
-        self.task.loss(self.task.parameters, batch, self.noise).backward()
-        if isinstance(self.optimizer, HybridOptimizer):
-            self.optimizer.step(batch=self.task.some(batch))
-            self.equivalents = self.steps + 1 + self.optimizer.counts.equivalents * self._relative(batch)
-        else:
-            self.optimizer.step()
-            self.equivalents += 1
-        self.seconds += time.process_time() - begin
-        self.steps += 1
-
-    def _relative(self, batch: Any) -> float:
-        """How large the sub-batch is."""
-        sizes = [(b[0] if isinstance(b, tuple) else b).numel() for b in (self.task.some(batch), batch)
-                 if isinstance(b, Tensor) or isinstance(b[0], Tensor)]  # fmt: skip
-        return sizes[0] / sizes[1] if sizes else 4 / 16
-
-    def until(self, equivalents: float, seconds: float = 0.0, every: int = 20) -> "Run":
-        """Train until both are spent."""
-        while self.equivalents < equivalents or self.seconds < seconds:
-            self.step()
-            if self.steps % every == 0:
-                self.curve.append((self.equivalents, self.seconds, self.task.test()))
-        return self
-
-    def at(self, column: int, value: float) -> float:
-        """The mean of the last three losses noted by then."""
-        rows = [row[2] for row in self.curve if row[column] <= value]
-        return float(np.mean(rows[-3:])) if rows else float("nan")
-
-
 def adam(task: Task, rate: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(list(task.parameters.items()), lr=rate)
 
@@ -148,7 +104,7 @@ def recorded(name: str, seed: int, count: int, blocks: int) -> list[Qubo]:
     task, problems = TASKS[name](seed), list[Qubo]()
     optimizer = hybrid(task, {"name": "greedy", "restarts": 4}, seed, every=10, slowest=1, blocks=blocks)
     optimizer.recorder = lambda qubo, solution: problems.append(qubo)
-    run = Run(task, seed, optimizer)
+    run = Descent(task, seed, optimizer)
     while sum(len(qubo.one_hot[0]) == 6 for qubo in problems) < count and run.steps < 100 * count:
         run.step()
     return [qubo for qubo in problems if len(qubo.one_hot[0]) == 6][:count]
@@ -347,23 +303,23 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name in options.tasks:
         make, budget = TASKS[name], options.budget
-        tuning = {rate: Run(t := make(TUNING), TUNING, adam(t, rate)).until(budget).at(0, budget) for rate in RATES}
+        tuning = {rate: Descent(t := make(TUNING), TUNING, adam(t, rate)).until(budget).at(0, budget) for rate in RATES}
         best = min(tuning, key=lambda rate: tuning[rate])
         losses: dict[tuple[str, str], list[float]] = {}
         for solver in SOLVERS.values():  # what is imported and compiled at the first choice does not count
-            warm = Run(t := make(TUNING), TUNING, hybrid(t, solver, TUNING, every=2, blocks=4))
+            warm = Descent(t := make(TUNING), TUNING, hybrid(t, solver, TUNING, every=2, blocks=4))
             while warm.steps < 6:
                 warm.step()
         for seed in range(options.seeds):
-            base = Run(t := make(seed), seed, adam(t, RATE)).until(budget)
+            base = Descent(t := make(seed), seed, adam(t, RATE)).until(budget)
             clock = base.seconds
-            runs = {"base": base, "tuned Adam": Run(t := make(seed), seed, adam(t, best)).until(budget, clock)}
+            runs = {"base": base, "tuned Adam": Descent(t := make(seed), seed, adam(t, best)).until(budget, clock)}
             for label, solver in SOLVERS.items():
                 task = make(seed)
                 optimizer = hybrid(task, solver, seed, every=options.every, blocks=4)
-                runs[f"hybrid, {label}"] = Run(task, seed, optimizer).until(budget, clock)
+                runs[f"hybrid, {label}"] = Descent(task, seed, optimizer).until(budget, clock)
             optimizer = hybrid(t := make(seed), SOLVERS["qaoa"], seed, best, every=options.every, blocks=4)
-            runs["hybrid on tuned Adam, qaoa"] = Run(t, seed, optimizer).until(budget, clock)
+            runs["hybrid on tuned Adam, qaoa"] = Descent(t, seed, optimizer).until(budget, clock)
             for label, run in runs.items():
                 losses.setdefault((label, "equivalents"), []).append(run.at(0, budget))
                 losses.setdefault((label, "clock"), []).append(run.at(1, clock))
@@ -383,7 +339,7 @@ def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
             seconds = []
             for every in (None, 128):
                 task = TASKS[name](seed)
-                run = Run(task, seed, hybrid(task, SOLVERS["qaoa"], seed, every=every, overhead=0.03, blocks=4))
+                run = Descent(task, seed, hybrid(task, SOLVERS["qaoa"], seed, every=every, overhead=0.03, blocks=4))
                 run.step()
                 begin = run.seconds
                 while run.steps < options.budget:

@@ -31,16 +31,20 @@ Encoder = RandomProjection | LearnedCodes
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
 class BoltzmannConfig(NormaliserConfig):
-    """The machine, its codes and its training, and how far novelty and priority decide."""
+    """The machine, its codes and its training, and how far novelty and priority decide.
+
+    steps: of each training; 0 is the control whose parameters stay as random as they began. gamma: the transverse
+    field; 0 is the control without one.
+    """
 
     machine: Literal["auto", "semi_quantum", "rbm", "transverse"] = "auto"
     hidden: Annotated[int, Field(ge=0, le=512)] = 16
     bits: Annotated[int, Field(ge=1, le=64)] = 32
     binarisation: Literal["projection", "learned"] = "projection"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
-    steps: Annotated[int, Field(ge=1)] = 50
+    steps: Annotated[int, Field(ge=0)] = 50
     chains: Annotated[int, Field(ge=1)] = 64
-    gamma: Annotated[float, Field(gt=0)] = 0.7
+    gamma: Annotated[float, Field(ge=0)] = 0.7
     novelty: float = 1.0
     clip: Annotated[float, Field(gt=0, le=20)] = 3.0
     tilt: Annotated[float, Field(ge=0)] = 1.0
@@ -188,7 +192,7 @@ class Boltzmann(PlannedSelector):
                 machine.train(codes[~held], 1, config.learning_rate, rng)
             except BackendError as raised:
                 failed, error = failed + 1, raised
-        trained = failed < config.steps
+        trained = failed < config.steps or not config.steps
         if not trained and model is None:
             raise error
         failed += int(model.figures["failed_steps"]) if model is not None else 0

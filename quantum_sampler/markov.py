@@ -36,9 +36,15 @@ Range = Annotated[
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
 class MarkovConfig(NormaliserConfig):
-    """The chains, the law that they keep, and the machine that gives it its energies."""
+    """The chains, the law that they keep, and the machine that gives it its energies.
+
+    hamiltonian: that the quantum proposal evolves under: the machine's, or of the controls product, with its fields
+    and no couplings, so that nothing entangles, and shuffled, with its energies permuted over the codes. The law is the
+    same with all of them.
+    """
 
     proposal: Literal["quantum", "local", "uniform", "tempering", "direct"] = "quantum"
+    hamiltonian: Literal["machine", "product", "shuffled"] = "machine"
     bits: Annotated[int, Field(ge=1, le=LARGEST)] = 8
     gammas: Range = (0.25, 0.6)
     times: Range = (2.0, 20.0)
@@ -171,7 +177,8 @@ class Markov(PlannedSelector):
         options = self._options
         match options.proposal:
             case "quantum":
-                quantum = QuantumProposal(machine.energies(), options.gammas, options.times, options.trotter_step)
+                energies = self._evolved(machine)
+                quantum = QuantumProposal(energies, options.gammas, options.times, options.trotter_step)
                 return Metropolis(quantum, law.log_law)
             case "local":
                 return Metropolis(LocalProposal(options.bits), law.log_law)
@@ -181,6 +188,16 @@ class Markov(PlannedSelector):
                 return Tempering(law.log_law, options.replicas)
             case "direct":
                 return Direct(law.log_law)
+
+    def _evolved(self, machine: Ising) -> Floats:
+        """The energies [2^n] under which the quantum proposal evolves."""
+        match self._options.hamiltonian:
+            case "machine":
+                return machine.energies()
+            case "product":
+                return machine._replace(couplings=np.zeros_like(machine.couplings)).energies()
+            case "shuffled":
+                return np.random.default_rng((*self._projection_seed, 1)).permutation(machine.energies())
 
     def _adopt(self) -> None:
         """Take over what plannings have left."""

@@ -34,11 +34,15 @@ Planning = Callable[[threading.Event], Sequence[Plan]]
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
 class PlanningConfig(FeaturedConfig):
-    """How far ahead is planned, and the priorities of the sum tree that stands in where there is no plan."""
+    """How far ahead is planned, and the priorities of the sum tree that stands in where there is no plan.
+
+    shuffle: the control in which items have each other's features; see `PlannedSelector`.
+    """
 
     plans: Annotated[int, Field(ge=1)] = 32
     max_age: Annotated[int, Field(ge=1)] = 256
     inline: bool = False
+    shuffle: bool = False
 
 
 class _Prepared(NamedTuple):
@@ -54,6 +58,10 @@ class PlannedSelector(FeaturedSelector):
     `prepare` asks for `plans` more of them when half are used up; they are made in a thread, or within `prepare` where
     `inline` is set, which makes the selector repeatable. A planning that fails for a reason of the backend is counted,
     warned of, and tried again after a pause that doubles. Items that came after a plan was made are not in its law.
+
+    With `shuffle` the problem is another one of the same kind: features that come are put in the place of those of a
+    random item, which go to the item that they came for (the Fisher-Yates shuffle as items arrive), so which item has
+    which is a uniformly random permutation, and stays one.
 
     A subclass says in `_request` how plans are made. Shapes: N items selectable now, B items in a batch, F features.
     """
@@ -110,6 +118,16 @@ class PlannedSelector(FeaturedSelector):
         self._age = self._selects - 1 - plan.made
         weight = (len(self) * plan.inclusion / batch_size) ** -self._weight_exponent
         return self._selection(plan.ids, plan.inclusion, self._known, weight, self._age)
+
+    def _featured(self, slots: Ids, features: Array) -> None:
+        if not self._planning.shuffle:
+            super()._featured(slots, features)
+            return
+        for slot, row in zip(slots, features, strict=True):
+            self._seen[slot] = True
+            other = self._rng.choice(np.flatnonzero(self._seen))
+            self._features[slot] = self._features[other]
+            self._features[other] = row
 
     def prepare(self, step: int) -> None:
         """Take over the plans that are made, and have new ones made."""

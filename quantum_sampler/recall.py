@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class RecallConfig(FeaturedConfig):
     bits of a code. radius: the greatest Hamming distance at which an item is marked. neighbours: the radius shrinks as
     long as so many items remain within it; 0: it does not. floor: share of the batch that the sum tree draws. queries:
     the most that a search may take; by default 9 sqrt(N). fit: visited items on which the projection is first fitted.
+    context: random is the control that takes as many random visited items for the present.
     """
 
     weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -34,6 +35,7 @@ class RecallConfig(FeaturedConfig):
     floor: Annotated[float, Field(gt=0, le=1)] = 0.25
     queries: Annotated[int, Field(ge=1)] | None = None
     fit: Annotated[int, Field(ge=1)] = 256
+    context: Literal["present", "random"] = "present"
 
 
 class Recall(FeaturedSelector):
@@ -157,7 +159,12 @@ class Recall(FeaturedSelector):
         if rows.ndim != 2 or rows.shape[1] != self._feature_dim or not np.isfinite(rows).all():
             accepted = f"finite values of shape [{self._feature_dim}] or [E, {self._feature_dim}]"
             raise ValueError(f"context must be {accepted}, not {rows.dtype} {list(np.shape(context))}")
-        return np.unique(self._projection.encode(rows)) if self._fitted else np.empty(0, np.uint64)
+        if not self._fitted:
+            return np.empty(0, np.uint64)
+        if self._options.context == "random":
+            seen = np.flatnonzero(self._seen)
+            return np.unique(self._codes[self._rng.choice(seen, len(rows))]) if seen.size else np.empty(0, np.uint64)
+        return np.unique(self._projection.encode(rows))
 
     def _distance(self, slots: Ids | slice, queries: Codes) -> NDArray[np.uint8]:
         """Hamming distance [n] of the items in some slots to the nearest of the codes, FAR of those without a code."""

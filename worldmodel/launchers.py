@@ -1,57 +1,44 @@
-"""Where the workers of a search run: processes on this machine, or tasks of a Ray cluster."""
+"""Where a search runs its workers and a comparison its runs: processes on this machine, or tasks of a Ray cluster."""
 
 import os
 import signal
-import subprocess
-import sys
-from contextlib import suppress
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from worldmodel.child import killed_by, last_line
+from worldmodel.child import Child, Ended, Program
 from worldmodel.composition import UsageError
-from worldmodel.trial import Work
 
 ROOT = Path(__file__).parent.parent
+POLL = 0.1  # seconds between two looks at programs that were asked to stop
 _strict = ConfigDict(extra="forbid", frozen=True)
 
 
-class Ended(NamedTuple):
-    """How a worker ended: its exit code, negative for a signal and None where nobody knows, and its last words."""
-
-    code: int | None
-    reason: str
-
-    @property
-    def killed(self) -> bool:
-        """Whether it was ended from outside."""
-        return self.code is None or self.code < 0 or self.code == 130
-
-
-class Worker(Protocol):
-    """A worker that was started."""
+class Started(Protocol):
+    """A program that was started."""
 
     def ended(self) -> Ended | None:
         """How it ended, None while it runs."""
 
     def stop(self) -> None:
-        """Ask it to save its trial and to end."""
+        """Ask it to save itself and to end."""
 
     def kill(self) -> None:
-        """End it, and its trial, at once."""
+        """End it, and what it has started, at once."""
 
 
 class Launcher(Protocol):
-    """Starts workers."""
+    """Starts programs."""
 
-    def start(self, work: Work, log: Path) -> Worker:
-        """Start one; what it prints goes to the file."""
+    def start(self, program: Program) -> Started:
+        """Start one."""
 
     def close(self) -> None:
-        """Release what the launcher holds, after its workers have ended."""
+        """Release what the launcher holds, after its programs have ended."""
 
 
 @dataclass(config=_strict)
@@ -66,7 +53,7 @@ class LocalConfig:
 
 @dataclass(config=_strict)
 class RayConfig:
-    """Tasks of a Ray cluster."""
+    """Tasks of a Ray cluster, whose machines share the folders of this one."""
 
     name: Literal["ray"]
     address: str
@@ -78,51 +65,21 @@ class RayConfig:
         return Ray(self, workers)
 
 
-class Local:
-    """Starts workers as processes in sessions of their own: Ctrl-C reaches them through the command alone."""
+LauncherChoice = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
 
-    def start(self, work: Work, log: Path) -> Worker:
-        return _Process(work, log)
+
+class Local:
+    """Starts programs as processes in sessions of their own."""
+
+    def start(self, program: Program) -> Started:
+        return Child(program)
 
     def close(self) -> None:
         pass
 
 
-class _Process:
-    def __init__(self, work: Work, log: Path) -> None:
-        self._log = log
-        with log.open("ab") as file:
-            self._written = file.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worldmodel.worker"],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        _tell(self._process.stdin, work)
-
-    def ended(self) -> Ended | None:
-        code = self._process.poll()
-        if code is None:
-            return None
-        if code < 0:
-            self.kill()  # its trial goes with it
-            return Ended(code, killed_by(code))
-        return Ended(code, last_line(self._log, self._written))
-
-    def stop(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the group lives as long as one of its processes
-        self._process.wait()
-
-
 class Ray:
-    """Starts workers as tasks of a Ray cluster. Each runs the same process as a local one, wherever Ray puts it."""
+    """Starts programs as tasks of a Ray cluster. Each is the same process as a local one, wherever Ray puts it."""
 
     def __init__(self, config: RayConfig, workers: int) -> None:
         try:
@@ -142,12 +99,11 @@ class Ray:
             line = " ".join(str(error).split())
             raise UsageError(f"launcher.address={config.address}: no Ray cluster can be reached: {line}") from None
 
-    def start(self, work: Work, log: Path) -> Worker:
+    def start(self, program: Program) -> Started:
         task = self._ray.remote(num_cpus=self._config.cpus, num_gpus=self._config.gpus, max_retries=0, max_calls=1)(
-            _run_worker
+            _run
         )
-        line = TypeAdapter(Work).dump_json(work).decode()
-        return _Task(self._ray, task.remote(line, str(log), str(ROOT), os.getcwd()))
+        return _Task(self._ray, task.remote(program, str(ROOT), os.getcwd()))
 
     def close(self) -> None:
         self._ray.shutdown()
@@ -173,43 +129,35 @@ class _Task:
         self._ray.cancel(self._reference, force=True)
 
 
-def _run_worker(line: str, log: str, root: str, folder: str) -> tuple[int | None, str]:
-    """What a Ray task does: start a worker, wait for it, and stop it when the task is cancelled."""
-    path = Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _run(program: Program, root: str, folder: str) -> tuple[int | None, str]:
+    """What a Ray task does: start the program, wait for it, and stop it when the task is cancelled."""
+    for file in (program.out, program.err):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if Path(root).is_dir():  # a checkout, which the worker of Ray may not have on its path
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
-    with path.open("ab") as file:
-        written = file.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worldmodel.worker"],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            cwd=folder if Path(folder).is_dir() else None,
-        )
-    assert process.stdin
+    # in the session of Ray's worker: what ends that ends the program
+    child = Child(program, False, Path(folder) if Path(folder).is_dir() else None, environment)
     try:
-        process.stdin.write(line.encode() + b"\n")
-        process.stdin.flush()
-        while process.poll() is None:  # in slices: Ray interrupts between them
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.2)
+        while (ended := child.ended()) is None:  # in slices: Ray interrupts between them
+            time.sleep(0.2)
     finally:
-        with suppress(BrokenPipeError):
-            process.stdin.close()  # which stops it
-        process.wait()
-    code = process.returncode
-    return code, killed_by(code) if code < 0 else last_line(path, written)
+        child.stop()
+        while child.ended() is None:
+            time.sleep(POLL)
+    return ended.code, ended.reason
 
 
-def _tell(stdin: IO[bytes] | None, work: Work) -> None:
-    assert stdin
-    with suppress(BrokenPipeError):  # how it ended is told by `ended`
-        stdin.write(TypeAdapter(Work).dump_json(work) + b"\n")
-        stdin.flush()
-
-
-LauncherChoice = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
+def stop_all(programs: Iterable[Started], patience: float) -> None:
+    """Have all programs save themselves and end; those that take too many seconds, or an interrupt, are ended."""
+    left = list(programs)
+    try:
+        for program in left:
+            program.stop()
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(program.ended() is None for program in left):
+            time.sleep(POLL)
+    finally:
+        for program in left:
+            if program.ended() is None:
+                program.kill()

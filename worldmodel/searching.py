@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from envs import Environments
 from worldmodel import machine
 from worldmodel.checkpoint import state_file
+from worldmodel.child import Ended, Program
 from worldmodel.command import configs_folder
-from worldmodel.launchers import Ended, Launcher, Worker
+from worldmodel.launchers import Launcher, Started, stop_all
 from worldmodel.run_folder import RunFolder, RunFolderError, differences
 from worldmodel.search_config import MAY_CHANGE, SearchConfig, searched, training_words
 from worldmodel.search_progress import SearchProgress, best_trial
@@ -121,7 +124,7 @@ class Search:
     space: dict[str, Parameter]
     words: tuple[str, ...]
     url: str
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, Started] = field(default_factory=dict)
     started: int = 0
 
     def run(self) -> None:
@@ -208,21 +211,16 @@ class Search:
             interval=config.interval,
             points=config.steps // config.interval,
         )
-        self.workers[name] = self.launcher.start(work, self.folder / "workers" / f"{self.started}.log")
+        log = str(self.folder / "workers" / f"{self.started}.log")
+        request = TypeAdapter(Work).dump_json(work).decode()
+        self.workers[name] = self.launcher.start(Program(("-m", "worldmodel.worker"), log, log, request))
         self.started += 1
 
     def _stop(self) -> None:
         """Have all workers save their trials and end; those that take too long, or a second interrupt, are ended."""
         try:
-            for worker in self.workers.values():
-                worker.stop()
-            deadline = time.monotonic() + SAVING
-            while time.monotonic() < deadline and any(worker.ended() is None for worker in self.workers.values()):
-                time.sleep(POLL)
+            stop_all(self.workers.values(), SAVING)
         finally:
-            for worker in self.workers.values():
-                if worker.ended() is None:
-                    worker.kill()
             self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was stopped", True)
             self._give_up(self._is_unclaimed, "its worker was stopped while it chose values", True)
 

@@ -1,17 +1,16 @@
 """A trial of a search: a training run in a process of its own, watched by its worker."""
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from worldmodel.child import ends_with, killed_by, last_line, wait_or_kill
+from worldmodel.child import Child, Program
+from worldmodel.launchers import stop_all
 from worldmodel.objective import Curve, NoValue, Objective, value
 from worldmodel.run_folder import METRICS, RunFolder, RunFolderError
 from worldmodel.samplers import Pruner, Sampler
@@ -22,7 +21,7 @@ from worldmodel.words import word
 if TYPE_CHECKING:
     from optuna import Trial
 
-TRAIN = (sys.executable, "-m", "worldmodel.train")
+TRAIN = ("-m", "worldmodel.train")
 POLL = 0.2  # seconds between two looks at a run
 READ = 1.0  # seconds between two readings of its curve
 SAVING = 60.0  # seconds that a run gets to save itself, and that a trial waits for the run that it continues
@@ -60,37 +59,6 @@ class Work:
     points: int
 
 
-class Run:
-    """`python -m worldmodel.train` in a process that ends, saved, when this one does (on Linux, however it ends)."""
-
-    def __init__(self, folder: Path, words: Sequence[str]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        line = [*TRAIN, *words, word("logdir", str(folder))]
-        with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
-            self._written = err.tell()
-            self._process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=ends_with(os.getpid())
-            )
-
-    def code(self) -> int | None:
-        """The exit code, None while it runs."""
-        return self._process.poll()
-
-    def stop(self) -> None:
-        """Have the run save itself and end."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            wait_or_kill(self._process, SAVING)
-
-    def reason(self) -> str:
-        """Why the run failed: its last line on stderr, or the signal that killed it."""
-        code = self._process.returncode
-        if code < 0:
-            return killed_by(code)
-        return last_line(self.folder / "stderr.log", self._written) or f"exit code {code}"
-
-
 def run_trial(trial: "Trial", work: Work, guard: Guard, stopping: Callable[[], bool]) -> float:
     """Choose the values, train with them, and return what the run is worth.
 
@@ -106,11 +74,13 @@ def run_trial(trial: "Trial", work: Work, guard: Guard, stopping: Callable[[], b
     guard.release()
     if (before := trial.user_attrs.get("continues")) is not None:
         _take_over(folder.with_name(str(before)), folder)
-    run = Run(folder, [*work.words, *(word(key, chosen) for key, chosen in values.items())])
+    folder.mkdir(parents=True, exist_ok=True)
+    words = (*TRAIN, *work.words, *(word(key, chosen) for key, chosen in values.items()), word("logdir", str(folder)))
+    run = Child(Program(words, str(folder / "stdout.log"), str(folder / "stderr.log")), own_session=False)
     curve = Curve(folder / METRICS, work.curve, work.interval)
     try:
         read = time.monotonic()
-        while run.code() is None:
+        while (ended := run.ended()) is None:
             time.sleep(POLL)
             if stopping():
                 raise _stopped(trial, run, guard)
@@ -119,14 +89,13 @@ def run_trial(trial: "Trial", work: Work, guard: Guard, stopping: Callable[[], b
                 for point, height in curve.points():
                     trial.report(height, point)
                     if trial.should_prune():
-                        run.stop()
                         raise TrialPruned(f"at point {point} of {work.points}")
-        if run.code() == 130 and stopping():
+        if ended.code == 130 and stopping():
             raise _stopped(trial, run, guard)
-        if run.code() != 0:
-            raise TrialFailed(run.reason())
+        if ended.code != 0:
+            raise TrialFailed(ended.reason or f"exit code {ended.code}")
     finally:
-        run.stop()
+        stop_all([run], SAVING)
     for point, height in curve.points(ended=True):
         trial.report(height, point)
     try:
@@ -146,8 +115,8 @@ def suggest(trial: "Trial", key: str, parameter: Parameter) -> Any:
             return trial.suggest_int(key, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
 
 
-def _stopped(trial: "Trial", run: Run, guard: Guard) -> Stopped:
-    run.stop()
+def _stopped(trial: "Trial", run: Child, guard: Guard) -> Stopped:
+    stop_all([run], SAVING)
     with guard:
         trial.set_user_attr("reason", "the search was stopped")
         enqueue_again(trial.study, trial.study.get_trials(deepcopy=False)[trial.number])

@@ -136,7 +136,7 @@ class TransverseMachine(Restricted):
                 self._table = -np.log(self.joint_law().reshape(-1, 1 << self.bits).sum(0))
             return self._table[codes_of(spins)]
         energy = self._restricted_energy(spins)
-        if self._annealed:
+        if self._annealed or not self._gamma:
             return energy
         correction = np.zeros(len(spins))
         for i in range(self.bits):

@@ -301,3 +301,12 @@ def test_codes_are_what_the_machine_sees() -> None:
     codes = model.encoder.encode(features(300, 30))
     assert codes.max() < 8 and codes.dtype == pack(np.zeros((1, 3))).dtype
     np.testing.assert_allclose(model.energies(features(300, 30)), model.machine.free_energy(codes))
+
+
+def test_without_training_the_machine_stays_as_random_as_it_began() -> None:
+    selector = filled(machine="rbm", steps=0, every=1)
+    planned(selector)
+    assert selector._model is not None
+    for key, value in selector._make_machine().parameters.items():
+        np.testing.assert_array_equal(selector._model.machine.parameters[key], value)
+    assert planned(selector).source[0] == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from quantum_sampler.chains.ising_fit import fit_ising
+from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.code_law import CodeLaw
 from quantum_sampler.codes import RandomProjection
 from quantum_sampler.markov import Markov, MarkovConfig
@@ -199,3 +200,26 @@ def test_it_needs_features() -> None:
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         config(**options)
+
+
+@pytest.mark.parametrize("hamiltonian", ["product", "shuffled"])
+def test_controls_of_the_proposal(hamiltonian: str) -> None:
+    """Without couplings the proposal is a product over the bits; permuted energies have the same values. Either is
+    symmetric, so that the law stays."""
+    selector = filled(hamiltonian=hamiltonian, plans=1)
+    selector.select(8)
+    selector.prepare(0)
+    assert selector._fit is not None
+    machine = selector._fit.machine
+    energies = selector._evolved(machine)
+    matrix = QuantumProposal(energies).matrix(0.4, 5.0)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+    if hamiltonian == "shuffled":
+        np.testing.assert_array_equal(np.sort(energies), np.sort(machine.energies()))
+        assert not np.allclose(energies, machine.energies())
+        return
+    product = np.ones((1, 1))
+    for bit in range(BITS):  # bit 0 is the last factor
+        flipped = matrix[0, 1 << bit] / (matrix[0, 0] + matrix[0, 1 << bit])
+        product = np.kron(np.array([[1 - flipped, flipped], [flipped, 1 - flipped]]), product)
+    np.testing.assert_allclose(matrix, product, atol=1e-10)

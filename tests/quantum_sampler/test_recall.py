@@ -263,3 +263,19 @@ def test_extreme_priorities() -> None:
     assert batch.law(np.arange(40), 16).sum() == pytest.approx(16)
     assert (batch.law(np.arange(40), 16) > 0).all()
     assert np.isfinite(list(selector.metrics().values())).all()
+
+
+def test_a_random_context_is_one_of_the_visited_items() -> None:
+    """Each batch has the law of one of the 30; over 1,500 batches items come as often as in the mean of these laws."""
+    selector, _, known = filled(floor=0.3, context="random")
+    plain, _, _ = filled(floor=0.3)
+    laws = np.array([plain.select(9, known[item]).law(np.arange(40), 9) for item in range(30)])
+    counts = np.zeros(40)
+    for number in range(1500):
+        batch = selector.select(9, known[3])
+        if number < 20:
+            assert np.isclose(laws, batch.law(np.arange(40), 9), rtol=1e-10).all(1).any()
+        counts += np.bincount(batch.ids, minlength=40)
+    mean = 1500 * laws.mean(0)
+    spread = np.sqrt(mean + 1500 * laws.var(0))  # of a draw, and of the contexts
+    assert (np.abs(counts - mean) < 5 * spread).all()

@@ -11,7 +11,8 @@ from tests.worldmodel.runs import ROOT
 from worldmodel.catalogue import Catalogue
 from worldmodel.command import command
 from worldmodel.comparison.config import CompareConfig
-from worldmodel.comparison.plan import Plan, planned
+from worldmodel.comparison.plan import Plan
+from worldmodel.comparison.planning import planned
 from worldmodel.comparison.report import Report
 from worldmodel.comparison.results import collected
 from worldmodel.comparison.running import Failures

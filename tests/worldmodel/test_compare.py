@@ -81,6 +81,17 @@ def test_a_crashing_arm_is_reported_and_counted(tmp_path: Path, capsys: pytest.C
     assert "it broke" in (tmp_path / "c/report.md").read_text()
 
 
+def test_samplers_are_compared(tmp_path: Path) -> None:
+    """Runs of another command in folders of their own, whose score is minus the least loss."""
+    words = ["suite=search", "environments=[mlp_wine]", "arms=[random_search]", "reference=random_search", "seeds=1"]
+    words += ["controls=false", "suite.environments.mlp_wine.steps=3", f"logdir={tmp_path / 'c'}"]
+    assert compare(*words) == 0
+    rows = (tmp_path / "c/mlp_wine/random_search/seed-0/metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(row)["loss/trial"] for row in rows]
+    found = json.loads((tmp_path / "c/results.json").read_text())
+    assert len(losses) == 3 and found["returns"]["random_search"]["mlp_wine"] == [-min(losses)]
+
+
 def test_time_ends_training(tmp_path: Path) -> None:
     """Long before its steps; continuing finds it finished at its time, more of it goes on."""
     words = ["env=cartpole", "steps=1000000", "env.time_limit=20", f"logdir={tmp_path / 'x'}"]

@@ -1,6 +1,7 @@
 """Plans of comparisons: what they hold, and what is refused before anything starts."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,25 +21,64 @@ def test_arms_bring_their_controls() -> None:
     assert roles == {
         "classical": "reference",
         "annealed": "arm",
-        **dict.fromkeys(("ppo", "off_policy", "annealed_pivotal", "prioritized"), "control"),
+        **dict.fromkeys(("ppo", "off_policy", "annealed_pivotal", "annealed_shuffled", "prioritized"), "control"),
     }
     assert made.claims == [("annealed", "classical")]
     assert ("annealed", "annealed_pivotal") in made.ablations and ("classical", "ppo") in made.ablations
     assert made.arms["annealed_pivotal"].configs["cartpole"]["replay"]["engine"] == "pivotal"
     assert made.arms["off_policy"].configs["cartpole"]["algorithm"] == "dqn"
-    assert len(made.runs) == 6 * 10 and len({run.name for run in made.runs}) == 60
+    assert len(made.runs) == 7 * 10 and len({run.name for run in made.runs}) == 70
     assert list(plan("suite=cartpole", "arms=[classical,annealed]", "controls=false").arms) == ["classical", "annealed"]
 
 
 def test_every_suite_can_be_planned() -> None:
     """MiniGrid is an extra; its suites are planned without it where it is not installed."""
+    short = (("search", "mlp_wine"), ("direction", "pendulum_model"))
+    optimising = {
+        name for suite, task in short for name in plan(f"suite={suite}", "seeds=1", f"environments=[{task}]").arms
+    }
     for suite in sorted(path.stem for path in (ROOT / "configs/suite").glob("*.yaml")):
-        words = [f"suite={suite}", "seeds=1", "arms=[classical]", "controls=false"]
-        assert plan(*words, *(["environments=[pendulum]"] if suite in ("replay", "full") else [])).runs
-    for arm in sorted(path.stem for path in (ROOT / "configs/arm").glob("*.yaml")):
+        if suite not in ("search", "direction"):
+            words = [f"suite={suite}", "seeds=1", "arms=[classical]", "controls=false"]
+            assert plan(*words, *(["environments=[pendulum]"] if suite in ("replay", "full") else [])).runs
+    for arm in sorted({path.stem for path in (ROOT / "configs/arm").glob("*.yaml")} - optimising):
         task = "pendulum" if arm == "sac" else "cartpole"
         made = plan("suite=classic", f"environments=[{task}]", f"reference={arm}", f"arms=[{arm}]", "controls=false")
         assert made.arms[arm].config.about
+
+
+def test_a_suite_chooses_its_controls() -> None:
+    words = ["suite=cartpole", "arms=[classical,annealed]"]
+    made = plan(*words, "controls=[annealed_shuffled,prioritized]")
+    assert [name for name, arm in made.arms.items() if arm.role == "control"] == ["annealed_shuffled", "prioritized"]
+    left = {"classical": ["ppo", "off_policy"], "annealed": ["annealed_pivotal", "annealed_uncoupled"]}
+    assert made.left_out == left and made.as_dict()["controls left out"] == left
+    assert made.arms["annealed_shuffled"].configs["cartpole"]["replay"]["shuffle"] is True
+    assert plan(*words, "controls=true").left_out == {}
+
+
+def test_environments_have_a_room_of_their_own() -> None:
+    """What a suite gives in the place of their keys counts; another's environments and one's own can be added."""
+    made = plan("suite=smoke", "controls=false", "suite.environments.acrobot.steps=700")
+    assert {name: (task.steps, task.low) for name, task in made.tasks.items()} == {
+        "cartpole": (600, 10),
+        "acrobot": (700, -500),
+    }
+    assert made.tasks["cartpole"].arms["ppo"] == ["options={n_steps:128,batch_size:64}"]
+    own = 'suite.environments.mine={words: ["env=pendulum"], steps: 900, low: -1500, high: 0}'
+    assert plan("suite=smoke", "controls=false", own, "environments=[mine]").tasks["mine"].high == 0
+
+
+def test_suites_of_samplers_and_of_update_directions() -> None:
+    made = plan("suite=search", "seeds=1")
+    assert made.runs[0].module == "worldmodel.hpo" and "trials=60" in made.runs[0].words
+    options = made.arms["qubo_frozen"].configs["mlp_wine"]["sampler"]["options"]
+    assert options == {"shots": 64, "parameters": "random"}
+    assert {"qubo_product", "qubo_frozen", "qubo_shuffled", "qubo"} <= {other for _, other in made.ablations}
+    made = plan("suite=direction", "seeds=1")
+    assert made.runs[0].module == "worldmodel.fit" and "steps=1000" in made.runs[0].words
+    assert made.arms["adam_tuned"].configs["pendulum_model"]["rate"] == 1e-2
+    assert made.arms["hybrid_frozen"].configs["digits_mlp"]["solver"]["parameters"] == "random"
 
 
 def test_baselines_fit_the_actions() -> None:
@@ -80,9 +120,12 @@ def test_arms_of_your_own() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("suite=smokes", "suite is one of cartpole, classic, full, replay, smoke; did you mean suite=smoke?"),
+        (
+            "suite=smokes",
+            "suite is one of cartpole, classic, direction, full, replay, search, smoke; did you mean suite=smoke?",
+        ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
-        ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are annealed, annealed_pivotal"),
+        ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
         ("arms=[annealed]", "arms=[annealed]: the reference classical must be among them"),
         ("arms=[classical,classical]", "each name once is accepted"),
         ("environments=[acrobot]", "environments: acrobot: suite smoke has cartpole"),
@@ -97,15 +140,52 @@ def test_arms_of_your_own() -> None:
         ("suite.budget=energy", "suite.budget=energy: must be steps, seconds, updates or trials"),
         ("suite.environments.cartpole.low=600", "low=600.0: less than high=500.0 is accepted"),
         ('words=["env.id=Nothing-v0"]', "environment cartpole: env.id=Nothing-v0: no such environment"),
+        ("controls=[annealed_pivotl]", "controls: annealed_pivotl: belongs to no arm; accepted are annealed_pivotal"),
+        ("suite.environments.nothing=null", "suite.environments: unknown environment nothing; accepted are acrobot,"),
+        ("suite.environments.cartpole=3", "suite.environments.cartpole=3: keys such as"),
         ("suite.budget=trials arm.mine={trials:3} arms=[classical,mine]", "as many tuning trials each are accepted"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:
     given = words.replace("'", '"').split()
     suite = [] if words.startswith("suite=smokes") else ["suite=smoke"]
-    assert compare(*suite, "controls=false", *given, f"logdir={tmp_path / 'x'}") == 2
+    controls = [] if words.startswith("controls") else ["controls=false"]
+    assert compare(*suite, *controls, *given, f"logdir={tmp_path / 'x'}") == 2
     out, err = capsys.readouterr()
     assert error in line_of(err) and out == ""
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("suite.budget=seconds", "suite.budget=seconds: runs of worldmodel.hpo have equal trials; steps is accepted"),
+        ("arms=[tpe,ppo]", "arm ppo, environment svm_digits: algorithm=ppo: plays in environments"),
+        ("arms=[tpe,classical]", "arm classical, environment svm_digits: replay=uniform: unknown key"),
+        ("arm.mine={words:['sampler=qubo','sampler.solver=qaoa','sampler.options={shts:1}']} arms=[tpe,mine]", "shts"),
+    ],
+)
+def test_wrong_input_to_a_suite_of_samplers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, error: str
+) -> None:
+    given = words.replace("'", '"').split()
+    assert compare("suite=search", "controls=false", *given, f"logdir={tmp_path / 'x'}") == 2
+    assert error in line_of(capsys.readouterr().err) and not (tmp_path / "x").exists()
+
+
+def test_scikit_learn_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert compare("suite=search", "controls=false", f"logdir={tmp_path / 'x'}") == 2
+    line = line_of(capsys.readouterr().err)
+    assert 'task=svm_digits: needs scikit-learn: pip install "worldmodel[benchmarks]"' in line
+
+
+def test_ray_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert compare("suite=smoke", "controls=false", "launcher=ray", f"logdir={tmp_path / 'x'}") == 2
+    assert 'launcher=ray: needs ray: pip install "worldmodel[ray]"' in line_of(capsys.readouterr().err)
     assert not (tmp_path / "x").exists()
 
 
@@ -131,7 +211,7 @@ def test_another_plan_is_refused_with_what_differs(tmp_path: Path, capsys: pytes
     assert json.loads(before)["tests"]["alpha"] == 0.05
 
 
-@pytest.mark.parametrize("name", ["compare", "baseline"])
+@pytest.mark.parametrize("name", ["compare", "baseline", "hpo", "fit"])
 def test_every_key_has_its_sentence(name: str) -> None:
     catalogue = Catalogue(ROOT / "configs", name)
     composition = composed(catalogue, ROOT / "configs", name, [])

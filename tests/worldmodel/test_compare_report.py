@@ -19,6 +19,7 @@ from hybrid_opt.backends.backend import AnnealProgram
 from tests.worldmodel.comparisons import fill, plan, report, write_run
 from worldmodel.comparison.layout import FILE, write_layout
 from worldmodel.comparison.plan import Plan
+from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
 from worldmodel.comparison.report import write
 from worldmodel.comparison.results import collected
 from worldmodel.comparison.running import Failures
@@ -140,6 +141,36 @@ def test_quantum_costs_are_those_of_the_ledger(tmp_path: Path) -> None:
     assert collected(made, tmp_path, Failures(tmp_path), "ibm")["cartpole", "annealed"][0].quantum.unfit == 3
     write(report(made, tmp_path, "dwave"), tmp_path)
     assert "| annealed | 3 | 6 | 300 | 0 | 0 | 0 | 0.141 | 0.0790 |" in (tmp_path / "report.md").read_text()
+
+
+def test_what_was_simulated_is_counted_once(tmp_path: Path) -> None:
+    """Counts under quantum/ are of the whole run so far; queries of selectors are those of the logged batches."""
+    rows = [
+        {"step": 1, "quantum/shots": 64.0, "quantum/circuits": 2.0, "quantum/queries": 5.0, "replay/queries": 7.0},
+        {"step": 2, "quantum/shots": 128.0, "quantum/circuits": 4.0, "quantum/queries": 9.0, "replay/queries": 8.0},
+    ]
+    cost = quantum_cost(tmp_path / "ledger.sqlite", rows, None)
+    assert (cost.simulated_shots, cost.simulated_circuits, cost.queries) == (128, 4, 9 + 7 + 8)
+    assert quantum_cost(tmp_path / "ledger.sqlite", [], None) == QuantumCost()
+
+
+def test_left_out_controls_are_told(tmp_path: Path) -> None:
+    made = plan("suite=smoke", "seeds=10", "controls=[annealed_pivotal]")
+    fill(made, tmp_path, lambda task, arm, seed: 1.0 + seed)
+    write(report(made, tmp_path), tmp_path)
+    told = "Controls of annealed that did not take part: annealed_uncoupled, annealed_shuffled and prioritized."
+    assert told in (tmp_path / "report.md").read_text()
+
+
+def test_a_suite_of_samplers_speaks_of_trials(tmp_path: Path) -> None:
+    made = plan("suite=search", "environments=[mlp_wine]", "arms=[tpe,gp]", "controls=false")
+    fill(made, tmp_path, lambda task, arm, seed: -0.04 - seed / 1000 * (arm == "gp"))
+    found = report(made, tmp_path)
+    assert found.lead.startswith("Against tpe at equal trials: gp ")
+    write(found, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "final: minus the least loss of all trials" in text and "environment steps" not in text
+    assert "Trials until so many runs have once reached the threshold" in text
 
 
 def test_tensorboard_shows_arms_side_by_side(written: tuple[Plan, Path]) -> None:

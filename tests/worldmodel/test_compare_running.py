@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
-from worldmodel.comparison.running import FAILURES, Failures, Interrupted, LocalConfig, Run, execute
+from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, execute
+from worldmodel.launchers import Local, RayConfig
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -31,13 +32,14 @@ time.sleep(float(words.get("seconds", 0)))
 result = {"returns": [1.0], "mean": 1.0, "std": 0.0, "episodes": 1, "step": 5, "finished": 5}
 (folder / "evaluation.json").write_text(json.dumps(result))
 """
-LOCAL = LocalConfig("local")
+LOCAL = Local()
 
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake_run.py").write_text(FAKE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), str(ROOT), before])))
 
 
 def runs(*kinds: str, seconds: float = 0) -> list[Run]:
@@ -101,7 +103,8 @@ def test_runs_end_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
         pytest.skip("only Linux ends a child with its parent")
     code = (
         "import sys; from pathlib import Path; from worldmodel.comparison.running import *\n"
-        "execute([Run('a', 'fake_run', ('kind=good', 'seconds=600'))], Path(sys.argv[1]), LocalConfig('local'), 1, "
+        "from worldmodel.launchers import Local\n"
+        "execute([Run('a', 'fake_run', ('kind=good', 'seconds=600'))], Path(sys.argv[1]), Local(), 1, "
         "Failures(Path(sys.argv[1])))"
     )
     environment = {**ENVIRONMENT, "PYTHONPATH": os.environ["PYTHONPATH"]}
@@ -139,3 +142,32 @@ def test_a_damaged_list_of_failures_is_named(tmp_path: Path) -> None:
     (tmp_path / FAILURES).write_text("[1")
     with pytest.raises(RunFolderError, match=f"its {FAILURES} is damaged"):
         Failures(tmp_path)
+
+
+@pytest.mark.slow
+def test_runs_on_ray(tmp_path: Path) -> None:
+    """As on this machine: crashes are told and tried once more, and an interrupt stops what runs."""
+    pytest.importorskip("ray", reason='no Ray: pip install "worldmodel[ray]"')
+    launcher = RayConfig("ray", address="local", cpus=1, gpus=0).open(2)
+    try:
+        failures, given = Failures(tmp_path), runs("good", "crashes", "killed_once")
+        execute(given, tmp_path, launcher, 2, failures)
+        assert [failures.failed(run.name) for run in given] == [False, True, False]
+        assert failures.reasons["task/crashes/seed-1"] == ["exit code 1: it broke"] * 2
+        assert failures.reasons["task/killed_once/seed-2"] == ["killed by SIGKILL"]
+        long = Run("task/long/seed-0", "fake_run", ("kind=good", "seconds=600"))
+        threading.Thread(target=_interrupt_once, args=(tmp_path / long.name / "begun",)).start()
+        with pytest.raises(Interrupted):
+            execute([long], tmp_path, launcher, 1, failures)
+        deadline = time.monotonic() + 30
+        while any(long.name in line for line in _command_lines()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        launcher.close()
+
+
+def _interrupt_once(begun: Path) -> None:
+    while not begun.exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)

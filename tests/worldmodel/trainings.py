@@ -1,6 +1,5 @@
 """A stand-in for `worldmodel.train` that starts in milliseconds, for tests of what searches do around it."""
 
-import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +42,7 @@ def stand_in(folder: Path) -> tuple[str, ...]:
     """The words that start it in the place of worldmodel.trial.TRAIN."""
     script = folder / "train.py"
     script.write_text(TRAIN)
-    return (sys.executable, "-S", "-E", str(script))
+    return ("-S", "-E", str(script))
 
 
 def work(folder: Path, /, **changes: Any) -> Work:

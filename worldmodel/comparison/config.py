@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from worldmodel.comparison.running import LocalConfig
+from worldmodel.launchers import LauncherChoice
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -21,9 +21,10 @@ _strict = ConfigDict(extra="forbid", frozen=True)
 class TaskConfig:
     """An environment of a suite.
 
-    words: of training, which choose it. steps: environment steps of a run; a bound where the budget is another. seconds
-    and updates: the budget of a run where the suite says so. low and high: returns that count as 0 and 1. threshold:
-    the return whose first reaching is the sample complexity. arms: words for some arms in this environment alone.
+    words: of the suite's command, which choose it. steps: of a run, environment steps or what the command counts; a
+    bound where the budget is another. seconds and updates: the budget of a run where the suite says so. low and high:
+    returns that count as 0 and 1. threshold: the return whose first reaching is the sample complexity. arms: words for
+    some arms in this environment alone.
     """
 
     words: Words
@@ -38,13 +39,13 @@ class TaskConfig:
     @model_validator(mode="after")
     def _scaled(self) -> Self:
         if not self.low < self.high:
-            raise ValueError(f"suite.environments: low={self.low}: less than high={self.high} is accepted")
+            raise ValueError(f"low={self.low}: less than high={self.high} is accepted")
         return self
 
 
 @dataclass(config=_strict)
 class ArmConfig:
-    """An arm: what it is, its words of training, and the controls that belong to it.
+    """An arm: what it is, its words of the suite's command, and the controls that belong to it.
 
     algorithm: of a model-free baseline; the environment's actions decide between dqn and sac where it is off_policy.
     trials: tuning trials that its words had.
@@ -59,12 +60,14 @@ class ArmConfig:
 
 @dataclass(config=_strict)
 class SuiteConfig:
-    """What is compared."""
+    """What is compared. command: what the runs are. environments: by name, with what differs from configs/task."""
 
     name: Name
     question: str
-    environments: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
+    command: Literal["train", "hpo", "fit"]
+    environments: Annotated[dict[Name, Any], Field(min_length=1)]
     arms: Names
+    controls: bool | list[Name]
     reference: Name
     seeds: Positive
     metric: Metric
@@ -80,7 +83,7 @@ class CompareConfig:
     logdir: str
     arms: Names
     reference: Name
-    controls: bool
+    controls: bool | list[Name]
     seeds: Positive
     environments: Names | None
     words: Words
@@ -90,7 +93,7 @@ class CompareConfig:
     execute: bool
     device: Literal["ibm", "dwave"] | None
     suite: SuiteConfig
-    launcher: LocalConfig
+    launcher: LauncherChoice
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -30,14 +30,17 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
         ended = [run for run in runs if run.state == "finished"]
         means = [_mean([run.steps for run in ended]), _mean([run.updates for run in ended])]
         rows.append([arm, number(len(ended)), *map(number, means), number(plan.arms[arm].config.trials)])
-    yield Table(["arm", "finished runs", "steps of a run", "updates of a run", "tuning trials"], rows)
+    yield Table(["arm", "finished runs", f"{plan.kind.unit} of a run", "updates of a run", "tuning trials"], rows)
     yield "Updates are those of the last row of metrics; a model-free baseline counts its own kind of updates."
     columns = ["arm", "jobs", "circuits or problems", "shots or reads", "oracle queries", "QPU seconds", "dollars"]
     jobs: list[Row] = []
+    simulated: list[Row] = []
     unfit = 0
     for arm in plan.arms:
         total = sum((run.quantum for run in _of(arm, results)), QuantumCost())
-        if total == QuantumCost():
+        if total.simulated:
+            simulated.append([arm, *map(number, (total.simulated_shots, total.simulated_circuits))])
+        if not total.jobs and not total.queries:
             continue
         booked = (total.jobs, total.circuits, total.shots, total.queries, total.seconds, total.dollars)
         estimate = (total.estimated_seconds, total.estimated_dollars) if device else ()
@@ -51,6 +54,9 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
             yield f"{unfit} jobs cannot run on {device} and have no estimate."
     else:
         yield "No run sent anything to a quantum backend: its quantum parts, if any, were simulated in it."
+    if simulated:
+        text = "Samples and circuits that solvers simulated, or drew classically, within all runs together."
+        yield Table(["arm", "shots, reads or samples", "circuits"], simulated, text)
 
 
 def failures(results: Results) -> Blocks:

@@ -47,10 +47,10 @@ class Palette:
 
 
 def curves_figure(
-    curves: Mapping[str, tuple[list[int], list[list[float]]]], palette: Palette, threshold: float | None
+    curves: Mapping[str, tuple[list[int], list[list[float]]]], palette: Palette, threshold: float | None, unit: str
 ) -> "Figure":
-    """Learning curves: interquartile mean of the evaluations [R, T] of each arm, with pointwise 95 % bands."""
-    figure, axes = _axes("environment steps", "return of the evaluation")
+    """Learning curves: interquartile mean of the evaluations [R, T] of each arm, with pointwise 95 % bands, by unit."""
+    figure, axes = _axes(unit, "return of the evaluation")
     for arm, (steps, rows) in curves.items():
         if not rows or not steps:
             continue

@@ -2,22 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from worldmodel.atomic_file import atomic_file
-from worldmodel.catalogue import Catalogue
-from worldmodel.command import configs_folder
-from worldmodel.comparison.config import ArmConfig, CompareConfig, TaskConfig
+from worldmodel.comparison.config import ArmConfig, TaskConfig
+from worldmodel.comparison.kinds import BASELINE, KINDS, Kind
 from worldmodel.comparison.running import Run
-from worldmodel.composition import UsageError, composed
 from worldmodel.run_folder import RunFolderError, differences
-from worldmodel.validation import validated
 
 PLAN = "plan.json"
 ALPHA = 0.05
@@ -51,6 +45,7 @@ class Plan:
 
     suite: str
     question: str
+    command: str
     metric: str
     budget: str
     seeds: int
@@ -75,10 +70,25 @@ class Plan:
             if control in self.arms and (name, control) not in self.claims
         ]
 
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """The controls of each arm that do not take part; arms without such are left out."""
+        found = {
+            name: [control for control in arm.config.controls if control not in self.arms]
+            for name, arm in self.arms.items()
+            if arm.role != "control"
+        }
+        return {name: controls for name, controls in found.items() if controls}
+
+    @property
+    def kind(self) -> Kind:
+        """What the runs are, but for model-free baselines."""
+        return KINDS[self.command]
+
     def run(self, task: str, arm: str, seed: int) -> Run:
         """One run."""
-        module = "worldmodel.train" if self.arms[arm].config.algorithm is None else "worldmodel.baseline"
-        return Run(f"{task}/{arm}/seed-{seed}", module, (*self.arms[arm].words[task], f"seed={seed}"))
+        kind = self.kind if self.arms[arm].config.algorithm is None else BASELINE
+        return Run(f"{task}/{arm}/seed-{seed}", kind.module, (*self.arms[arm].words[task], f"seed={seed}"))
 
     @property
     def runs(self) -> list[Run]:
@@ -93,12 +103,14 @@ class Plan:
         values = {
             "suite": self.suite,
             "question": self.question,
+            "command": self.command,
             "metric": self.metric,
             "budget": self.budget,
             "seeds": self.seeds,
             "effects": list(self.effects),
             "reference": self.reference,
             "tests": TESTS,
+            "controls left out": self.left_out,
             "environments": {name: asdict(task) for name, task in self.tasks.items()},
             "arms": arms,
             "commands": {run.name: [run.module, *run.words] for run in self.runs},
@@ -129,137 +141,3 @@ class Plan:
             return
         with atomic_file(path) as file:
             file.write(json.dumps(now, indent=1).encode() + b"\n")
-
-
-def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
-    """The plan of a comparison, every run's configuration composed and validated. Raises UsageError."""
-    configs = configs or configs_folder()
-    suite = config.suite
-    tasks = {name: suite.environments[name] for name in config.environments or suite.environments}
-    for name, task in tasks.items():
-        key = {"seconds": task.seconds, "updates": task.updates}.get(suite.budget, True)
-        if key is None:
-            raise UsageError(f"suite.budget={suite.budget}: suite.environments.{name}.{suite.budget} must be given")
-    arms: dict[str, ArmConfig] = {name: _arm(name, config, configs) for name in config.arms}
-    if config.controls:
-        for name, arm in list(arms.items()):
-            for control in arm.controls:
-                arms.setdefault(control, _arm(control, config, configs, f" (a control of {name})"))
-    trials = {name: arm.trials for name, arm in arms.items()}
-    if suite.budget == "trials" and len(set(trials.values())) > 1:
-        raise UsageError(f"suite.budget=trials: arms with as many tuning trials each are accepted, not {trials}")
-    catalogues = {name: Catalogue(configs, name) for name in ("train", "baseline")}
-    complete: dict[str, Arm] = {}
-    for name, arm in arms.items():
-        role = "reference" if name == config.reference else "arm" if name in config.arms else "control"
-        complete[name] = _complete(name, role, arm, tasks, config, configs, catalogues)
-    return Plan(
-        suite=suite.name,
-        question=suite.question,
-        metric=suite.metric,
-        budget=suite.budget,
-        seeds=config.seeds,
-        effects=tuple(suite.effects),
-        reference=config.reference,
-        tasks=tasks,
-        arms=complete,
-    )
-
-
-def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmConfig:
-    """An arm by its name: the user's own, or that of configs/arm. Raises UsageError."""
-    known = sorted({*config.arm, *(path.stem for path in (configs / "arm").glob("*.yaml"))})
-    if name not in known:
-        raise UsageError(f"arms: unknown arm {name}{of}; accepted are {', '.join(known)}, and your own as arm.NAME")
-    values = config.arm.get(name)
-    if values is None:
-        values = yaml.safe_load((configs / "arm" / f"{name}.yaml").read_text(encoding="utf-8"))
-    if not isinstance(values, Mapping):
-        raise UsageError(f"arm.{name}={values}: keys such as {{words: [...], controls: [...]}} are accepted")
-    try:
-        return validated(ArmConfig, values, {})
-    except UsageError as error:
-        raise UsageError(f"arm.{name}: {error}") from None
-
-
-def _complete(
-    name: str,
-    role: str,
-    arm: ArmConfig,
-    tasks: Mapping[str, TaskConfig],
-    config: CompareConfig,
-    configs: Path,
-    catalogues: Mapping[str, Catalogue],
-) -> Arm:
-    """The arm with the words and the configuration of its runs in every environment. Raises UsageError."""
-    found, words = {}, {}
-    for label, task in tasks.items():
-        given = [*task.words, *config.suite.words, *config.words, *arm.words, *task.arms.get(name, ())]
-        given += [f"deterministic={str(config.deterministic).lower()}", f"steps={task.steps}"]
-        if config.suite.budget == "seconds":
-            given.append(f"seconds={task.seconds}")
-        try:
-            if arm.algorithm is None:
-                if config.suite.budget == "updates":
-                    given[-1] = f"steps={_steps_of(given, task.updates or 0, catalogues['train'], configs)}"
-                values = _train(given, catalogues["train"], configs)
-            else:
-                given, values = _baseline(given, arm.algorithm, config, catalogues["baseline"], configs)
-        except UsageError as error:
-            raise UsageError(f"arm {name}, environment {label}: {error}") from None
-        found[label], words[label] = values, tuple(given)
-    return Arm(name, role, arm, found, words)
-
-
-def _train(words: Sequence[str], catalogue: Catalogue, configs: Path) -> dict[str, Any]:
-    from worldmodel.config import TrainConfig
-
-    composition = composed(catalogue, configs, "train", words)
-    config = validated(TrainConfig, composition.values(), composition.texts)
-    _check_environment(config.env)
-    values = config.as_dict()
-    return {key: value for key, value in values.items() if key not in ("seed", "logdir")}
-
-
-def _steps_of(words: Sequence[str], updates: int, catalogue: Catalogue, configs: Path) -> int:
-    """The steps after which a run has made so many gradient updates."""
-    values = _train(words, catalogue, configs)
-    replayed = updates * values["batch_size"] * values["batch_length"]
-    steps = values["prefill"] + ceil(replayed / values["train_ratio"] - 1e-9)
-    streams = values["env"]["num"]
-    return int(ceil(steps / streams) * streams * values["env"]["action_repeat"])
-
-
-def _baseline(
-    words: Sequence[str], algorithm: str, config: CompareConfig, catalogue: Catalogue, configs: Path
-) -> tuple[list[str], dict[str, Any]]:
-    """The words of a model-free baseline with its algorithm, and its configuration."""
-    from worldmodel.baseline_config import BaselineConfig
-
-    if config.suite.budget == "updates":
-        raise UsageError("suite.budget=updates: model-free baselines count other updates; steps or seconds is accepted")
-    for choice in ("dqn", "sac") if algorithm == "off_policy" else (algorithm,):
-        given = [*words, f"algorithm={choice}"]
-        composition = composed(catalogue, configs, "baseline", given)
-        baseline = validated(BaselineConfig, composition.values(), composition.texts)
-        kind = _check_environment(baseline.env)
-        if baseline.fits(kind):
-            values = baseline.as_dict()
-            return given, {key: value for key, value in values.items() if key not in ("seed", "logdir")}
-    raise UsageError(f"algorithm={algorithm}: the actions of {baseline.env.id} are {kind}; {baseline.accepted(kind)}")
-
-
-def _check_environment(config: Any) -> str:
-    """Make the environment once; returns what its actions are. Raises UsageError where it cannot be made."""
-    from envs import EnvironmentFault, EnvironmentRefused, make_env
-    from envs.spaces import action_spec
-
-    try:
-        env = make_env(config)
-    except (EnvironmentRefused, EnvironmentFault) as error:
-        raise UsageError(str(error)) from None
-    try:
-        spec = action_spec(env.action_space)
-    finally:
-        env.close()
-    return spec.kind if spec.kind == "continuous" or len(spec.sizes) == 1 else "multi-discrete"

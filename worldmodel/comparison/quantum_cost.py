@@ -15,7 +15,8 @@ ANNEAL = 20e-6  # seconds of an anneal, D-Wave's default
 class QuantumCost:
     """Attempts of jobs and what they took; costs are added with +.
 
-    queries: of oracles, as the run's metrics tell them, so those of the logged batches alone. seconds: of processors,
+    queries: of oracles, as the run's metrics tell them, so those of the logged batches alone. simulated_shots and
+    simulated_circuits: of solvers within a run without jobs, as its metrics count them. seconds: of processors,
     as booked. estimated_seconds and estimated_dollars: on the named device; unfit: jobs that cannot run on it.
     """
 
@@ -28,6 +29,13 @@ class QuantumCost:
     estimated_seconds: float = 0.0
     estimated_dollars: float = 0.0
     unfit: int = 0
+    simulated_shots: float = 0.0
+    simulated_circuits: float = 0.0
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything was simulated."""
+        return bool(self.simulated_shots or self.simulated_circuits)
 
     def __add__(self, other: "QuantumCost") -> "QuantumCost":
         sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
@@ -36,11 +44,15 @@ class QuantumCost:
 
 def quantum_cost(ledger: Path, rows: Iterable[Mapping[str, Any]], device: str | None) -> QuantumCost:
     """The cost of a run: its ledger, where it has one, and the rows of its metrics. Raises RunFolderError."""
-    total = QuantumCost(
-        queries=float(sum(value for row in rows for key, value in row.items() if key.endswith("/queries") and value))
+    rows = list(rows)
+    last = {key: value for row in rows for key, value in row.items() if key.startswith("quantum/") and value}  # counts
+    drawn = sum(
+        value for row in rows for key, value in row.items() if key.endswith("/queries") and key not in last and value
     )
+    total = QuantumCost(queries=float(drawn + last.get("quantum/queries", 0.0)))
     if not ledger.exists():
-        return total
+        shots, circuits = (float(last.get(f"quantum/{key}", 0.0)) for key in ("shots", "circuits"))
+        return total + QuantumCost(simulated_shots=shots, simulated_circuits=circuits)
     query = "SELECT a.shots, a.seconds, a.dollars, j.program FROM attempts a JOIN jobs j ON a.key = j.key"
     try:
         with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as database:

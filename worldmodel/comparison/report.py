@@ -57,10 +57,10 @@ class Report:
     @property
     def _budget(self) -> str:
         return {
-            "steps": "environment steps",
+            "steps": self.plan.kind.unit,
             "seconds": "wall-clock time",
             "updates": "gradient updates",
-            "trials": "environment steps and tuning trials",
+            "trials": f"{self.plan.kind.unit} and tuning trials",
         }[self.plan.budget]
 
     def document(self) -> Document:
@@ -111,6 +111,8 @@ class Report:
             if test.verdict == "helps" and not own:
                 lines.append("No control of it took part, so nothing shows that the quantum part is what helps.")
             yield lines
+        for arm, controls in self.plan.left_out.items():
+            yield f"Controls of {arm} that did not take part: {_and(controls)}."
         for test in self.ablations:
             if test.arm == self.plan.reference:
                 yield f"{test.arm} against its control {test.other}: {test.verdict}. {self._sentence(test)}"
@@ -131,9 +133,10 @@ class Report:
 
     def _asked(self) -> Iterator[Any]:
         plan, tests = self.plan, self.plan.as_dict()["tests"]
-        metric = {"final": "mean return of the last evaluation", "area": "mean return of all evaluations"}[plan.metric]
+        metric = plan.kind.final if plan.metric == "final" else plan.kind.area
         rows: list[Row] = [
             ["metric", f"{plan.metric}: {metric}"],
+            ["runs", f"python -m {plan.kind.module}"],
             ["equal budget", self._budget],
             ["seeds of each arm and environment", str(plan.seeds)],
             ["reference", plan.reference],
@@ -143,7 +146,7 @@ class Report:
         yield "All of this was fixed, in plan.json, before the first run."
         yield Table(["what", "declared"], rows)
         yield Table(
-            ["environment", "words", "steps", "return that counts as 0", "as 1"],
+            ["environment", "words", plan.kind.unit, "return that counts as 0", "as 1"],
             [
                 [name, " ".join(task.words), number(task.steps), number(task.low), number(task.high)]
                 for name, task in plan.tasks.items()
@@ -177,7 +180,8 @@ class Report:
             drawn = {arm: curves(self.plan, task, arm, self.results) for arm in self.plan.arms}
             if any(steps for steps, _ in drawn.values()):
                 text = f"Learning curves in {task}"
-                yield Picture(f"curves-{task}", text, curves_figure(drawn, self.palette, config.threshold))
+                figure = curves_figure(drawn, self.palette, config.threshold, self.plan.kind.unit)
+                yield Picture(f"curves-{task}", text, figure)
 
     def _profiles(self) -> Iterator[Any]:
         if self.scores:
@@ -228,7 +232,8 @@ class Report:
                     shares = [sample_complexity(steps, found, config.threshold, share) for share in (0.5, 0.8)]
                     rows.append([task, arm, number(config.threshold), *map(number, shares)])
         if rows:
-            yield "Environment steps until so many runs have once reached the threshold in an evaluation."
+            unit = self.plan.kind.unit
+            yield f"{unit.capitalize()} until so many runs have once reached the threshold in an evaluation."
             yield Table(["environment", "arm", "threshold", "half of the runs", "80 % of the runs"], rows)
 
 

@@ -1,21 +1,15 @@
-"""Running a plan: several training processes at a time, crashes retried once, everything continued after a kill."""
+"""Running a plan: several runs at a time, crashes retried once, everything continued after a kill."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass as plain_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
 from worldmodel.atomic_file import atomic_file
-from worldmodel.child import ends_with, killed_by, last_line, wait_or_kill
+from worldmodel.child import Program
 from worldmodel.evaluation import read_evaluation
+from worldmodel.launchers import Launcher, Started, stop_all
 from worldmodel.run_folder import RunFolder, RunFolderError
 from worldmodel.words import word
 
@@ -31,7 +25,7 @@ class Interrupted(Exception):
     exit_code = 130
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class Run:
     """A run of a plan: `python -m MODULE WORDS` with its folder, NAME within that of the comparison, as logdir."""
 
@@ -39,58 +33,11 @@ class Run:
     module: str
     words: tuple[str, ...]
 
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class LocalConfig:
-    """Processes on this machine."""
-
-    name: Literal["local"]
-
-    def start(self, run: Run, folder: Path) -> "Process":
-        """Begin a run, or continue it."""
-        return Process(run.module, run.words, folder)
-
-
-class Process:
-    """A run in a session of its own, so that Ctrl-C reaches it through the comparison alone.
-
-    It saves itself and ends when this process does (on Linux, however that ends).
-    """
-
-    def __init__(self, module: str, words: Sequence[str], folder: Path) -> None:
-        self._folder = folder
+    def program(self, folder: Path) -> Program:
+        """What begins the run in a folder, which is made, or continues it."""
         folder.mkdir(parents=True, exist_ok=True)
-        line = [sys.executable, "-m", module, *words, word("logdir", str(folder))]
-        with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
-            self._written = err.tell()
-            self._process = subprocess.Popen(
-                line,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                preexec_fn=ends_with(os.getpid()),
-            )
-
-    def code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
-
-    def ask_to_stop(self) -> None:
-        """Have it save itself and end."""
-        if self._process.poll() is None:
-            self._process.terminate()
-
-    def wait(self) -> None:
-        """Wait until it has ended; kill it where that takes too long."""
-        wait_or_kill(self._process, PATIENCE)
-
-    def reason(self) -> str:
-        """Why it failed: the signal that killed it, or its last line on stderr."""
-        code = self._process.returncode
-        if code < 0:
-            return killed_by(code)
-        return f"exit code {code}: {last_line(self._folder / 'stderr.log', self._written) or 'nothing on stderr'}"
+        words = ("-m", self.module, *self.words, word("logdir", str(folder)))
+        return Program(words, str(folder / "stdout.log"), str(folder / "stderr.log"))
 
 
 def finished(folder: Path) -> bool:
@@ -130,22 +77,22 @@ def _object(path: Path) -> dict[str, list[str]]:
     return content
 
 
-def execute(runs: Sequence[Run], folder: Path, launcher: LocalConfig, workers: int, failures: Failures) -> None:
+def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int, failures: Failures) -> None:
     """Bring every run to its end, or to its last crash. Raises Interrupted after an interrupt, once all are saved."""
     pending = [run for run in runs if not finished(folder / run.name) and not failures.failed(run.name)]
     done = len(runs) - len(pending)
     if done:
         print(f"{folder}: {done} of {len(runs)} runs have ended before", flush=True)
-    active: dict[Run, tuple[Process, float]] = {}
+    active: dict[Run, tuple[Started, float]] = {}
     try:
         while pending or active:
             while pending and len(active) < workers:
                 run = pending.pop(0)
                 wait_until_free(folder / run.name)
-                active[run] = launcher.start(run, folder / run.name), time.monotonic()
+                active[run] = launcher.start(run.program(folder / run.name)), time.monotonic()
             time.sleep(POLL)
             for run, (process, begun) in list(active.items()):
-                if process.code() is None:
+                if (ended := process.ended()) is None:
                     continue
                 del active[run]
                 minutes = (time.monotonic() - begun) / 60
@@ -153,23 +100,20 @@ def execute(runs: Sequence[Run], folder: Path, launcher: LocalConfig, workers: i
                     done += 1
                     evaluation = read_evaluation(folder / run.name)
                     assert evaluation
-                    text = f"return {evaluation['mean']:.1f} ({minutes:.1f} min)"
-                elif failures.add(run.name, process.reason()) < ATTEMPTS:
+                    text = f"return {evaluation['mean']:.4g} ({minutes:.1f} min)"
+                elif failures.add(run.name, ended.told) < ATTEMPTS:
                     pending.insert(0, run)
-                    text = f"crashed ({process.reason()}); tried once more"
+                    text = f"crashed ({ended.told}); tried once more"
                 else:
                     done += 1
-                    text = f"FAILED ({process.reason()})"
+                    text = f"FAILED ({ended.told})"
                 print(f"[{done}/{len(runs)}] {run.name}: {text}", flush=True)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted after {done} of {len(runs)} runs; saved in {folder}; the same command continues"
         ) from None
     finally:
-        for process, _ in active.values():
-            process.ask_to_stop()
-        for process, _ in active.values():
-            process.wait()
+        stop_all((process for process, _ in active.values()), PATIENCE)
 
 
 def wait_until_free(folder: Path) -> None:

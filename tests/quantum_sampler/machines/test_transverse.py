@@ -236,3 +236,14 @@ def test_an_annealer_that_gives_no_answer_in_time_may_do_so_later(monkeypatch: p
 def test_a_backend_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ProblemError, match="backend=dwavee"):
         AnnealerReader("dwavee", 8)
+
+
+def test_without_a_field_it_is_the_classical_machine() -> None:
+    """Free energies from all eigenvalues are -log of the classical Boltzmann law, hidden units summed out."""
+    made = TransverseMachine(4, 2, np.random.default_rng(0), gamma=0.0)
+    made.parameters["weights"][...] = np.random.default_rng(1).normal(size=made.parameters["weights"].shape)
+    fields, couplings = made.ising()
+    spins = all_spins(6)
+    weights = np.exp(-(spins @ fields + np.einsum("ki,ij,kj->k", spins, couplings, spins))).reshape(4, 16).sum(0)
+    expected = -np.log(weights / weights.sum())
+    np.testing.assert_allclose(made.free_energy(np.arange(16, dtype=np.uint64)), expected, rtol=1e-9)

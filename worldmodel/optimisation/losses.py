@@ -1,8 +1,9 @@
-"""What benchmarks/direction.py trains: an MLP on digits, a small transformer, and world models on recorded data."""
+"""Small trainings on fixed data: an MLP on digits, a transformer on a text, and world models on recorded steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-ROOT = Path(__file__).parent.parent
+from worldmodel.composition import UsageError
+from worldmodel.optimisation.objectives import check_installed
+
 Loss = Callable[[Mapping[str, Tensor], Any, torch.Generator], Tensor]
 
 
 @dataclass
 class Task:
-    """A model, its loss, batches by the thousand, and the held-out loss. parts: names of the parameters that it has."""
+    """A model, its loss, batches drawn by a generator, and the held-out loss.
+
+    some: the sub-batch of a batch on which HybridOptimizer models the loss; share: how large it is, of a batch.
+    """
 
     model: nn.Module
     loss: Loss
     batch: Callable[[np.random.Generator], Any]
-    some: Callable[[Any], Any]  # the sub-batch of a batch, on which the loss is modelled
+    some: Callable[[Any], Any]
+    share: float
     held_out: Any
 
     @property
@@ -38,7 +45,8 @@ class Task:
 
 def digits(seed: int) -> Task:
     """Classification of scikit-learn's digits (1,797 images of 8 x 8) by an MLP of 64-64-64-10."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    check_installed("digits")
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     x, y = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
@@ -54,7 +62,7 @@ def digits(seed: int) -> Task:
         rows = torch.from_numpy(rng.integers(1400, size=64))
         return x[rows], y[rows]
 
-    return Task(model, loss, batch, lambda b: (b[0][:32], b[1][:32]), (x[1400:], y[1400:]))
+    return Task(model, loss, batch, lambda b: (b[0][:32], b[1][:32]), 0.5, (x[1400:], y[1400:]))
 
 
 class Transformer(nn.Module):
@@ -71,12 +79,13 @@ class Transformer(nn.Module):
         x = self.embedding(text) + self.position
         for layer in self.layers:
             x = layer(x, src_mask=self.mask)
-        return self.head(x)
+        logits: Tensor = self.head(x)
+        return logits
 
 
 def transformer(seed: int) -> Task:
     """The next character of the licence's text by a transformer; the last fifth of the text is held out."""
-    text = (ROOT / "LICENSE").read_text()
+    text = _licence()
     letters = sorted(set(text))
     codes = torch.tensor([letters.index(letter) for letter in text])
     cut = len(codes) * 4 // 5
@@ -91,7 +100,18 @@ def transformer(seed: int) -> Task:
         return torch.stack([codes[start : start + 33] for start in starts])
 
     held = pieces(range(cut, len(codes) - 33, 33))
-    return Task(model, loss, lambda rng: pieces(rng.integers(cut - 33, size=16)), lambda b: b[:8], held)
+    return Task(model, loss, lambda rng: pieces(rng.integers(cut - 33, size=16)), lambda b: b[:8], 0.5, held)
+
+
+def _licence() -> str:
+    """The text of this project's licence, from the checkout or the installed package."""
+    file = Path(__file__).parents[2] / "LICENSE"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    text = distribution("worldmodel").read_text("licenses/LICENSE")
+    if text is None:
+        raise UsageError("task=transformer: the installed package has no licenses/LICENSE, whose text is learned")
+    return text
 
 
 @cache
@@ -126,9 +146,10 @@ def _recorded(name: str) -> Any:
 
     columns = list(zip(*rows, strict=True))
     observation = {key: stacked([row[key] for row in columns[0]]) for key in columns[0][0]}
-    rest = [stacked(list(column)) for column in columns[1:]]
+    actions, reward, is_first, terminated, truncated = (stacked(list(column)) for column in columns[1:])
     nothing = Memory(State(torch.zeros(count, 1), torch.zeros(count, 1, 1)), torch.zeros(count, width))
-    return specs, Windows(observation, rest[0].float(), rest[1].float(), *rest[2:], nothing, torch.ones(count))
+    ends = is_first, terminated, truncated
+    return specs, Windows(observation, actions.float(), reward.float(), *ends, nothing, torch.ones(count))
 
 
 def world_model(name: str) -> Callable[[int], Task]:
@@ -138,15 +159,17 @@ def world_model(name: str) -> Callable[[int], Task]:
         from worldmodel.agent import Agent, LossConfig, Memory
         from worldmodel.behavior import BehaviorConfig
         from worldmodel.catalogue import Catalogue
+        from worldmodel.command import configs_folder
         from worldmodel.composition import composed
         from worldmodel.direction import WORLD_MODEL, model_loss, some
         from worldmodel.rssm import ModelSize
 
-        values = composed(Catalogue(ROOT / "configs", "train"), ROOT / "configs", "train", []).values()
+        configs = configs_folder()
+        values = composed(Catalogue(configs, "train"), configs, "train", []).values()
         size = ModelSize(**{**values["size"], "deter": 128, "hidden": 32, "units": 32})
-        specs, data = _recorded(name)
+        (observations, actions), data = _recorded(name)
         torch.manual_seed(seed)
-        agent = Agent(*specs, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
+        agent = Agent(observations, actions, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
         for parameter_name, parameter in agent.named_parameters():
             parameter.requires_grad_(parameter_name.startswith(WORLD_MODEL))
         count = len(data.weight)
@@ -165,7 +188,7 @@ def world_model(name: str) -> Callable[[int], Task]:
             return rows(torch.from_numpy(rng.integers(count - 64, size=16)))
 
         loss = model_loss(agent, torch.float32, 10**6)
-        return Task(agent, loss, batch, lambda b: some(b, 4), rows(torch.arange(count - 64, count)))
+        return Task(agent, loss, batch, lambda b: some(b, 4), 0.25, rows(torch.arange(count - 64, count)))
 
     return make
 

@@ -1,0 +1,84 @@
+"""`python -m worldmodel.hpo`: one sampler on one small objective, in a run folder like that of any run."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from envs import Episode
+from worldmodel.atomic_file import atomic_file
+from worldmodel.evaluation import read_evaluation, write_evaluation
+from worldmodel.metrics import MetricsWriter
+from worldmodel.optimisation.objectives import POINT, check_installed, objective
+from worldmodel.run_folder import RunFolder
+from worldmodel.samplers import Sampler
+
+BEST = "best.yaml"
+COSTS = ("shots", "circuits", "evaluations", "queries")  # of a proposal, that are summed
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class HpoConfig:
+    """A study: the task, the trials, and the sampler with the seed that it has through configs/sampler."""
+
+    task: Literal["svm_digits", "boosting_cancer", "mlp_wine"]
+    trials: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    logdir: str
+    backend: str
+    budget: dict[str, float] | None
+    sampler: Sampler
+
+    def check(self) -> None:
+        """Raise UsageError or ProblemError for what cannot be run."""
+        check_installed(self.task)
+        self.sampler.make()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values by key."""
+        return asdict(self)
+
+
+def run(config: HpoConfig) -> int:
+    """Make the trials; returns the exit code. Return is minus the least loss so far. A run that was stopped begins
+    anew."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    with ExitStack() as stack:
+        logdir = f"runs/hpo-{config.task}-{config.sampler.name}-{config.seed}"
+        folder = stack.enter_context(RunFolder(logdir if config.logdir == "auto" else config.logdir))
+        folder.compare(config.as_dict(), ("logdir",))
+        done = read_evaluation(folder.path)
+        if done and done["finished"]:
+            print(f"{folder.path}: finished with loss {-done['mean']:.4g}")
+            return 0
+        loss, sampler = objective(config.task), config.sampler.make(folder.path / "ledger.sqlite")
+        folder.cut_back({})
+        folder.write_config(config.as_dict())
+        writer = stack.enter_context(MetricsWriter(folder.path))
+        study = optuna.create_study(sampler=sampler)
+        begun, spent = time.monotonic(), dict.fromkeys(COSTS, 0.0)
+        for number in range(1, config.trials + 1):
+            study.optimize(loss, n_trials=1)
+            trial = study.trials[-1]
+            about = trial.user_attrs.get("qubo", {})
+            spent = {key: spent[key] + about.get(key, 0.0) for key in COSTS}
+            assert trial.value is not None
+            row = {
+                "loss/trial": trial.value,
+                "eval/return": -study.best_value,
+                "time/seconds": time.monotonic() - begun,
+            }
+            writer.write(number, row | {f"quantum/{key}": value for key, value in spent.items()})
+        with atomic_file(folder.path / BEST) as file:
+            file.write(yaml.safe_dump(study.best_trial.user_attrs[POINT]).encode())
+        writer.flush()
+        best = Episode(0, config.trials, -study.best_value)
+        write_evaluation(folder.path, [best], config.trials, folder.path / BEST, finished=config.trials)
+        print(f"{config.task}: loss {study.best_value:.4g} after {config.trials} trials by {config.sampler.name}")
+    return 0
