@@ -52,9 +52,9 @@ def direction_problems(count: int, seed: int) -> list[Qubo]:
     """Update directions that optimizer=hybrid asks for while it trains an MLP on digits."""
     import torch
 
-    from benchmarks.direction_tasks import digits
     from hybrid_opt.direction import HybridOptimizer
     from hybrid_opt.solvers import make_solver
+    from worldmodel.optimisation.losses import digits
 
     task, rng, qubos = digits(seed), np.random.default_rng(seed), []
     base = torch.optim.Adam(task.parameters.items(), lr=1e-3)
