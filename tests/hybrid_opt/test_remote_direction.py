@@ -32,6 +32,10 @@ class Late:
     def check(self, qubo: Any) -> None:
         self.inner.check(qubo)
 
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.inner.state_dict()
+        return state
+
     def done(self) -> bool:
         return self.ready
 
