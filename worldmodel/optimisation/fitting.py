@@ -1,6 +1,5 @@
 """`python -m worldmodel.fit`: one small training with one optimiser, in a run folder like that of any run."""
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
@@ -12,12 +11,12 @@ from envs import Episode
 from hybrid_opt.direction import HybridOptimizer
 from hybrid_opt.solvers import check_solver
 from worldmodel import machine
-from worldmodel.evaluation import read_evaluation, write_evaluation
-from worldmodel.metrics import MetricsWriter
+from worldmodel.evaluation import write_evaluation
 from worldmodel.optimisation.descent import Descent
 from worldmodel.optimisation.losses import TASKS, Task
 from worldmodel.optimisation.objectives import check_installed
-from worldmodel.run_folder import METRICS, RunFolder
+from worldmodel.optimisation.recorded import recorded
+from worldmodel.run_folder import METRICS
 
 Positive = Annotated[int, Field(ge=1)]
 COSTS = ("shots", "circuits", "evaluations", "queries", "choices")
@@ -69,19 +68,11 @@ def run(config: FitConfig) -> int:
     """Train; returns the exit code. Return is minus the held-out loss. A run that was stopped begins anew."""
     config.check()
     machine.set_threads(1)
-    with ExitStack() as stack:
-        logdir = f"runs/fit-{config.task}-{config.optimizer}-{config.seed}"
-        folder = stack.enter_context(RunFolder(logdir if config.logdir == "auto" else config.logdir))
-        folder.compare(config.as_dict(), ("logdir",))
-        done = read_evaluation(folder.path)
-        if done and done["finished"]:
-            print(f"{folder.path}: finished with held-out loss {-done['mean']:.4g}")
+    with recorded(config.as_dict(), f"fit-{config.task}-{config.optimizer}-{config.seed}") as (folder, writer):
+        if writer is None:
             return 0
         task = TASKS[config.task](config.seed)
         descent = Descent(task, config.seed, config.make_optimizer(task))
-        folder.cut_back({})
-        folder.write_config(config.as_dict())
-        writer = stack.enter_context(MetricsWriter(folder.path))
         while descent.equivalents < config.steps:
             descent.step()
             if descent.steps % config.test_every == 0 and descent.equivalents <= config.steps:
@@ -89,7 +80,7 @@ def run(config: FitConfig) -> int:
         writer.flush()
         loss = descent.at(0, config.steps)
         last = Episode(0, config.steps, -loss)
-        write_evaluation(folder.path, [last], config.steps, folder.path / METRICS, finished=config.steps)
+        write_evaluation(folder, [last], config.steps, folder / METRICS, finished=config.steps)
         print(f"{config.task}: held-out loss {loss:.4g} after {descent.steps} steps by {config.optimizer}")
     return 0
 

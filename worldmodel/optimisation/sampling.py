@@ -1,7 +1,6 @@
 """`python -m worldmodel.hpo`: one sampler on one small objective, in a run folder like that of any run."""
 
 import time
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -11,10 +10,9 @@ from pydantic.dataclasses import dataclass
 
 from envs import Episode
 from worldmodel.atomic_file import atomic_file
-from worldmodel.evaluation import read_evaluation, write_evaluation
-from worldmodel.metrics import MetricsWriter
+from worldmodel.evaluation import write_evaluation
 from worldmodel.optimisation.objectives import POINT, check_installed, objective
-from worldmodel.run_folder import RunFolder
+from worldmodel.optimisation.recorded import recorded
 from worldmodel.samplers import Sampler
 
 BEST = "best.yaml"
@@ -49,18 +47,10 @@ def run(config: HpoConfig) -> int:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    with ExitStack() as stack:
-        logdir = f"runs/hpo-{config.task}-{config.sampler.name}-{config.seed}"
-        folder = stack.enter_context(RunFolder(logdir if config.logdir == "auto" else config.logdir))
-        folder.compare(config.as_dict(), ("logdir",))
-        done = read_evaluation(folder.path)
-        if done and done["finished"]:
-            print(f"{folder.path}: finished with loss {-done['mean']:.4g}")
+    with recorded(config.as_dict(), f"hpo-{config.task}-{config.sampler.name}-{config.seed}") as (folder, writer):
+        if writer is None:
             return 0
-        loss, sampler = objective(config.task), config.sampler.make(folder.path / "ledger.sqlite")
-        folder.cut_back({})
-        folder.write_config(config.as_dict())
-        writer = stack.enter_context(MetricsWriter(folder.path))
+        loss, sampler = objective(config.task), config.sampler.make(folder / "ledger.sqlite")
         study = optuna.create_study(sampler=sampler)
         begun, spent = time.monotonic(), dict.fromkeys(COSTS, 0.0)
         for number in range(1, config.trials + 1):
@@ -75,10 +65,10 @@ def run(config: HpoConfig) -> int:
                 "time/seconds": time.monotonic() - begun,
             }
             writer.write(number, row | {f"quantum/{key}": value for key, value in spent.items()})
-        with atomic_file(folder.path / BEST) as file:
+        with atomic_file(folder / BEST) as file:
             file.write(yaml.safe_dump(study.best_trial.user_attrs[POINT]).encode())
         writer.flush()
         best = Episode(0, config.trials, -study.best_value)
-        write_evaluation(folder.path, [best], config.trials, folder.path / BEST, finished=config.trials)
+        write_evaluation(folder, [best], config.trials, folder / BEST, finished=config.trials)
         print(f"{config.task}: loss {study.best_value:.4g} after {config.trials} trials by {config.sampler.name}")
     return 0
