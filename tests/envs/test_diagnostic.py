@@ -18,6 +18,7 @@ NAMES = ["BlindCliffwalk-v0", "AppearingObject-v0", "NoisyTV-v0"]
 def test_gymnasium_accepts_them(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # normal noise has no bounds, and nothing is drawn
         warnings.filterwarnings("ignore", message=".*(infinity|render).*")
         check_env(gym.make(name).unwrapped, skip_render_check=True)
 
