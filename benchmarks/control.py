@@ -19,19 +19,32 @@ from typing import Any
 FLOOR = {"cartpole": 475.0, "acrobot": -100.0, "pendulum": -200.0}
 
 
-def run(task: str, seed: int, runs: Path, words: list[str]) -> dict[str, Any]:
-    """One run to its end; what its folder says of it."""
+def start(task: str, seed: int, runs: Path, words: list[str]) -> subprocess.Popen[bytes]:
+    """The process of one run, in the folder `runs`/TASK-SEED."""
+    runs.mkdir(parents=True, exist_ok=True)
     folder = runs / f"{task}-{seed}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "worldmodel.train", f"env={task}", f"seed={seed}", f"logdir={folder}", *words]
     with open(runs / f"{task}-{seed}.log", "ab") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log)
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def outcome(task: str, seed: int, runs: Path) -> dict[str, Any]:
+    """What the folder of a finished run says of it."""
+    folder = runs / f"{task}-{seed}"
     evaluation = json.loads((folder / "evaluation.json").read_text())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     seconds = max(row.get("time/seconds", 0.0) for row in rows)
     result = {"task": task, "seed": seed, "minutes": seconds / 60, **evaluation}
     print(f"{task} seed {seed}: {result['mean']:.1f} +- {result['std']:.1f} at {result['step']}", flush=True)
     return result
+
+
+def run(task: str, seed: int, runs: Path, words: list[str]) -> dict[str, Any]:
+    """One run to its end, and what its folder says of it."""
+    with start(task, seed, runs, words) as process:
+        if process.wait():
+            raise SystemExit(f"{runs / f'{task}-{seed}'}.log: the run left with {process.returncode}")
+    return outcome(task, seed, runs)
 
 
 def main() -> None:

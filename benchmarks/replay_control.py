@@ -1,23 +1,29 @@
 """What every selector does to training on CartPole: its returns, and its time beside uniform replay's.
 
     python benchmarks/replay_control.py [--replays uniform annealed ...] [--seeds 3] [--workers 1] [--threads auto]
-                                        [--runs FOLDER] [--json PATH] [key=value ...]
+                                        [--turns SECONDS] [--runs FOLDER] [--json PATH] [key=value ...]
 
 Each run is `python -m worldmodel.train env=cartpole replay=NAME seed=SEED`, the selectors of a seed one after the
 other; finished ones are kept and stopped ones continued. Given are the greedy mean of 20 episodes by the last
 checkpoint, the minutes of training, their median ratio to those of uniform replay with the same seed, and, for
-selectors that plan ahead, the share of batches for which no plan was ready. Times count only on an idle machine with
-`--workers 1`.
+selectors that plan ahead, the share of batches for which no plan was ready.
+
+Times count only on an idle machine with `--turns`: the runs of a seed then all start, and one at a time goes on for so
+many seconds while SIGSTOP holds the others, so that a machine that gets slower meanwhile is as slow for each. A run's
+time is the sum of its turns from the first line of its metrics on.
 """
 
 import argparse
 import json
+import signal
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from control import run
+from control import outcome, run, start
 
 REPLAYS = ("uniform", "prioritized", "curious", "mixture", "annealed", "boltzmann", "markov", "recall")
 
@@ -29,6 +35,34 @@ def fallback(folder: Path, replay: str) -> float | None:
     return rates[-1] if rates else None
 
 
+def take_turns(replays: list[str], seed: int, runs: Path, words: list[str], turn: float) -> list[dict[str, Any]]:
+    """The runs of one seed, one of them at a time, with the seconds each had after its first line of metrics."""
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    seconds = dict.fromkeys(replays, 0.0)
+    try:
+        while any(process.poll() is None for process in processes.values()) or len(processes) < len(replays):
+            for replay in replays:
+                if replay not in processes:
+                    processes[replay] = start("cartpole", seed, runs / replay, [f"replay={replay}", *words])
+                process, metrics = processes[replay], runs / replay / f"cartpole-{seed}" / "metrics.jsonl"
+                process.send_signal(signal.SIGCONT)
+                since, begun = time.perf_counter(), metrics.exists()
+                until = since + turn
+                while process.poll() is None and time.perf_counter() < until:
+                    time.sleep(0.01)
+                    if not begun and metrics.exists():
+                        since, begun = time.perf_counter(), True
+                process.send_signal(signal.SIGSTOP)
+                seconds[replay] += time.perf_counter() - since if begun else 0.0
+    finally:
+        for process in processes.values():
+            process.send_signal(signal.SIGCONT)  # what stops this command is for its runs too
+    failed = [replay for replay, process in processes.items() if process.wait()]
+    if failed:
+        raise SystemExit(f"{runs}: the runs of {', '.join(failed)} with seed {seed} failed; see their logs")
+    return [outcome("cartpole", seed, runs / replay) | {"minutes": seconds[replay] / 60} for replay in replays]
+
+
 def main() -> None:
     """Run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,20 +70,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", default="auto")
+    parser.add_argument("--turns", type=float, help="seconds of a turn; by default there are none")
     parser.add_argument("--runs", type=Path, default=Path("runs/replay_control"))
     parser.add_argument("--json", type=Path)
     options, words = parser.parse_known_args()
     words.append(f"threads={options.threads}")
     jobs = [(replay, seed) for seed in range(options.seeds) for replay in options.replays]
-
-    def train(job: tuple[str, int]) -> dict[str, Any]:
-        replay, seed = job
-        runs = options.runs / replay
-        result = run("cartpole", seed, runs, [f"replay={replay}", *words])
-        return result | {"replay": replay, "fallback": fallback(runs / f"cartpole-{seed}", replay)}
-
-    with ThreadPoolExecutor(options.workers) as pool:
-        results = list(pool.map(train, jobs))
+    if options.turns:
+        batches = [
+            take_turns(options.replays, seed, options.runs, words, options.turns) for seed in range(options.seeds)
+        ]
+        results = [row for batch in batches for row in batch]
+    else:
+        with ThreadPoolExecutor(options.workers) as pool:
+            results = list(
+                pool.map(lambda job: run("cartpole", job[1], options.runs / job[0], [f"replay={job[0]}", *words]), jobs)
+            )
+    for row, (replay, seed) in zip(results, jobs, strict=True):
+        row |= {"replay": replay, "fallback": fallback(options.runs / replay / f"cartpole-{seed}", replay)}
     uniform = {row["seed"]: row["minutes"] for row in results if row["replay"] == "uniform"}
     print("\n| replay | steps | return per seed | mean | minutes | x uniform | without a plan |")
     print("|---|---|---|---|---|---|---|")
