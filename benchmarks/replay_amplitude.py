@@ -50,7 +50,7 @@ def problem(name: str, size: int, rng: np.random.Generator) -> tuple[float, Call
     if name == "partition ratio":
         return float(fresh.sum() / stored.sum()), lambda q, method: partition_ratio(values, stored, rng, q, method)
     exact = float(fresh.sum() ** 2 / (fresh**2).sum())
-    return exact, lambda q, method: effective_sample_size(values, size, rng, q, method)
+    return exact, lambda q, method: effective_sample_size(values, size, rng, q, method, weights=stored)
 
 
 def table(name: str, queries: list[int], size: int, data: int, repetitions: int, seed: int) -> dict[str, Any]:

@@ -114,32 +114,41 @@ def partition_ratio(
 
 
 def effective_sample_size(
-    values: Values, size: int, rng: np.random.Generator, queries: int, method: Method = "amplitude"
+    values: Values,
+    size: int,
+    rng: np.random.Generator,
+    queries: int,
+    method: Method = "amplitude",
+    *,
+    weights: Floats | None = None,
 ) -> Estimate:
-    """(sum_i w_i)^2 / sum_i w_i^2 of values w: how many equal weights are worth these.
+    """(sum_i v_i)^2 / sum_i v_i^2 of values v: how many equal weights are worth these.
 
-    Amplitude estimation takes half of the queries for each of both sums; the others have both from the same draws. It
-    is within 1..N for any weights, so estimates are kept there; 0 where all weights found are 0. The error is that of
-    first order.
+    weights: known ones w [N], > 0, that are nearly proportional to the values, as those in a sum tree; by default all
+    alike. Amplitude estimation takes half of the queries for each of sum_i v_i / sum_i w_i, from a state prepared by w,
+    and sum_i v_i^2 / sum_i w_i^2, by w^2; the others have both sums from the same draws by w. It is within 1..N for
+    any values, so estimates are kept there; 0 where all values found are 0. The error is that of first order.
     """
+    known = np.ones(size) if weights is None else weights
     if method == "amplitude":
         if queries < 2:
             raise OptionError(f"queries={queries}: at least 2 are accepted")
-        known = _checked(values(np.arange(size)))
-        one = estimate_mean(lambda i: known[i], size, rng, queries - queries // 2)
-        two = estimate_mean(lambda i: known[i] ** 2, size, rng, queries // 2)
+        exact = _checked(values(np.arange(size)))
+        one = partition_ratio(lambda i: exact[i], known, rng, queries - queries // 2)
+        two = partition_ratio(lambda i: exact[i] ** 2, known**2, rng, queries // 2)
         if not (one.value > 0.0 and two.value > 0.0):
-            return Estimate(0.0 if not known.any() else float(size if one.value else 1), inf, queries, size)
-        found = size * one.value**2 / two.value
+            return Estimate(0.0 if not exact.any() else float(size if one.value else 1), inf, queries, size)
+        found = (known.sum() * one.value) ** 2 / ((known**2).sum() * two.value)
         error = found * sqrt((2 * one.standard_error / one.value) ** 2 + (two.standard_error / two.value) ** 2)
         return Estimate(min(float(size), max(1.0, found)), error, queries, size)
-    indices, parts = _drawn(size, rng, queries, method, None, None)
+    indices, parts = _drawn(size, rng, queries, method, None if weights is None else known / known.sum(), weights)
     drawn, probes = _evaluated(values, indices)
-    first, second = _mean(drawn, parts)[0], _mean(drawn**2, parts)[0]
+    ratios = drawn / known[indices]
+    first, second = _mean(ratios, parts)[0], _mean(ratios * drawn, parts)[0]
     if not second > 0.0:
         return Estimate(0.0, inf, queries, probes)
-    found = size * first**2 / second
-    error = _mean(found * (2 * drawn / first - drawn**2 / second), parts)[1]
+    found = known.sum() * first**2 / second
+    error = _mean(found * (2 * ratios / first - ratios * drawn / second), parts)[1]
     return Estimate(min(float(size), max(1.0, found)), error, queries, probes)
 
 

@@ -59,8 +59,8 @@ class FreshLoss:
         stored: Floats | None = None,
         score: Score | None = None,
     ) -> None:
-        """Estimate now. ids [N], N >= 1. stored: their scores [N], by which strata are made, or a rising function of
-        them where `score` is not given; with it, the scores are estimated, too.
+        """Estimate now. ids [N], N >= 1. stored: their scores [N], > 0, by which strata are made and items drawn, or a
+        rising function of them where `score` is not given; with it, the scores are estimated, too.
         """
         losses, how = _Once(probe, ids), (self._queries, self._method)
         self._latest = {"fresh_loss": estimate_mean(losses, ids.size, rng, *how, order=stored)}
@@ -70,7 +70,7 @@ class FreshLoss:
             def scores(indices: Ids) -> Floats:
                 return scorer(indices, losses(indices))
 
-            self._latest["fresh_sample_size"] = effective_sample_size(scores, ids.size, rng, *how)
+            self._latest["fresh_sample_size"] = effective_sample_size(scores, ids.size, rng, *how, weights=stored)
             self._latest["fresh_ratio"] = partition_ratio(scores, stored, rng, *how)
 
     def metrics(self) -> dict[str, float]:

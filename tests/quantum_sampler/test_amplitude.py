@@ -166,6 +166,25 @@ def test_effective_sample_size(method: Method) -> None:
 
 
 @methods
+def test_effective_sample_size_gains_from_known_weights(method: Method) -> None:
+    exact = LOSSES.sum() ** 2 / (LOSSES**2).sum()
+    near = LOSSES * np.random.default_rng(8).uniform(0.8, 1.2, 500)
+    queries, errors = 4000 if method == "amplitude" else 400, []
+    for weights in (None, near):
+        found = [
+            effective_sample_size(losses, 500, np.random.default_rng(seed), queries, method, weights=weights)
+            for seed in range(60)
+        ]
+        distances = np.abs(np.array([estimate.value for estimate in found]) - exact)
+        errors.append(np.median(distances))
+    assert errors[1] < 0.7 * errors[0]
+    stated = np.array([estimate.standard_error for estimate in found])
+    assert np.mean(distances < 1.96 * stated) > 0.8
+    same = effective_sample_size(losses, 500, np.random.default_rng(9), queries, method, weights=3.0 * LOSSES)
+    assert same.value == pytest.approx(exact, rel=0.01 if method == "amplitude" else 0.25)
+
+
+@methods
 def test_effective_sample_size_stays_where_it_can_be(method: Method) -> None:
     """One weight among 500 that is not 0, and equal weights: 1 and 500, also with next to no queries."""
     one = np.zeros(500)
