@@ -18,6 +18,12 @@ POLL = 0.1  # seconds between two looks at programs that were asked to stop
 _strict = ConfigDict(extra="forbid", frozen=True)
 
 
+class LaunchError(Exception):
+    """A cluster could not be started here. The message is one line."""
+
+    exit_code = 1
+
+
 class Started(Protocol):
     """A program that was started."""
 
@@ -61,7 +67,9 @@ class RayConfig:
     gpus: Annotated[float, Field(ge=0)]
 
     def open(self, workers: int) -> Launcher:
-        """Raises UsageError where Ray is not installed, or no cluster is at the address."""
+        """Raises UsageError where Ray is not installed, or no cluster is at the address, and LaunchError where none
+        could be started here.
+        """
         return Ray(self, workers)
 
 
@@ -95,8 +103,10 @@ class Ray:
         try:
             ray.init(**options)
             signal.signal(signal.SIGTERM, before)  # Ray has put one of its own there
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # no narrower class: Ray raises this one where a node does not start in time
             line = " ".join(str(error).split())
+            if config.address == "local":
+                raise LaunchError(f"launcher=ray: Ray could not be started on this machine: {line}") from None
             raise UsageError(f"launcher.address={config.address}: no Ray cluster can be reached: {line}") from None
 
     def start(self, program: Program) -> Started:

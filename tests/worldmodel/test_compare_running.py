@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
 from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, execute
-from worldmodel.launchers import Local, RayConfig
+from worldmodel.composition import UsageError
+from worldmodel.launchers import LaunchError, Local, RayConfig
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -142,6 +145,24 @@ def test_a_damaged_list_of_failures_is_named(tmp_path: Path) -> None:
     (tmp_path / FAILURES).write_text("[1")
     with pytest.raises(RunFolderError, match=f"its {FAILURES} is damaged"):
         Failures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "told"),
+    [
+        ("local", LaunchError, "launcher=ray: Ray could not be started on this machine: it timed out"),
+        ("auto", UsageError, "launcher.address=auto: no Ray cluster can be reached: it timed out"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_one_line(
+    address: str, kind: type[Exception], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("it timed\nout")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=fail))
+    with pytest.raises(kind, match=re.escape(told)):
+        RayConfig("ray", address=address, cpus=1, gpus=0).open(2)
 
 
 @pytest.mark.slow
