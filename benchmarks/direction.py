@@ -30,6 +30,7 @@ from worldmodel.optimisation.losses import TASKS, Task
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which tuned Adam has the best on a seed that is not reported
 RATE = 1e-3  # of the base
 TUNING = 1000  # that seed
+TURNS = 40  # of trainings side by side
 SOLVERS: dict[str, Any] = {
     "qaoa": {"name": "qaoa", "shots": 256},
     "qaoa, no entangling": {"name": "qaoa", "shots": 256, "entangle": False},
@@ -310,23 +311,30 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
             warm = Descent(t := make(TUNING), TUNING, hybrid(t, solver, TUNING, every=2, blocks=4))
             while warm.steps < 6:
                 warm.step()
+        taken: dict[str, list[float]] = {}
         for seed in range(options.seeds):
-            base = Descent(t := make(seed), seed, adam(t, RATE)).until(budget)
-            clock = base.seconds
-            runs = {"base": base, "tuned Adam": Descent(t := make(seed), seed, adam(t, best)).until(budget, clock)}
+            runs = {"base": Descent(t := make(seed), seed, adam(t, RATE))}
+            runs["tuned Adam"] = Descent(t := make(seed), seed, adam(t, best))
             for label, solver in SOLVERS.items():
                 task = make(seed)
-                optimizer = hybrid(task, solver, seed, every=options.every, blocks=4)
-                runs[f"hybrid, {label}"] = Descent(task, seed, optimizer).until(budget, clock)
+                runs[f"hybrid, {label}"] = Descent(
+                    task, seed, hybrid(task, solver, seed, every=options.every, blocks=4)
+                )
             optimizer = hybrid(t := make(seed), SOLVERS["qaoa"], seed, best, every=options.every, blocks=4)
-            runs["hybrid on tuned Adam, qaoa"] = Descent(t, seed, optimizer).until(budget, clock)
+            runs["hybrid on tuned Adam, qaoa"] = Descent(t, seed, optimizer)
+            for turn in range(TURNS):  # so that a machine that gets slower is as slow for each of them
+                for run in runs.values():  # the base first, whose seconds the others have, too
+                    run.until(budget * (turn + 1) / TURNS, runs["base"].seconds)
             for label, run in runs.items():
                 losses.setdefault((label, "equivalents"), []).append(run.at(0, budget))
-                losses.setdefault((label, "clock"), []).append(run.at(1, clock))
+                losses.setdefault((label, "clock"), []).append(run.at(1, runs["base"].seconds))
+                if isinstance(run.optimizer, HybridOptimizer):
+                    taken.setdefault(label, []).append(run.optimizer.counts.accepted)
         for (label, equal), values in losses.items():
             reference = np.array(losses["tuned Adam", equal])
             row = {"task": name, "rate": best, "equal": equal, "by": label, **mean(values)}
-            rows.append({**row, "minus tuned Adam": mean(list(np.array(values) - reference))["interval"]})
+            row["minus tuned Adam"] = mean(list(np.array(values) - reference))["interval"]
+            rows.append({**row, "accepted": float(np.mean(taken.get(label, [0])))})
     return rows
 
 
