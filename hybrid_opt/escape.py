@@ -79,7 +79,8 @@ class Escape:
     their losses goes to the solver. The best jump by true loss is taken at the next step, if the loss on that step's
     batch, with fresh random numbers, is lower with it than without. A remote backend is not waited for.
 
-    The directions lead here from where training was while it last improved, made orthogonal block by block.
+    The directions lead here from where training was while it last improved, made orthogonal block by block; a block
+    that stood still since then, such as one of dead units, gets random ones.
     """
 
     def __init__(self, config: EscapeConfig, solver: Solver, waits: bool, record: Callable[[Solution], None]) -> None:
@@ -135,16 +136,17 @@ class Escape:
                 self._trail = self._trail[-1:]
             watch.snapshot = max(1, patience // self.config.directions)
 
-    def _span(self, blocks: Blocks) -> Span:
+    def _span(self, blocks: Blocks, seed: int) -> Span:
         """The ways from the trail to here, orthogonal in every block, and how long they are to count."""
-        now = blocks.values
+        now, random = blocks.values, torch.Generator().manual_seed(seed)
         ways: list[Tensors] = []
         for then in self._trail:
-            way = list(torch._foreach_sub(now, then))
-            for other in ways:
-                squares = blocks.dots(other, other)
-                shares = np.divide(blocks.dots(way, other), squares, out=np.zeros(blocks.count), where=squares > 0)
-                way = [a - float(shares[block]) * b for a, b, block in zip(way, other, blocks.of, strict=True)]
+            way = _orthogonal(list(torch._foreach_sub(now, then)), ways, blocks)
+            still = blocks.dots(way, way) == 0
+            if still.any():
+                drawn = [torch.randn(value.shape, generator=random).to(value) for value in now]
+                choices = zip(drawn, way, blocks.of, strict=True)
+                way = _orthogonal([new if still[block] else old for new, old, block in choices], ways, blocks)
             ways.append(way)
         units = {"norm": now, "travel": ways[0]}
         length = np.ones((blocks.count, 1))
@@ -155,7 +157,7 @@ class Escape:
     def _ask(self, trials: Trials, seed: int) -> bool:
         """Model the grid and submit it; whether there was anything to ask."""
         blocks = trials.blocks
-        span = self._span(blocks)
+        span = self._span(blocks, seed)
         spots = [(b, d) for b in range(blocks.count) for d in range(len(span.directions)) if span.scale[b, d]]
         places = [(b, d, multiple) for b, d in spots for multiple in self.config.multiples]
         if not places:
@@ -235,6 +237,15 @@ class Escape:
         if self._asked is not None:
             self._asked.job.cancel()
             self._asked = None
+
+
+def _orthogonal(way: Tensors, others: list[Tensors], blocks: Blocks) -> Tensors:
+    """What a way has beside the others, in every block."""
+    for other in others:
+        squares = blocks.dots(other, other)
+        shares = np.divide(blocks.dots(way, other), squares, out=np.zeros(blocks.count), where=squares > 0)
+        way = [a - float(shares[block]) * b for a, b, block in zip(way, other, blocks.of, strict=True)]
+    return way
 
 
 def like(tensors: Tensors, others: Tensors) -> Tensors:

@@ -61,6 +61,18 @@ def test_it_finds_the_minimum_of_the_grid(solver: str) -> None:
     assert trapped.steps(60) == pytest.approx(minimum, abs=1e-3) and stuck > minimum + 0.1
 
 
+@pytest.mark.parametrize("seed", [8, 9, 10])
+def test_parameters_that_never_moved_can_jump_too(seed: int) -> None:
+    """They start where every gradient is 0 to the last bit, so that training went nowhere."""
+    trapped = Trapped(seed, solver="exact")
+    with torch.no_grad():
+        for parameter in trapped.parameters.values():
+            parameter.fill_(0.0)
+    _, minimum = trapped.qubo.minimum()
+    first = trapped.steps(1)
+    assert trapped.steps(100) == pytest.approx(minimum, abs=1e-3) and first > minimum + 0.1
+
+
 def test_a_jump_that_fresh_data_refuse_is_not_taken() -> None:
     """On the batch of the problem the loss is as it is, on all others it is upside down."""
     trapped = Trapped(solver="exact")
