@@ -1,12 +1,12 @@
-"""What every selector does to training on CartPole: its returns, and its time beside uniform replay's.
+"""What every selector, and `optimizer=hybrid`, does to training on CartPole: returns, and time beside uniform replay's.
 
-    python benchmarks/replay_control.py [--replays uniform annealed ...] [--seeds 3] [--workers 1] [--threads auto]
+    python benchmarks/replay_control.py [--arms uniform annealed ...] [--seeds 3] [--workers 1] [--threads auto]
                                         [--turns SECONDS] [--runs FOLDER] [--json PATH] [key=value ...]
 
-Each run is `python -m worldmodel.train env=cartpole replay=NAME seed=SEED`, the selectors of a seed one after the
-other; finished ones are kept and stopped ones continued. Given are the greedy mean of 20 episodes by the last
-checkpoint, the minutes of training, their median ratio to those of uniform replay with the same seed, and, for
-selectors that plan ahead, the share of batches for which no plan was ready.
+Each run is `python -m worldmodel.train env=cartpole replay=NAME seed=SEED` (the arm hybrid, not among the default ones:
+`optimizer=hybrid solver=qaoa`), those of a seed one after the other; finished ones are kept and stopped ones continued.
+Given are the greedy mean of 20 episodes by the last checkpoint, the minutes of training, their median ratio to those of
+uniform replay with the same seed, and, for selectors that plan ahead, the share of batches for which no plan was ready.
 
 Times count only on an idle machine with `--turns`: the runs of a seed then all start, and one at a time goes on for so
 many seconds while SIGSTOP holds the others, so that a machine that gets slower meanwhile is as slow for each. A run's
@@ -26,25 +26,26 @@ from typing import Any
 from control import outcome, run, start
 
 REPLAYS = ("uniform", "prioritized", "curious", "mixture", "annealed", "boltzmann", "markov", "recall")
+ARMS = {name: [f"replay={name}"] for name in REPLAYS} | {"hybrid": ["optimizer=hybrid", "solver=qaoa"]}
 
 
-def fallback(folder: Path, replay: str) -> float | None:
+def fallback(folder: Path, arm: str) -> float | None:
     """The share of a run's batches that came from the sum tree, where the selector says so."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rates = [row[key] for row in rows for key in row if key.endswith(f"{replay}/fallback_rate")]
+    rates = [row[key] for row in rows for key in row if key.endswith(f"{arm}/fallback_rate")]
     return rates[-1] if rates else None
 
 
-def take_turns(replays: list[str], seed: int, runs: Path, words: list[str], turn: float) -> list[dict[str, Any]]:
+def take_turns(arms: list[str], seed: int, runs: Path, words: list[str], turn: float) -> list[dict[str, Any]]:
     """The runs of one seed, one of them at a time, with the seconds each had after its first line of metrics."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    seconds = dict.fromkeys(replays, 0.0)
+    seconds = dict.fromkeys(arms, 0.0)
     try:
-        while any(process.poll() is None for process in processes.values()) or len(processes) < len(replays):
-            for replay in replays:
-                if replay not in processes:
-                    processes[replay] = start("cartpole", seed, runs / replay, [f"replay={replay}", *words])
-                process, metrics = processes[replay], runs / replay / f"cartpole-{seed}" / "metrics.jsonl"
+        while any(process.poll() is None for process in processes.values()) or len(processes) < len(arms):
+            for arm in arms:
+                if arm not in processes:
+                    processes[arm] = start("cartpole", seed, runs / arm, [*ARMS[arm], *words])
+                process, metrics = processes[arm], runs / arm / f"cartpole-{seed}" / "metrics.jsonl"
                 process.send_signal(signal.SIGCONT)
                 since, begun = time.perf_counter(), metrics.exists()
                 until = since + turn
@@ -53,20 +54,20 @@ def take_turns(replays: list[str], seed: int, runs: Path, words: list[str], turn
                     if not begun and metrics.exists():
                         since, begun = time.perf_counter(), True
                 process.send_signal(signal.SIGSTOP)
-                seconds[replay] += time.perf_counter() - since if begun else 0.0
+                seconds[arm] += time.perf_counter() - since if begun else 0.0
     finally:
         for process in processes.values():
             process.send_signal(signal.SIGCONT)  # what stops this command is for its runs too
-    failed = [replay for replay, process in processes.items() if process.wait()]
+    failed = [arm for arm, process in processes.items() if process.wait()]
     if failed:
         raise SystemExit(f"{runs}: the runs of {', '.join(failed)} with seed {seed} failed; see their logs")
-    return [outcome("cartpole", seed, runs / replay) | {"minutes": seconds[replay] / 60} for replay in replays]
+    return [outcome("cartpole", seed, runs / arm) | {"minutes": seconds[arm] / 60} for arm in arms]
 
 
 def main() -> None:
     """Run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replays", nargs="+", default=list(REPLAYS), choices=REPLAYS)
+    parser.add_argument("--arms", nargs="+", default=list(REPLAYS), choices=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", default="auto")
@@ -75,29 +76,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options, words = parser.parse_known_args()
     words.append(f"threads={options.threads}")
-    jobs = [(replay, seed) for seed in range(options.seeds) for replay in options.replays]
+    jobs = [(arm, seed) for seed in range(options.seeds) for arm in options.arms]
     if options.turns:
-        batches = [
-            take_turns(options.replays, seed, options.runs, words, options.turns) for seed in range(options.seeds)
-        ]
+        batches = [take_turns(options.arms, seed, options.runs, words, options.turns) for seed in range(options.seeds)]
         results = [row for batch in batches for row in batch]
     else:
         with ThreadPoolExecutor(options.workers) as pool:
             results = list(
-                pool.map(lambda job: run("cartpole", job[1], options.runs / job[0], [f"replay={job[0]}", *words]), jobs)
+                pool.map(lambda job: run("cartpole", job[1], options.runs / job[0], [*ARMS[job[0]], *words]), jobs)
             )
-    for row, (replay, seed) in zip(results, jobs, strict=True):
-        row |= {"replay": replay, "fallback": fallback(options.runs / replay / f"cartpole-{seed}", replay)}
-    uniform = {row["seed"]: row["minutes"] for row in results if row["replay"] == "uniform"}
-    print("\n| replay | steps | return per seed | mean | minutes | x uniform | without a plan |")
+    for row, (arm, seed) in zip(results, jobs, strict=True):
+        row |= {"arm": arm, "fallback": fallback(options.runs / arm / f"cartpole-{seed}", arm)}
+    uniform = {row["seed"]: row["minutes"] for row in results if row["arm"] == "uniform"}
+    print("\n| arm | steps | return per seed | mean | minutes | x uniform | without a plan |")
     print("|---|---|---|---|---|---|---|")
-    for replay in options.replays:
-        rows = [row for row in results if row["replay"] == replay]
+    for arm in options.arms:
+        rows = [row for row in results if row["arm"] == arm]
         returns, minutes = [row["mean"] for row in rows], [row["minutes"] for row in rows]
         ratio = f"{median(row['minutes'] / uniform[row['seed']] for row in rows):.2f}" if uniform else ""
         missed = [row["fallback"] for row in rows if row["fallback"] is not None]
         print(
-            f"| {replay} | {rows[0]['step']} | {', '.join(f'{value:.1f}' for value in returns)} | {mean(returns):.1f} "
+            f"| {arm} | {rows[0]['step']} | {', '.join(f'{value:.1f}' for value in returns)} | {mean(returns):.1f} "
             f"| {min(minutes):.1f}..{max(minutes):.1f} | {ratio} | {f'{mean(missed):.0%}' if missed else ''} |"
         )
     if options.json:
