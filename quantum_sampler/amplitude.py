@@ -128,8 +128,12 @@ def effective_sample_size(
     alike. Amplitude estimation takes half of the queries for each of sum_i v_i / sum_i w_i, from a state prepared by w,
     and sum_i v_i^2 / sum_i w_i^2, by w^2; the others have both sums from the same draws by w. It is within 1..N for
     any values, so estimates are kept there; 0 where all values found are 0. The error is that of first order.
+
+    Raises OptionError for another method, or fewer queries than 1, by amplitude estimation 2, and ValueError for values
+    that are not finite and >= 0.
     """
     known = np.ones(size) if weights is None else weights
+    probes = size
     if method == "amplitude":
         if queries < 2:
             raise OptionError(f"queries={queries}: at least 2 are accepted")
@@ -140,15 +144,15 @@ def effective_sample_size(
             return Estimate(0.0 if not exact.any() else float(size if one.value else 1), inf, queries, size)
         found = (known.sum() * one.value) ** 2 / ((known**2).sum() * two.value)
         error = found * sqrt((2 * one.standard_error / one.value) ** 2 + (two.standard_error / two.value) ** 2)
-        return Estimate(min(float(size), max(1.0, found)), error, queries, size)
-    indices, parts = _drawn(size, rng, queries, method, None if weights is None else known / known.sum(), weights)
-    drawn, probes = _evaluated(values, indices)
-    ratios = drawn / known[indices]
-    first, second = _mean(ratios, parts)[0], _mean(ratios * drawn, parts)[0]
-    if not second > 0.0:
-        return Estimate(0.0, inf, queries, probes)
-    found = known.sum() * first**2 / second
-    error = _mean(found * (2 * ratios / first - ratios * drawn / second), parts)[1]
+    else:
+        indices, parts = _drawn(size, rng, queries, method, known / known.sum(), weights)
+        drawn, probes = _evaluated(values, indices)
+        ratios = drawn / known[indices]
+        first, second = _mean(ratios, parts)[0], _mean(ratios * drawn, parts)[0]
+        if not second > 0.0:
+            return Estimate(0.0, inf, queries, probes)
+        found = known.sum() * first**2 / second
+        error = _mean(found * (2 * ratios / first - ratios * drawn / second), parts)[1]
     return Estimate(min(float(size), max(1.0, found)), error, queries, probes)
 
 
