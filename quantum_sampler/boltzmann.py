@@ -1,5 +1,6 @@
 """Replay of what a Boltzmann machine over latent codes finds unlikely."""
 
+import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass as record
@@ -34,7 +35,9 @@ class BoltzmannConfig(NormaliserConfig):
     """The machine, its codes and its training, and how far novelty and priority decide.
 
     steps: of each training; 0 is the control whose parameters stay as random as they began. gamma: the transverse
-    field; 0 is the control without one.
+    field; 0 is the control without one. overhead: wall-clock that trainings may take of this machine, as a share of all
+    other, beyond which the next one waits; None: no limit. It does not hold where planning is inline, which has to be
+    repeatable, nor for a remote backend, whose work is done elsewhere.
     """
 
     machine: Literal["auto", "semi_quantum", "rbm", "transverse"] = "auto"
@@ -50,6 +53,7 @@ class BoltzmannConfig(NormaliserConfig):
     tilt: Annotated[float, Field(ge=0)] = 1.0
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     every: Annotated[int, Field(ge=1)] = 64
+    overhead: Annotated[float, Field(gt=0)] | None = 0.03
     pool: Annotated[int, Field(ge=FEWEST)] = 16384
     backend: Any = "statevector"
 
@@ -80,9 +84,10 @@ class _Model:
 
 
 class _Plans(list[Plan]):
-    """Plans, and the model that they were made with."""
+    """Plans, the model that they were made with, and the seconds that its training took."""
 
     model: _Model
+    seconds: float
 
 
 class Boltzmann(PlannedSelector):
@@ -94,11 +99,11 @@ class Boltzmann(PlannedSelector):
     independent: their inclusion is B p_i, and with more items than `pool`, from a pool drawn uniformly first, pool / N
     times that, given the pool.
 
-    The machine is trained in the planning, every so many prepares, from where it was. A step that fails on the backend
-    is left out and counted; if all do, the machine stays as it is, and where there is none the planning fails. A tenth
-    of the items, by a hash of their ids, is held out from training: `log_likelihood` is that of their codes, in nats,
-    beside that of independent bits. The binarisation is fitted before the trainings 0, 1, 2, 4, 8, ..., for latents
-    that settle.
+    The machine is trained in the planning, every so many prepares, from where it was, as far as `overhead` allows. A
+    step that fails on the backend is left out and counted; if all do, the machine stays as it is, and where there is
+    none the planning fails. A tenth of the items, by a hash of their ids, is held out from training: `log_likelihood`
+    is that of their codes, in nats, beside that of independent bits. The binarisation is fitted before the trainings 0,
+    1, 2, 4, 8, ..., for latents that settle.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class Boltzmann(PlannedSelector):
         self._settings = config
         self._entropy = [*seed] if isinstance(seed, Sequence) else [seed]
         self._prepares = 0
+        self._training = 0.0  # seconds
         self._model: _Model | None = None
         if config.binarisation == "learned" and config.bits > feature_dim:
             raise OptionError(f"replay.bits={config.bits}: learned codes have at most {feature_dim}, one for a feature")
@@ -144,17 +150,18 @@ class Boltzmann(PlannedSelector):
         if np.count_nonzero(seen) < FEWEST:
             return None
         features, scores = self._features[slots[seen]], self._tree.values[slots]
-        due = model is None or prepares - model.trained_at >= config.every
+        due = self._due()
         stage = ids.size / count * batch_size
 
         def work(stop: Event) -> Sequence[Plan]:
-            current = model
+            current, begin = model, time.monotonic()
             if current is None or due:
                 current = self._trained(model, features, held_out(ids[seen]), prepares, rng, stop)
                 if current is None:
                     return []
-            current, law = self._law_of(current, features, seen, scores)
             made = _Plans()
+            made.seconds = time.monotonic() - begin
+            current, law = self._law_of(current, features, seen, scores)
             made.model = current
             edges = np.cumsum(law)
             edges /= edges[-1]
@@ -166,6 +173,17 @@ class Boltzmann(PlannedSelector):
             return made
 
         return work
+
+    def _due(self) -> bool:
+        """Whether the next planning trains the machine."""
+        model, limit = self._model, self._settings.overhead
+        if model is None:
+            return True
+        if self._prepares - model.trained_at < self._settings.every:
+            return False
+        if limit is None or self._settings.inline or (self._reader is not None and self._reader.remote):
+            return True
+        return self._training <= limit * (time.monotonic() - self._born - self._training)
 
     def _trained(
         self,
@@ -255,6 +273,7 @@ class Boltzmann(PlannedSelector):
         def adopted() -> tuple[float, Sequence[Plan]]:
             seconds, plans = result()
             if isinstance(plans, _Plans):
+                self._training += plans.seconds
                 self._model = self._normalised(plans.model)
             return seconds, plans
 

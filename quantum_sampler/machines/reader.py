@@ -18,6 +18,7 @@ class PathIntegralReader:
     """
 
     annealer = False
+    remote = False
 
     def __init__(self, gamma: float, reads: int, sweeps: int = 10) -> None:
         self._gamma, self._count, self._sweeps = gamma, reads, sweeps
@@ -54,6 +55,7 @@ class AnnealerReader:
 
     def __init__(self, backend: Any, reads: int) -> None:
         self._solver = make_solver("annealing", backend=backend, reads=reads)
+        self.remote = self._solver.backend is not None and self._solver.backend.capabilities.remote
 
     def read(self, qubo: Qubo, seed: int, start: Bits | None = None) -> Bits:
         """Samples uint8 [reads, units] of one call; an annealer starts on its own."""

@@ -208,10 +208,36 @@ def test_plans_in_the_background() -> None:
     selector.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "remote", "limited"),
+    [
+        ({"overhead": 1e-6, "inline": False}, False, True),
+        ({"overhead": None, "inline": False}, False, False),
+        ({"overhead": 1e-6, "inline": False}, True, False),  # its work is done elsewhere
+        ({"overhead": 1e-6, "inline": True}, False, False),  # repeatable
+    ],
+)
+def test_trainings_wait_where_they_would_take_too_much_of_this_machine(
+    options: dict[str, Any], remote: bool, limited: bool
+) -> None:
+    selector = filled(backend="dwave:mock", steps=1, chains=16, every=1, plans=1, **options)
+    assert selector._reader is not None and not selector._reader.remote
+    selector._reader.remote = remote
+    begin, planned = time.monotonic(), 0
+    while planned < 4:
+        planned += not selector.select(8).source.any()
+        selector.prepare(0)
+        time.sleep(0.005)
+        assert time.monotonic() - begin < 60
+    assert (selector.metrics()["trainings"] == 1) == limited
+    selector.close()
+
+
 class Broken:
     """A reader of random reads whose calls fail as told."""
 
     annealer = True
+    remote = False
 
     def __init__(self, failing: set[int]) -> None:
         self.calls, self.failing = 0, failing
