@@ -15,7 +15,7 @@ from hybrid_opt.errors import BackendError, ProblemError
 from hybrid_opt.escape import Escape, like
 from hybrid_opt.job import Job
 from hybrid_opt.loss_model import Loss, NoReference, Trials, by_curvature, by_losses
-from hybrid_opt.moves import Blocks, Moves, Tensors
+from hybrid_opt.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
 
@@ -166,12 +166,7 @@ class HybridOptimizer(torch.optim.Optimizer):
 
     def _ask(self, trials: Trials, start: Tensors) -> None:
         """Model the loss and submit the problem; judge the answer at once where it is waited for."""
-        blocks = trials.blocks
-        history: dict[str, Tensors] = {"last": self._last} if self._last else {}
-        if self._anchor:
-            history["momentum"] = list(torch._foreach_sub(start, self._anchor))
-        step = list(torch._foreach_sub(trials.origin, start))
-        moves = Moves(blocks, self.config.moves, step, history, self.trust)
+        moves = self._moves(trials, start)
         if not len(moves.moving) or len(moves.names) < 2:
             self._schedule(False)
             return
@@ -190,6 +185,14 @@ class HybridOptimizer(torch.optim.Optimizer):
         else:
             self._count(trials)
 
+    def _moves(self, trials: Trials, start: Tensors) -> Moves:
+        """The candidates, after the base step from `start`."""
+        history: dict[str, Tensors] = {"last": self._last} if self._last else {}
+        if self._anchor:
+            history["momentum"] = list(torch._foreach_sub(start, self._anchor))
+        step = list(torch._foreach_sub(trials.origin, start))
+        return Moves(trials.blocks, self.config.moves, step, history, self.trust)
+
     def _judge(self, trials: Trials, start: Tensors) -> None:
         """Take the answer's moves, or leave the base step."""
         asked, self._asked = self._asked, None
@@ -203,31 +206,40 @@ class HybridOptimizer(torch.optim.Optimizer):
         else:
             self._record(solution, asked.qubo)
             accepted = self._taken(trials, start, asked, solution)
-        self._count(trials)
-        if "momentum" in self.config.moves:
-            self._anchor = [value.clone() for value in trials.blocks.values]
-        self._schedule(accepted)
+        self._decided(trials, accepted)
 
     def _taken(self, trials: Trials, start: Tensors, asked: _Asked, solution: Solution) -> bool:
-        counts, moves = self.counts, asked.moves
-        counts.choices += 1
+        moves = asked.moves
         if not asked.qubo.feasible(solution.bits):
-            counts.infeasible += 1
+            self.counts.choices += 1
+            self.counts.infeasible += 1
             return False
         levels = np.full(trials.blocks.count, moves.base)
         levels[moves.moving] = solution.bits.reshape(len(moves.moving), -1).argmax(1)
         predicted = asked.base - asked.qubo.energy(solution.bits)
-        counts.predicted_gain, counts.actual_gain = float(predicted), 0.0
-        if predicted <= 0 or (levels == moves.base).all():
+        reached = bool(np.isin(levels, moves.trusted).any())
+        return self._try(trials, start, moves.span, moves.offsets[levels], float(predicted), reached, asked.step)
+
+    def _try(
+        self, trials: Trials, start: Tensors, span: Span, offsets: Floats, predicted: float, reached: bool, asked: int
+    ) -> bool:
+        """Move by offsets [B, D] if that brings enough of the predicted gain; whether it did.
+
+        reached: beyond the base step, so that the trust region matters. asked: the step whose loss was modelled.
+        """
+        counts = self.counts
+        counts.choices += 1
+        counts.predicted_gain, counts.actual_gain = predicted, 0.0
+        if predicted <= 0 or not offsets.any():
             counts.kept += 1
             return False
-        chosen = moves.span.displaced(trials.origin, moves.offsets[levels])
+        chosen = span.displaced(trials.origin, offsets)
         before, base, after = trials.at([start, trials.origin, chosen])
         counts.actual_gain = float(base - after) if np.isfinite(base) else 0.0
         ratio = counts.actual_gain / predicted
-        self._adapt(ratio, bool(np.isin(levels, moves.trusted).any()))
+        self._adapt(ratio, reached)
         if not (np.isfinite(ratio) and ratio >= self.config.threshold and ratio > 0 and after <= before):
-            if asked.step == counts.steps:
+            if asked == counts.steps:
                 counts.rejected += 1
             else:
                 counts.dropped += 1
@@ -239,6 +251,13 @@ class HybridOptimizer(torch.optim.Optimizer):
         if "last" in self.config.moves:
             self._last = list(torch._foreach_sub(chosen, start))
         return True
+
+    def _decided(self, trials: Trials, accepted: bool) -> None:
+        """Count what it took, and go on."""
+        self._count(trials)
+        if "momentum" in self.config.moves:
+            self._anchor = [value.clone() for value in trials.blocks.values]
+        self._schedule(accepted)
 
     def _adapt(self, ratio: float, reached: bool) -> None:
         """Grow the trust region where the model holds and moves beyond the base step were chosen, or shrink it."""

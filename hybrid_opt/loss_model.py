@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -132,14 +132,23 @@ def by_losses(trials: Trials, moves: Moves) -> tuple[Qubo, float]:
     return _choice(matrix, base, moves), float(base)
 
 
-def by_curvature(trials: Trials, moves: Moves, step: float = 1.0) -> tuple[Qubo, float]:
-    """The quadratic model from gradients where each direction of each block is followed for `step` lengths.
+class Curvature(NamedTuple):
+    """base + slope a + a hessian a / 2 for offsets a [n] of the moving blocks, n = B D, blocks first."""
+
+    base: float
+    slope: Floats
+    hessian: Floats
+
+
+def curvature(trials: Trials, moves: Moves, step: float = 1.0) -> Curvature:
+    """The quadratic model within the span, from gradients where each direction of each block is followed for `step`
+    lengths.
 
     The secant of the gradient along direction j is column j of the Hessian within the span, exactly so for a quadratic
-    loss; averaged with its transpose. B blocks of D directions take 1 + B D gradients, whatever K is, and nothing is
-    differentiated twice.
+    loss; averaged with its transpose. B blocks of D directions take 1 + B D gradients, and nothing is differentiated
+    twice. Raises NoReference where it is not finite.
     """
-    span, count = moves.span, len(moves.names)
+    span = moves.span
     shape = (trials.blocks.count, len(span.directions))
     base = float(trials.losses(span, np.zeros((1, *shape)))[0])
     places = [(int(b), d) for b in moves.moving for d in range(shape[1])]
@@ -151,15 +160,20 @@ def by_curvature(trials: Trials, moves: Moves, step: float = 1.0) -> tuple[Qubo,
         columns.append((trials.gradient(span, offsets) - slope) / step)
     at = tuple(np.array(places, np.int64).reshape(-1, 2).T)
     hessian = np.array([column[at] for column in columns]).reshape(len(places), len(places))
-    hessian = (hessian + hessian.T) / 2
-    spread = np.kron(np.eye(len(moves.moving)), moves.offsets)  # [B K, B D]: the offsets of every choice
-    pairwise = spread @ hessian @ spread.T
-    linear = spread @ slope[at] + np.diag(pairwise) / 2
-    blocks = np.arange(len(linear)) // count
-    matrix = np.where(blocks[:, None] < blocks[None], pairwise, 0.0) + np.diag(linear)
-    if not np.isfinite(matrix).all() or not np.isfinite(base):
+    if not (np.isfinite(base) and np.isfinite(slope[at]).all() and np.isfinite(hessian).all()):
         raise NoReference
-    return _choice(matrix, base, moves), base
+    return Curvature(base, slope[at], (hessian + hessian.T) / 2)
+
+
+def by_curvature(trials: Trials, moves: Moves, step: float = 1.0) -> tuple[Qubo, float]:
+    """The quadratic model (see `curvature`) of all choices, whatever K is, and the loss of the base."""
+    model = curvature(trials, moves, step)
+    spread = np.kron(np.eye(len(moves.moving)), moves.offsets)  # [B K, B D]: the offsets of every choice
+    pairwise = spread @ model.hessian @ spread.T
+    linear = spread @ model.slope + np.diag(pairwise) / 2
+    blocks = np.arange(len(linear)) // len(moves.names)
+    matrix = np.where(blocks[:, None] < blocks[None], pairwise, 0.0) + np.diag(linear)
+    return _choice(matrix, model.base, moves), model.base
 
 
 def subsets(trials: Trials, span: Span, places: Sequence[tuple[int, int, float]]) -> tuple[Qubo, float]:
