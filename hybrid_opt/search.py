@@ -16,9 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hybrid_opt.axis import Axis
-from hybrid_opt.cost import SolverCost
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.history import EQUAL, RELATIVE, VALUED, History, all_trials, common_space
+from hybrid_opt.history import RELATIVE, VALUED, History, all_trials, common_space
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
 from hybrid_opt.surrogate import Observations, make_surrogate
@@ -30,7 +29,6 @@ ATTRIBUTE = "qubo"  # user attribute of the trials: cost and quality
 STARTS = 20
 SCANNED = 1 << 18  # states up to which solver=auto is exact
 LISTED = 1 << 16  # states up to which the best that was not evaluated is looked for among all
-CENTRES = 3  # best trials around one of which wide parameters get their levels
 QUALITY = 30  # proposals whose predictions are compared with what came out
 
 
@@ -41,9 +39,8 @@ class QuboSampler(BaseSampler):
     with solver_options, or one made by `make_solver`; auto is exact up to 2^18 states and annealing beyond. backend,
     ledger, budget, fallback: of a solver given by name; see `make_solver`. n_startup_trials: trials at space-filling
     points; by default 20, or as many as the parameter with most options has. transform: of the objective; see `robust`.
-    levels: the most of an ordered parameter; a wider one gets a coarse grid, then levels around the best trials. local:
-    the share of proposals that change one parameter of the best trial, as the surrogate likes best, without a solver.
-    seed: fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers;
+    levels: the most of an ordered parameter; a wider one gets a coarse grid, then levels around the best trials. seed:
+    fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers;
     `trial.set_constraint` works too.
 
     Parameters that only some trials have are part of the same model. One whose distribution changes, or that was never
@@ -70,15 +67,12 @@ class QuboSampler(BaseSampler):
         fallback: Any = None,
         transform: Transform = "rank",
         levels: int = 10,
-        local: float = 0.3,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
     ) -> None:
         if n_startup_trials is not None and (int(n_startup_trials) != n_startup_trials or n_startup_trials < 1):
             raise ProblemError(f"n_startup_trials={n_startup_trials}: a positive integer is accepted")
         if int(levels) != levels or levels < 4:
             raise ProblemError(f"levels={levels}: an integer from 4 is accepted")
-        if not 0 <= local <= 1:
-            raise ProblemError(f"local={local}: a number from 0 to 1 is accepted")
         robust([0.0], transform)
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
         moved = backend != "statevector" or any(each is not None for each in (ledger, budget, fallback))
@@ -91,8 +85,7 @@ class QuboSampler(BaseSampler):
             self._solver = self._made()  # so that bad options are refused now
         self._surrogate_options = (surrogate, dict(surrogate_options or {}))
         self._surrogate = make_surrogate(*self._surrogate_options)
-        self._startup, self._transform = n_startup_trials, transform
-        self._levels, self._local = int(levels), float(local)
+        self._startup, self._transform, self._levels = n_startup_trials, transform, int(levels)
         self._seed, self._constraints = seed, constraints_func
         self._entropy = self._fresh() if seed is None else seed
         self._names: list[str] = []  # of the parameters that the surrogate has learned
@@ -167,19 +160,14 @@ class QuboSampler(BaseSampler):
         rng = np.random.default_rng((self._entropy, trial.number))
         history = History.of(study, axes, trial.number)
         self._learn(history, axes, rng)
-        local = rng.random() < self._local
-        levels = self._choices(history, axes, trial, 1 if local else CENTRES, rng)
+        levels = self._choices(history, axes, trial, rng)
         qubo = self._surrogate.qubo(levels, rng)
         learned = time.perf_counter()
         states = prod(len(level) for level in levels)
-        solver = self._solver_of(states, len(history.taken))
-        solver.check(qubo)
-        solution, chosen = None, one_change(qubo, levels, history) if local else None
-        how = "local"
-        if chosen is None:
-            solution = solver.solve(qubo, int(rng.integers(1 << 31)))
-            chosen, how = choose(qubo, solution, levels, history, rng)
-        cost = SolverCost() if solution is None else solution.cost
+        solution = self._solve(qubo, states, len(history.taken), int(rng.integers(1 << 31)))
+        solved = time.perf_counter()
+        chosen, how = choose(qubo, solution, levels, history, rng)
+        cost = solution.cost
         about = {
             "states": states,
             "chosen": how,
@@ -191,11 +179,11 @@ class QuboSampler(BaseSampler):
             "circuits": int(cost.circuits),
             "qpu_seconds": float(cost.qpu_seconds),
             "dollars": float(cost.dollars),
-            "origin": "local" if solution is None else solution.origin,
+            "origin": solution.origin,
             "learning_seconds": round(learned - begin, 6),
-            "solving_seconds": round(time.perf_counter() - learned, 6),
+            "solving_seconds": round(solved - learned, 6),
         }
-        if solution is not None and cost.queries:
+        if cost.queries:
             about |= {"scan": states / 2, "first_hit": solution.about.get("first_hit")}
         return chosen, about
 
@@ -209,12 +197,12 @@ class QuboSampler(BaseSampler):
         self._surrogate.fit(Observations(positions, values, tuple(axis.ordered for axis in axes)), rng)
 
     def _choices(
-        self, history: History, axes: list[Axis], trial: FrozenTrial, centres: int, rng: np.random.Generator
+        self, history: History, axes: list[Axis], trial: FrozenTrial, rng: np.random.Generator
     ) -> list[Floats]:
         """The levels of every axis, around one of the best trials; of an enqueued parameter, its value."""
         fixed = trial.system_attrs.get("fixed_params", {})
         ranked = history.losses.argsort(kind="stable")
-        centre = history.positions[ranked[min(int(rng.geometric(0.5)), centres, len(ranked)) - 1]]
+        centre = history.positions[ranked[min(int(rng.geometric(0.5)), 3, len(ranked)) - 1]]
         return [
             np.array([axis.position(fixed[axis.name])])
             if axis.name in fixed
@@ -222,15 +210,15 @@ class QuboSampler(BaseSampler):
             for axis, at in zip(axes, centre.tolist(), strict=True)
         ]
 
-    def _solver_of(self, states: int, taken: int) -> Solver:
-        """The solver; an exact one gives so many samples that one of them was not evaluated."""
+    def _solve(self, qubo: Qubo, states: int, taken: int, seed: int) -> Solution:
+        """Solve the problem; exactly for so many samples that one of them was not evaluated."""
         if self._named is not None:
             name, options, _ = self._named
             if (name == "auto" and states <= SCANNED) or (name == "exact" and "samples" not in options):
-                return make_solver("exact", **options, samples=min(states, taken + 1))
+                return make_solver("exact", **options, samples=min(states, taken + 1)).solve(qubo, seed)
         if self._solver is None:
             self._solver = self._made()
-        return self._solver
+        return self._solver.solve(qubo, seed)
 
     def _made(self) -> Solver:
         assert self._named is not None
@@ -253,24 +241,6 @@ class QuboSampler(BaseSampler):
         return int(np.random.SeedSequence().generate_state(1)[0])
 
 
-def one_change(qubo: Qubo, levels: Sequence[Floats], history: History) -> Floats | None:
-    """The point [d] of least energy that differs from the best trial's in one parameter; None if all are evaluated.
-
-    Where that trial has no such level, the best one together with the others is its own.
-    """
-    parts = [
-        np.abs(level - at) < EQUAL for level, at in zip(levels, history.positions[history.losses.argmin()], strict=True)
-    ]
-    bits = np.concatenate(parts).astype(np.uint8)
-    for block, part in zip(qubo.one_hot, parts, strict=True):
-        if not part.any():
-            options = np.tile(bits, (len(block), 1))
-            options[range(len(block)), block] = 1
-            bits = options[qubo.energy(options).argmin()]
-    near = _neighbours(bits, qubo)
-    return _first(near, qubo.energy(near), levels, history)
-
-
 def choose(
     qubo: Qubo, solution: Solution, levels: Sequence[Floats], history: History, rng: np.random.Generator
 ) -> tuple[Floats, str]:
@@ -280,21 +250,29 @@ def choose(
     sample, repaired where it is not feasible, in one parameter. scan: the best of all, where those are few. random:
     drawn. repeat: the best sample, since the space is exhausted or seems to be.
     """
+
+    def first(bits: NDArray[np.uint8], energies: Floats) -> Floats | None:
+        for row in energies.argsort(kind="stable").tolist():
+            point = _point(bits[row], levels)
+            if not history.is_taken(point):
+                return point
+        return None
+
     kept, where = np.unique(solution.samples[solution.feasible], axis=0, return_index=True)
-    found = _first(kept, solution.energies[solution.feasible][where], levels, history)
+    found = first(kept, solution.energies[solution.feasible][where])
     if found is not None:
         return found, "sample"
     best = qubo.repair(solution.bits)[0]
     near = _neighbours(best, qubo)
-    found = _first(near, qubo.energy(near), levels, history)
+    found = first(near, qubo.energy(near))
     if found is not None:
         return found, "neighbour"
     states = prod(len(level) for level in levels)
     if states <= LISTED:
-        found = _first(*qubo.k_best(states), levels, history)
+        found = first(*qubo.k_best(states))
         return (_point(best, levels), "repeat") if found is None else (found, "scan")
     drawn = qubo.feasible_space().draw(1024, rng)
-    found = _first(drawn, qubo.energy(drawn), levels, history)
+    found = first(drawn, qubo.energy(drawn))
     return (_point(best, levels), "repeat") if found is None else (found, "random")
 
 
@@ -310,15 +288,6 @@ def quality(history: History) -> float | None:
     if len(pairs) < 5 or any(len(set(column)) < 2 for column in zip(*pairs, strict=True)):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
-
-
-def _first(bits: NDArray[np.uint8], energies: Floats, levels: Sequence[Floats], history: History) -> Floats | None:
-    """The point [d] of least energy that was not evaluated."""
-    for row in energies.argsort(kind="stable").tolist():
-        point = _point(bits[row], levels)
-        if not history.is_taken(point):
-            return point
-    return None
 
 
 def _point(bits: NDArray[np.uint8], levels: Sequence[Floats]) -> Floats:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from hybrid_opt import ProblemError, Qubo, QuboSampler, make_solver
 from hybrid_opt.axis import Axis
 from hybrid_opt.history import History, losses_of
-from hybrid_opt.search import choose, one_change
+from hybrid_opt.search import choose
 from hybrid_opt.solvers import Solution
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -131,7 +131,7 @@ def test_a_solver_made_elsewhere_and_its_single_sample():
 
 
 def test_grover_counts_queries_beside_the_scan():
-    sampler = QuboSampler(seed=0, n_startup_trials=10, solver="grover", local=0)
+    sampler = QuboSampler(seed=0, n_startup_trials=10, solver="grover")
     study = study_of(sampler)
     study.optimize(mixed, n_trials=13)
     for each in about(study):
@@ -152,7 +152,7 @@ def test_spaces_beyond_what_is_enumerated():
             ProblemError, match=rf"solver={name}: 100000000 feasible states; up to 16777216 are accepted"
         ):
             study.optimize(objective, n_trials=1)
-    study = study_of(QuboSampler(seed=0, n_startup_trials=10, local=0))
+    study = study_of(QuboSampler(seed=0, n_startup_trials=10))
     study.optimize(objective, n_trials=22)
     values = [trial.value for trial in study.trials]
     assert np.mean(values[12:]) < np.mean(values[:10]) - np.std(values[:10])
@@ -336,7 +336,7 @@ def test_floats_are_refined_around_the_best():
 
 def test_cost_and_quality_are_in_the_attributes():
     study = study_of(
-        QuboSampler(seed=0, n_startup_trials=8, solver="annealing", solver_options={"reads": 7, "sweeps": 10}, local=0)
+        QuboSampler(seed=0, n_startup_trials=8, solver="annealing", solver_options={"reads": 7, "sweeps": 10})
     )
     study.optimize(mixed, n_trials=16)
     said = about(study)
@@ -369,41 +369,8 @@ def test_choosing_goes_from_samples_to_neighbours_to_a_scan():
     assert chosen([], spoilt)[1] == "neighbour"
 
 
-def test_local_proposals_change_one_parameter_of_the_best_trial_and_ask_no_solver():
-    study = study_of(QuboSampler(seed=0, n_startup_trials=8, solver="annealing", local=1))
-    study.optimize(mixed, n_trials=20)
-    for number, trial in enumerate(study.trials[8:], 8):
-        best = min(study.trials[:number], key=lambda each: each.value)
-        said = trial.user_attrs["qubo"]
-        if said["chosen"] == "local":
-            assert sum(trial.params[name] != pytest.approx(best.params[name]) for name in best.params) == 1
-            assert said["shots"] == said["evaluations"] == 0 and said["origin"] == "local"
-    assert [each["chosen"] for each in about(study)].count("local") >= 6
-
-
-def test_the_best_change_of_one_parameter():
-    levels = [np.arange(3.0), np.arange(2.0), np.arange(2.0)]
-    linear = np.diag([5.0, 1.0, 2.0, 0.0, 3.0, 0.0, 4.0])
-    qubo = Qubo(linear, one_hot=[(0, 1, 2), (3, 4), (5, 6)])
-
-    def changed(best, taken):
-        positions = np.array([best, [1, 0, 0]], np.float64)
-        history = History(positions, np.array([0.0, 1.0]), np.zeros((0, 3)), np.array([best, *taken], np.float64), [])
-        point = one_change(qubo, levels, history)
-        return None if point is None else point.tolist()
-
-    assert changed([0, 1, 0], []) == [1, 1, 0]  # 4 less; the second parameter would give 3 less
-    assert changed([0, 1, 0], [[1, 1, 0]]) in ([2, 1, 0], [0, 0, 0])  # both 3 less
-    cross = [[1, 1, 0], [2, 1, 0], [0, 0, 0], [0, 1, 1]]
-    assert changed([0, 1, 0], cross[:3]) == [0, 1, 1]
-    assert changed([0, 1, 0], cross) is None
-    assert changed([0, 1, np.nan], []) == [1, 1, 0]  # what it lacks is at the level of least energy
-    assert changed([0.5, 0, 0], []) == [1, 0, 0]  # so is what is none of the levels
-
-
 def test_options_that_are_not_accepted():
     for options, line in (
-        ({"local": 1.5}, "local=1.5: a number from 0 to 1 is accepted"),
         ({"surrogate": "smoth"}, "did you mean smooth"),
         ({"solver": "qoaa"}, "did you mean qaoa"),
         ({"solver": "qaoa", "solver_options": {"layer": 2}}, "did you mean layers"),
