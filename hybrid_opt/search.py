@@ -4,6 +4,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
 
@@ -111,6 +112,13 @@ class QuboSampler(BaseSampler):
             self._solver.close()
             self._solver = None
 
+    def check(self, space: Mapping[str, BaseDistribution]) -> None:
+        """Raise ProblemError where the solver cannot take a proposal of these parameters."""
+        bits = [Axis(*each).bits(self._levels) for each in space.items()]
+        ends, n = accumulate(bits, initial=0), sum(bits)
+        one_hot = [tuple(range(begin, end)) for begin, end in pairwise(ends)]
+        self._solver_of(prod(bits), 0).check(Qubo(np.zeros((n, n)), one_hot=one_hot))
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if len(study.directions) > 1:
             raise ProblemError(f"study: {len(study.directions)} objectives; QuboSampler takes studies of one")
@@ -164,7 +172,7 @@ class QuboSampler(BaseSampler):
         qubo = self._surrogate.qubo(levels, rng)
         learned = time.perf_counter()
         states = prod(len(level) for level in levels)
-        solution = self._solve(qubo, states, len(history.taken), int(rng.integers(1 << 31)))
+        solution = self._solver_of(states, len(history.taken)).solve(qubo, int(rng.integers(1 << 31)))
         solved = time.perf_counter()
         chosen, how = choose(qubo, solution, levels, history, rng)
         cost = solution.cost
@@ -210,15 +218,15 @@ class QuboSampler(BaseSampler):
             for axis, at in zip(axes, centre.tolist(), strict=True)
         ]
 
-    def _solve(self, qubo: Qubo, states: int, taken: int, seed: int) -> Solution:
-        """Solve the problem; exactly for so many samples that one of them was not evaluated."""
+    def _solver_of(self, states: int, taken: int) -> Solver:
+        """The solver; an exact one gives so many samples that one of them was not evaluated."""
         if self._named is not None:
             name, options, _ = self._named
             if (name == "auto" and states <= SCANNED) or (name == "exact" and "samples" not in options):
-                return make_solver("exact", **options, samples=min(states, taken + 1)).solve(qubo, seed)
+                return make_solver("exact", **options, samples=min(states, taken + 1))
         if self._solver is None:
             self._solver = self._made()
-        return self._solver.solve(qubo, seed)
+        return self._solver
 
     def _made(self) -> Solver:
         assert self._named is not None

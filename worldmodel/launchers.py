@@ -1,7 +1,9 @@
 """Where a search runs its workers and a comparison its runs: processes on this machine, or tasks of a Ray cluster."""
 
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +17,7 @@ from worldmodel.composition import UsageError
 
 ROOT = Path(__file__).parent.parent
 POLL = 0.1  # seconds between two looks at programs that were asked to stop
+REACH = 10.0  # seconds for a cluster to be reached; Ray itself tries for many minutes
 _strict = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -95,6 +98,11 @@ class Ray:
         except ImportError:
             raise UsageError('launcher=ray: needs ray: pip install "worldmodel[ray]"') from None
         self._ray, self._config = ray, config
+        if named := re.fullmatch(r"(?:ray://)?(.+):(\d+)", config.address):
+            try:
+                socket.create_connection((named[1], int(named[2])), REACH).close()
+            except (OSError, OverflowError) as error:
+                raise _unreachable(config, error) from None
         options: dict[str, Any] = {"address": config.address, "log_to_driver": False, "logging_level": "error"}
         if config.address == "local":
             cpus = max(os.cpu_count() or 1, -int(-workers * config.cpus // 1))
@@ -107,7 +115,7 @@ class Ray:
             line = " ".join(str(error).split())
             if config.address == "local":
                 raise LaunchError(f"launcher=ray: Ray could not be started on this machine: {line}") from None
-            raise UsageError(f"launcher.address={config.address}: no Ray cluster can be reached: {line}") from None
+            raise _unreachable(config, line) from None
 
     def start(self, program: Program) -> Started:
         task = self._ray.remote(num_cpus=self._config.cpus, num_gpus=self._config.gpus, max_retries=0, max_calls=1)(
@@ -117,6 +125,10 @@ class Ray:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _unreachable(config: RayConfig, reason: object) -> UsageError:
+    return UsageError(f"launcher.address={config.address}: no Ray cluster can be reached: {reason}")
 
 
 class _Task:

@@ -63,6 +63,8 @@ def run(config: SearchConfig, words: list[str]) -> int:
     """Search; returns the exit code. What can be wrong with the input is found before anything is written."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from hybrid_opt.search import QuboSampler
+
     common = training_words(words, configs_folder())
     storage_url(config.storage, Path())
     space = searched(config.space, common, configs_folder())
@@ -70,11 +72,14 @@ def run(config: SearchConfig, words: list[str]) -> int:
     if config.init is not None:
         state_file(Path(config.init).expanduser())
     sampler, pruner = config.sampler.make(), config.pruner.make(config.steps // config.interval)
+    if isinstance(sampler, QuboSampler):
+        sampler.check({key: parameter.distribution() for key, parameter in space.items()})
     Environments(config.env, 1, config.seed).close()
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.folder()))
         url = storage_url(config.storage, folder.path)
         _compare(config, folder)
+        launcher = stack.enter_context(closing(config.launcher.open(config.workers)))
         storage = open_storage(url, config.heartbeat)
         name = folder.path.name if config.study == "auto" else config.study
         try:
@@ -84,7 +89,6 @@ def run(config: SearchConfig, words: list[str]) -> int:
                     f"study={name}: {shown(url)} holds a study of another configuration under this name: "
                     f"{'; '.join(other)}; give the same or another study"
                 )
-            launcher = stack.enter_context(closing(config.launcher.open(config.workers)))
             folder.write_config({**config.as_dict(), "storage": config.identity()["storage"]})  # without a password
             print(
                 f"{config.env.id}: {len(space)} keys, sampler {config.sampler.name}, {config.trials} trials by "

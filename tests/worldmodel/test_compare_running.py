@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -163,6 +164,19 @@ def test_a_ray_that_does_not_start_is_one_line(
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=fail))
     with pytest.raises(kind, match=re.escape(told)):
         RayConfig("ray", address=address, cpus=1, gpus=0).open(2)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_nobody_answers_for_is_told_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise AssertionError("Ray would try for many minutes")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=fail))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"launcher.address={address}: no Ray cluster can be reached: .*refused"):
+            RayConfig("ray", address=address, cpus=1, gpus=0).open(2)
 
 
 @pytest.mark.slow

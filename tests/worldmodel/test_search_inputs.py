@@ -48,6 +48,10 @@ CASES = {
     "no folder of a database": ("storage=sqlite:////none/x.db", "storage=sqlite:////none/x.db: cannot be opened: "),
     "surrogate": ("sampler=qubo sampler.surrogate=clairvoyant", "surrogate"),
     "solver": ("sampler=qubo sampler.solver=oracle", "solver"),
+    "a space beyond the solver": (
+        "sampler=qubo sampler.solver=grover space=dreamer",
+        "solver=grover: 20000000 feasible states; up to 16777216 are accepted",
+    ),
     "key of training": ("stpes=3", "stpes=3: unknown key; did you mean steps?"),
     "environment": ("env.id=CatPole-v1", "no such environment is registered; did you mean CartPole-v1?"),
     "device": ("device=gpu", "device=gpu: auto, cpu, cuda or cuda:N is accepted"),
