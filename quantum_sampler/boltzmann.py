@@ -53,7 +53,7 @@ class BoltzmannConfig(NormaliserConfig):
     tilt: Annotated[float, Field(ge=0)] = 1.0
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
     every: Annotated[int, Field(ge=1)] = 64
-    overhead: Annotated[float, Field(gt=0)] | None = 0.03
+    overhead: Annotated[float, Field(gt=0)] | None = 0.05
     pool: Annotated[int, Field(ge=FEWEST)] = 16384
     backend: Any = "statevector"
 
