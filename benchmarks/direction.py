@@ -42,7 +42,7 @@ SOLVERS: dict[str, Any] = {
     "greedy": {"name": "greedy", "restarts": 4},
     "random": {"name": "random", "shots": 256},
 }
-VQE: dict[str, Any] = {"name": "vqe", "shots": 64, "steps": 50, "training_shots": 32}
+VQE: dict[str, Any] = {"shots": 64, "steps": 50, "training_shots": 32}
 
 
 class Rival(NamedTuple):
@@ -58,8 +58,8 @@ RIVALS = {
     **{label: Rival(solver) for label, solver in SOLVERS.items()},
     "continuous, rounded": Rival(Relaxation()),
     "continuous": Rival("exact", kind=Continuous),
-    "3 blocks, vqe": Rival(VQE, 3),
-    "3 blocks, vqe, product": Rival({**VQE, "entangle": False}, 3),
+    "3 blocks, vqe": Rival({"name": "vqe", **VQE}, 3),
+    "3 blocks, vqe, product": Rival({"name": "vqe", **VQE, "entangle": False}, 3),
     "3 blocks, exact": Rival("exact", 3),
     "on tuned Adam, qaoa": Rival(SOLVERS["qaoa"], tuned=True),
     "on tuned Adam, random": Rival(SOLVERS["random"], tuned=True),
@@ -152,8 +152,7 @@ def quality(options: argparse.Namespace) -> list[dict[str, Any]]:
                 "random": ("random", {"shots": shots}),
             }
             if qubo.n <= 18:
-                vqe = {key: value for key, value in VQE.items() if key != "name"}
-                solvers |= {"vqe": ("vqe", vqe), "vqe, product": ("vqe", {**vqe, "entangle": False})}
+                solvers |= {"vqe": ("vqe", VQE), "vqe, product": ("vqe", {**VQE, "entangle": False})}
             for label, (name, given) in solvers.items():
                 solution = make_solver(name, **given).solve(qubo, seed=number)
                 hits.setdefault(label, []).append(bool(solution.feasible.any() and solution.energy <= close))

@@ -70,7 +70,6 @@ class Continuous(HybridOptimizer):
                 found = minimize(value, np.zeros(slope.size), jac=True, method="L-BFGS-B", bounds=bounds)
                 offsets = np.zeros((trials.blocks.count, directions))
                 offsets[moves.moving] = found.x.reshape(count, directions)
-                reached = bool((offsets[:, 0] > 0).any() or offsets[:, 1:].any())
                 gain = -scale * float(found.fun)
-                accepted = self._try(trials, start, moves.span, offsets, gain, reached, self.counts.steps)
+                accepted = self._try(trials, start, moves.span, offsets, gain, self.counts.steps)
         self._decided(trials, accepted)

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 
 def share(hits: list[bool]) -> dict[str, Any]:
     """Successes with Wilson's interval."""
-    n, p, z = len(hits), float(np.mean(hits)), 1.96
-    middle, width = p + z * z / (2 * n), z * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-    return {"n": n, "share": p, "interval": [(middle + s * width) / (1 + z * z / n) for s in (-1, 1)]}
+    found = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
+    return {"n": len(hits), "share": float(np.mean(hits)), "interval": [float(found.low), float(found.high)]}
 
 
 def mean(values: list[float]) -> dict[str, Any]:

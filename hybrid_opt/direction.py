@@ -73,13 +73,15 @@ class HybridOptimizer(torch.optim.Optimizer):
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
         self._opened: list[Solver] = []
         self.solver = self._open(solver, "optimizer.solver", where)
-        self.waits = _waits(self.solver, self.config.wait)
+        wait = self.config.wait
+        self.waits = not self.solver.remote if wait is None else wait
         self.counts = Counts()
         self.every, self.trust = self.config.every or 0, self.config.trust
         self._escape: Escape | None = None
         if self.config.escape is not None and self.config.escape.patience is not None:
             other = self._open(self.config.escape.solver, "optimizer.escape.solver", where)
-            self._escape = Escape(self.config.escape, other, _waits(other, self.config.wait), self._record)
+            waits = not other.remote if wait is None else wait
+            self._escape = Escape(self.config.escape, other, waits, self._record)
         self._loss: Loss | None = None
         self._blocks: Blocks | None = None
         self._anchor: Tensors = []  # the parameters after the last choice
@@ -217,16 +219,10 @@ class HybridOptimizer(torch.optim.Optimizer):
         levels = np.full(trials.blocks.count, moves.base)
         levels[moves.moving] = solution.bits.reshape(len(moves.moving), -1).argmax(1)
         predicted = asked.base - asked.qubo.energy(solution.bits)
-        reached = bool(np.isin(levels, moves.trusted).any())
-        return self._try(trials, start, moves.span, moves.offsets[levels], float(predicted), reached, asked.step)
+        return self._try(trials, start, moves.span, moves.offsets[levels], float(predicted), asked.step)
 
-    def _try(
-        self, trials: Trials, start: Tensors, span: Span, offsets: Floats, predicted: float, reached: bool, asked: int
-    ) -> bool:
-        """Move by offsets [B, D] if that brings enough of the predicted gain; whether it did.
-
-        reached: beyond the base step, so that the trust region matters. asked: the step whose loss was modelled.
-        """
+    def _try(self, trials: Trials, start: Tensors, span: Span, offsets: Floats, predicted: float, asked: int) -> bool:
+        """Move by offsets [B, D] if that brings enough of the gain predicted at step `asked`; whether it did."""
         counts = self.counts
         counts.choices += 1
         counts.predicted_gain, counts.actual_gain = predicted, 0.0
@@ -237,7 +233,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         before, base, after = trials.at([start, trials.origin, chosen])
         counts.actual_gain = float(base - after) if np.isfinite(base) else 0.0
         ratio = counts.actual_gain / predicted
-        self._adapt(ratio, reached)
+        self._adapt(ratio, bool((offsets[:, 0] > 0).any() or offsets[:, 1:].any()))
         if not (np.isfinite(ratio) and ratio >= self.config.threshold and ratio > 0 and after <= before):
             if asked == counts.steps:
                 counts.rejected += 1
@@ -260,7 +256,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         self._schedule(accepted)
 
     def _adapt(self, ratio: float, reached: bool) -> None:
-        """Grow the trust region where the model holds and moves beyond the base step were chosen, or shrink it."""
+        """Grow the trust region where the model holds and was followed beyond the base step, or shrink it."""
         if ratio < BAD or not np.isfinite(ratio):
             self.trust = max(SMALLEST, self.trust / 2)
         elif ratio > GOOD and reached:
@@ -303,8 +299,7 @@ class HybridOptimizer(torch.optim.Optimizer):
             "every": self.every,
             "trust": self.trust,
         }
-        more = self.solver.metrics()
-        return {**own, **counts, **more, **(self._escape.metrics() if self._escape else {})}
+        return {**own, **counts, **self.solver.metrics(), **(self._escape.metrics() if self._escape else {})}
 
     @property
     def _solvers(self) -> list[Solver]:
@@ -403,8 +398,3 @@ class HybridOptimizer(torch.optim.Optimizer):
         made = make_solver(name, **{**where, "backend": backend}, **options)
         self._opened.append(made)
         return made
-
-
-def _waits(solver: Solver, wait: bool | None) -> bool:
-    remote = solver.backend is not None and solver.backend.capabilities.remote
-    return not remote if wait is None else wait

@@ -125,7 +125,6 @@ class Moves:
                 wanted[k, 1 + kinds.index(name)] = trust
         self.offsets: Floats = wanted - np.eye(1, len(directions))  # [K, D]
         self.base = self.names.index("base")
-        self.trusted = [k for k, name in enumerate(self.names) if name not in ("skip", "half", "base")]
         self.moving = np.flatnonzero(length > 0)  # the blocks that there is anything to choose for
 
     def offsets_of(self, levels: NDArray[np.int64]) -> Floats:

@@ -83,6 +83,11 @@ class Solver(ABC):
         if self.runs_on == "circuits":
             load_qiskit()  # before threads do
 
+    @property
+    def remote(self) -> bool:
+        """Whether its work is done elsewhere."""
+        return self.backend is not None and self.backend.capabilities.remote
+
     def submit(self, qubos: Qubo | Sequence[Qubo], seed: int = 0) -> Job[Any]:
         """Start solving one Qubo (the job's result is a Solution) or a batch (a list of Solutions). Does not wait.
 

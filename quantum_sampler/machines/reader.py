@@ -55,7 +55,7 @@ class AnnealerReader:
 
     def __init__(self, backend: Any, reads: int) -> None:
         self._solver = make_solver("annealing", backend=backend, reads=reads)
-        self.remote = self._solver.backend is not None and self._solver.backend.capabilities.remote
+        self.remote = self._solver.remote
 
     def read(self, qubo: Qubo, seed: int, start: Bits | None = None) -> Bits:
         """Samples uint8 [reads, units] of one call; an annealer starts on its own."""
