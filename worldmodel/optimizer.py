@@ -1,5 +1,6 @@
 """LaProp with adaptive gradient clipping: the optimiser of DreamerV3 (arXiv 2002.04839; 2102.06171, section 4.1)."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, overload
 
@@ -38,6 +39,12 @@ class LaProp(torch.optim.Optimizer):
     Before that the gradient of each parameter tensor is clipped to `clip` times the tensor's norm (at least 1e-3; 0: no
     clipping), and the learning rate rises linearly over `warmup` steps.
     """
+
+    # as they are inside: PyTorch hides them from its compiler, and to do so imports it, which takes over a second
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(
         self,

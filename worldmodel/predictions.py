@@ -1,12 +1,18 @@
 """Open-loop predictions: what the model expects after seeing a few steps, beside what came."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from worldmodel.agent import Agent, Windows
 from worldmodel.metrics import MetricsWriter
 from worldmodel.rssm import State
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLOTTED = 8  # entries of vectors that are plotted
 
@@ -43,6 +49,8 @@ def write_predictions(writer: MetricsWriter, step: int, agent: Agent, windows: W
 
 def _plot(truth: np.ndarray, guess: np.ndarray, seen: int) -> Figure:
     """True and predicted entries [T, n] over time, at most PLOTTED of them."""
+    from matplotlib.figure import Figure  # not before a picture is drawn: it takes a fifth of what training imports
+
     count = min(truth.shape[1], PLOTTED)
     figure = Figure(figsize=(6, 1.2 * count + 0.4), layout="constrained")
     for i, axes in enumerate(np.atleast_1d(figure.subplots(count, sharex=True))):

@@ -2,10 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-
-from worldmodel.nets import symexp
 
 
 class TwoHot(nn.Module):
@@ -21,10 +20,11 @@ class TwoHot(nn.Module):
     def __init__(self, bins: int = 255) -> None:
         super().__init__()
         half = bins // 2
-        positive = symexp(torch.linspace(0.0, 20.0, half + 1))[1:]
-        self.register_buffer("bins", torch.cat([-positive.flip(0), torch.zeros(1), positive]), persistent=False)
-        place = torch.cat([torch.arange(bins - 1, half, -1), torch.arange(half + 1)])  # of each bin among the logits
-        self.register_buffer("place", place, persistent=False)
+        positive = np.expm1(np.linspace(0.0, 20.0, half + 1))[1:]
+        values = np.concatenate([-positive[::-1], [0.0], positive])
+        place = np.r_[bins - 1 : half : -1, : half + 1]  # of each bin among the logits
+        self.register_buffer("bins", torch.tensor(values, dtype=torch.float32), persistent=False)
+        self.register_buffer("place", torch.tensor(place), persistent=False)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Expected value. The two tails are paired before summing, so that equal tails cancel to exactly zero."""

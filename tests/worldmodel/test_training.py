@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.worldmodel.runs import Run, evaluate, line_of, rows, train
+from tests.worldmodel.runs import ENVIRONMENT, PATIENCE, ROOT, Run, evaluate, line_of, rows, train
 from worldmodel.checkpoint import checkpoints
 
 WORDS = ("steps=100", "eval.every=50", "eval.episodes=1", "checkpoint.minutes=0.001")
@@ -192,3 +194,11 @@ def test_a_logdir_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (path,) = (tmp_path / "runs").iterdir()
     assert path.name.startswith("tests.worldmodel.worlds-Picture-v0-") and path.name.endswith("-seed0")
     assert sorted(child.name for child in tmp_path.iterdir()) == ["runs"]
+
+
+def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path) -> None:
+    """It is not used, and takes half as long again as all the rest that a run imports."""
+    code = "import sys, tests.worldmodel.runs as runs; print(runs.train(*sys.argv[1:]), 'torch._dynamo' in sys.modules)"
+    words = [sys.executable, "-c", code, "steps=60", f"logdir={tmp_path / 'run'}"]
+    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
