@@ -103,14 +103,14 @@ class Learner:
     def converged(self) -> bool:
         """Whether the mean squared error of the values that count is small enough."""
         squares = sum((value - truth) ** 2 for value, truth in zip(self.table, self._truth, strict=False))
-        return squares < CONVERGED * len(self._truth)
+        return bool(squares < CONVERGED * len(self._truth))
 
     def difference(self, item: int) -> float:
         """TD error of a transition now."""
         reward = self._rng.normal() if self._noisy[item] else self._reward[item]
         after = self._after[item]
         best = max(self.table[after], self.table[after + 1])
-        return reward + self._discount * best - self.table[self._entry[item]]
+        return float(reward + self._discount * best - self.table[self._entry[item]])
 
     def update(self, item: int) -> float:
         """Learn from a transition; returns the size of its TD error before."""
@@ -166,7 +166,7 @@ def updates(
     done = 0
     while done < opening + LIMIT * size:
         if door and opening <= done < opening + batch:
-            selector.add([size - 1], [1.0])
+            selector.add(np.array([size - 1]), np.ones(1))
         selector.prepare(done)
         recalled = losses.argmax() if surprised else rng.integers(size - door)
         context = task.features[items[recalled]] if losses.max() >= 0.0 else None
@@ -204,7 +204,7 @@ def contestants() -> dict[str, tuple[str, dict[str, Any]]]:
         config = selector_classes(name)[1]
         if isinstance(config, type) and issubclass(config, PrioritizedConfig):
             options = PRIORITY | options
-        if "inline" in [field.name for field in fields(config)]:  # type: ignore[arg-type]
+        if "inline" in [field.name for field in fields(config)]:
             options["inline"] = True
         named[name] = (name, options)
     named["prioritized, defaults"] = ("prioritized", {})

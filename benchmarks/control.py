@@ -60,7 +60,7 @@ def main() -> None:
     jobs = [(task, seed) for task in options.tasks for seed in range(options.seeds)]
     words.append(f"threads={options.threads}")
     with ThreadPoolExecutor(options.workers) as pool:
-        results = list(pool.map(lambda job: run(*job, options.runs, words), jobs))
+        results = list(pool.map(lambda job: run(job[0], job[1], options.runs, words), jobs))
     print(f"\n| task | steps | return per seed | lowest | mean | minutes | floor {'':9} |")
     print("|---|---|---|---|---|---|---|")
     for task in options.tasks:

@@ -5,7 +5,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.optimize import minimize
 
 from hybrid_opt import Qubo
 from hybrid_opt.cost import SolverCost

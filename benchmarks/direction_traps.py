@@ -107,10 +107,11 @@ def traps(options: argparse.Namespace) -> list[dict[str, Any]]:
 def saturated(seed: int) -> nn.Module:
     """A network whose units of tanh are all saturated: its gradient is next to nothing, and its loss that of chance."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    first, second = nn.Linear(2, 8), nn.Linear(8, 8)
+    model = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Linear(8, 2))
     with torch.no_grad():
-        model[0].bias.add_(6)
-        model[2].bias.add_(6)
+        for layer in (first, second):
+            layer.bias.add_(6)
     return model
 
 

@@ -169,7 +169,7 @@ def consecutive_table(plannings: int, alignment: float, size: int = 8) -> dict[s
     print(f"{'':44}{'one batch':>13}{'mean of 32':>13}")
     rng = np.random.default_rng(0)
     features, priorities, g = task(rng, 4096, alignment)
-    exact = {"alpha": 1.0, "epsilon": 1e-9}
+    exact: dict[str, Any] = {"alpha": 1.0, "epsilon": 1e-9}
     shapes: dict[str, Any] = {"PER": None}
     for pool_by in ("uniform", "priority"):
         for per_pool in (1, 4, 32):

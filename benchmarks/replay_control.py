@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from control import outcome, run, start
+from benchmarks.control import outcome, run, start
 
 REPLAYS = ("uniform", "prioritized", "curious", "mixture", "annealed", "boltzmann", "markov", "recall")
 ARMS = {name: [f"replay={name}"] for name in REPLAYS} | {

@@ -97,7 +97,7 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     first, _, solver = name.partition(":")
     if first != "qubo" and first not in SURROGATES:
         raise ProblemError(f"sampler {name}: random, tpe, gp, qubo[:SOLVER] and SURROGATE[:SOLVER] are accepted")
-    options = {"solver": solver} if solver else {}
+    options: dict[str, Any] = {"solver": solver} if solver else {}
     return QuboSampler(seed=seed, **options) if first == "qubo" else QuboSampler(first, seed=seed, **options)
 
 
@@ -111,7 +111,10 @@ def run(job: tuple[str, str, int, int]) -> dict[str, Any]:
     begin = time.perf_counter()
     study.optimize(table.objective, n_trials=trials)
     seconds = time.perf_counter() - begin
-    found: dict[str, Any] = {"seconds": seconds / trials, "regrets": table.regrets([t.value for t in study.trials])}
+    found: dict[str, Any] = {
+        "seconds": seconds / trials,
+        "regrets": table.regrets([t.value or 0.0 for t in study.trials]),
+    }
     said = [trial.user_attrs["qubo"] for trial in study.trials if "qubo" in trial.user_attrs]
     for key in ("shots", "evaluations", "queries", "scan", "first_hit"):
         known = [each[key] for each in said if each.get(key) is not None]

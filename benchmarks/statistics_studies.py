@@ -50,7 +50,7 @@ def learned(seed: int) -> float:
 
 def compared(pool: np.ndarray, effect: float, options: argparse.Namespace) -> list[tuple[str, float]]:
     """Of each comparison the verdict, and the power that it states for the effect."""
-    found = []
+    found: list[tuple[str, float]] = []
     for number in range(options.comparisons):
         rng = np.random.default_rng([options.seed, number, round(1e6 * effect)])
         runs = rng.permutation(pool)[: 2 * options.seeds]

@@ -111,7 +111,7 @@ def _minimised(method: str, restarts: bool) -> Method:
                 raise Spent
             return evaluate(scale * point[:layers], point[layers:]) / moments(qubo).std
 
-        options = {"rhobeg": 0.1, "tol": 1e-3} if method == "COBYLA" else {"initial_simplex": None}
+        options: dict[str, Any] = {"rhobeg": 0.1, "tol": 1e-3} if method == "COBYLA" else {"initial_simplex": None}
         try:
             while True:
                 start = np.concatenate([gammas / scale, betas])
@@ -252,10 +252,8 @@ def report(title: str, ratios: dict[str, np.ndarray]) -> dict[str, Any]:
     best = max(
         (name for name in ratios if not name.startswith("learned")), key=lambda name: float(np.median(ratios[name]))
     )
-    figures["ahead"] = interval(100 * ratios["learned"], 100 * ratios[best])
-    print(
-        "  {:<28}{:+8.2f}  [{:+.2f}, {:+.2f}] points ahead of {}".format("learned", *figures["ahead"], best), flush=True
-    )
+    ahead, low, high = figures["ahead"] = interval(100 * ratios["learned"], 100 * ratios[best])
+    print(f"  {'learned':<28}{ahead:+8.2f}  [{low:+.2f}, {high:+.2f}] points ahead of {best}", flush=True)
     return figures
 
 

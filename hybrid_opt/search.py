@@ -286,7 +286,7 @@ def choose(
 
 def quality(history: History) -> float | None:
     """Spearman's rank correlation of the last 30 proposals' predictions with what came out; None below 5 of them."""
-    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+    from scipy.stats import spearmanr
 
     pairs = [
         (trial.user_attrs[ATTRIBUTE]["predicted"], loss)

@@ -218,7 +218,7 @@ class LandscapeSearch:
 
 def improvement(gains: Floats, std: Floats) -> Floats:
     """Expected improvements of normal values that are expected to be better by these gains."""
-    from scipy.special import ndtr  # type: ignore[import-untyped]
+    from scipy.special import ndtr
 
     ratio = gains / std
     expected: Floats = gains * ndtr(ratio) + std * np.exp(-np.square(ratio) / 2) / np.sqrt(2 * np.pi)

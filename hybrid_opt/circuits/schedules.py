@@ -162,7 +162,7 @@ class _Search:
 
 
 def _adjoint(search: _Search, point: Floats, rng: np.random.Generator) -> None:
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.optimize import minimize
 
     def objective(x: Floats) -> tuple[float, Floats]:
         value, slope = search.gradient(x)

@@ -136,7 +136,7 @@ class Vqe(Solver):
 
     def _adjoint(self, problems: list[_Problem], draw: "_Draw") -> None:
         """L-BFGS on the exact CVaR of each problem."""
-        from scipy.optimize import minimize  # type: ignore[import-untyped]
+        from scipy.optimize import minimize
 
         from hybrid_opt.simulator.ansatz import cvar_gradient, ranked
 

@@ -30,7 +30,7 @@ def robust(values: ArrayLike, transform: Transform = "rank") -> NDArray[np.float
         if not (np.isfinite(best) and np.isfinite(scale) and scale > 0 and np.isfinite(z).all()):
             return robust(y)  # more than half are equal, or infinite
     else:
-        from scipy.stats import norm, rankdata  # type: ignore[import-untyped]
+        from scipy.stats import norm, rankdata
 
         ranks = rankdata(y)
         z = ranks if transform == "rank" else norm.ppf((ranks - 0.5) / len(y))

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
-from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
-from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
 
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.surrogate import Floats, Levels, Observations, Surrogate, one_hot_qubo

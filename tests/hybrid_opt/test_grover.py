@@ -126,7 +126,7 @@ def search_by_state_vector(energies: NDArray[np.float64], rng: np.random.Generat
 
 def test_search_is_that_of_the_state_vector() -> None:
     """The queries to the first hit have the same law: two-sample Kolmogorov-Smirnov at 1e-3."""
-    from scipy.stats import ks_2samp  # type: ignore[import-untyped]
+    from scipy.stats import ks_2samp
 
     runs, qubo = 500, Qubo(np.random.default_rng(5).normal(size=(6, 6)))
     solutions = make_solver("grover").submit([qubo] * runs, seed=1).result()

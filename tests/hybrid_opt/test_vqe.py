@@ -121,7 +121,7 @@ def test_finds_the_optimum_and_counts_its_training() -> None:
 
 def test_samples_follow_the_trained_state() -> None:
     """Chi-squared over the 16 states at 1e-4."""
-    from scipy.stats import chi2  # type: ignore[import-untyped]
+    from scipy.stats import chi2
 
     solution = make_solver("vqe", steps=3, shots=20_000).solve(problem(4, 4), seed=2)
     assert solution.angles is not None
