@@ -46,13 +46,15 @@ class AppearingObject(gym.Env[Vector, Any]):
     """A ring of cells on which, late in the episode, an object appears; reaching it pays 1 and ends the episode.
 
     Most experience is from before it appears. Actions: stay, left, right. Observation: one-hot cell of the agent, then
-    that of the object, zeros while there is none [2 cells]. The episode is truncated after twice `appears` steps.
+    that of the object, zeros while there is none [2 cells]. The object appears after `appears` steps and may be reached
+    in the `stays` steps that follow, at the end of which the episode is truncated: with fewer than there are cells it
+    does not do to go on in one direction.
     """
 
-    def __init__(self, cells: int = 12, appears: int = 24) -> None:
+    def __init__(self, cells: int = 12, appears: int = 24, stays: int = 24) -> None:
         self.observation_space = spaces.Box(0.0, 1.0, (2 * cells,), np.float32)
         self.action_space = spaces.Discrete(3)
-        self._cells, self._appears = cells, appears
+        self._cells, self._appears, self._end = cells, appears, appears + stays
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
         """Begin somewhere, without the object, whose place is drawn now."""
@@ -66,7 +68,7 @@ class AppearingObject(gym.Env[Vector, Any]):
         self._step += 1
         self._cell = (self._cell + (0, -1, 1)[int(action)]) % self._cells
         found = self._step >= self._appears and self._cell == self._object
-        return self._seen(), float(found), found, self._step >= 2 * self._appears and not found, {}
+        return self._seen(), float(found), found, self._step >= self._end and not found, {}
 
     def _seen(self) -> Vector:
         seen = np.zeros(2 * self._cells, np.float32)

@@ -60,6 +60,22 @@ def test_the_object_cannot_be_found_before_it_appears() -> None:
         assert terminated and step < 10  # on a ring of 4 it is met within 4 steps
 
 
+def test_the_object_is_reached_in_time_only_by_the_shorter_way() -> None:
+    env = AppearingObject(cells=8, appears=8, stays=4)
+    one_way, shorter = [], []
+    for seed in range(400):
+        for found, steer in ((one_way, False), (shorter, True)):
+            (seen, _), over = env.reset(seed=seed), False
+            while not over:
+                away = int(seen[8:].argmax() - seen[:8].argmax()) % 8
+                seen, reward, terminated, truncated, _ = env.step(
+                    (0 if not away else 2 if away <= 4 else 1) if steer else 2
+                )
+                over = terminated or truncated
+            found.append(reward)
+    assert np.mean(shorter) == 1.0 and np.mean(one_way) == pytest.approx(5 / 8, abs=0.1)  # 4 deviations
+
+
 def test_the_television_shows_noise_only_when_watched() -> None:
     env = NoisyTV()
     env.reset(seed=1)
