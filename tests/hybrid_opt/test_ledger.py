@@ -1,137 +1,22 @@
 """The ledger: what is promised of jobs, budgets, restarts and secrets, against the faults that they are about."""
 
-import csv
-import itertools
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hybrid_opt.backends import ledger_command, open_backend
-from hybrid_opt.backends.backend import AnnealProgram, Capabilities, CircuitProgram, Limits, Program, Result
-from hybrid_opt.backends.dry_run import DryRun, NothingSent, dry_run
 from hybrid_opt.backends.ledger import Ledger
 from hybrid_opt.backends.ledgered import Ledgered
 from hybrid_opt.backends.redaction import redact
 from hybrid_opt.backends.serialization import (
-    check_result,
-    circuit_hash,
-    pack_circuit,
-    pack_program,
-    pack_result,
     request_hash,
-    unpack_program,
-    unpack_result,
 )
-from hybrid_opt.circuits.export import draw_circuit, export_circuit, to_openqasm3
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import (
-    BackendError,
-    BudgetExceeded,
-    Cancelled,
-    CorruptResult,
-    LostReply,
-    ProblemError,
-    TransientError,
-)
-from hybrid_opt.qubo import Qubo
-
-QUICK: dict[str, Any] = {"pause": 0.001, "longest_pause": 0.01, "patience": 1.0}
-ROOT = str(Path(__file__).parents[2])
-
-
-class Vendor:
-    """A remote backend in this process: `submit` and `result` do what they are told, in turn, then all goes well."""
-
-    name = "vendor"
-    capabilities = Capabilities(anneals=True, remote=True)
-    limits = Limits()
-
-    def __init__(self, *events: Any, on_submit: Callable[[str], None] | None = None, name: str = "vendor") -> None:
-        self.name, self.events, self.on_submit = name, list(events), on_submit
-        self.jobs: dict[str, VendorJob] = {}
-        self.sent: list[str] = []
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def estimate(self, program: Program) -> Cost:
-        assert isinstance(program, AnnealProgram)
-        return Cost(shots=program.reads, qpu_seconds=0.5, dollars=1.0)
-
-    def submit(self, program: Program, key: str, seed: int = 0) -> "VendorJob":
-        if self.on_submit is not None:
-            self.on_submit(key)
-        self.sent.append(key)
-        event = self.events.pop(0) if self.events else None
-        if event is None or isinstance(event, LostReply):
-            self.jobs[key] = VendorJob(self, program, key, seed)
-        if event is not None:
-            raise event
-        return self.jobs[key]
-
-    def find(self, key: str) -> "VendorJob | None":
-        return self.jobs.get(key)
-
-    def close(self) -> None: ...
-
-
-class VendorJob:
-    def __init__(self, vendor: Vendor, program: Program, key: str, seed: int) -> None:
-        self.vendor, self.program, self.key, self.vendor_id = vendor, program, key, f"id-{key}"
-        self.seed, self.cancelled = seed, False
-
-    def done(self) -> bool:
-        return self.vendor.hold.is_set()
-
-    def result(self, timeout: float | None = None) -> Result:
-        if self.cancelled:
-            raise Cancelled("it was cancelled")
-        if not self.vendor.hold.wait(timeout):
-            raise TimeoutError
-        assert isinstance(self.program, AnnealProgram)
-        rng = np.random.default_rng(self.seed)
-        samples = [rng.integers(0, 2, (self.program.reads, q.n)).astype(np.uint8) for q in self.program.qubos]
-        return Result(tuple(samples), cost=Cost(shots=self.program.reads, qpu_seconds=0.25, dollars=0.75))
-
-    def cancel(self) -> bool:
-        self.cancelled = not self.vendor.hold.is_set()
-        return self.cancelled
-
-
-def anneal(reads: int = 10, n: int = 3) -> AnnealProgram:
-    return AnnealProgram((Qubo(np.arange(n * n).reshape(n, n) / 7),), reads)
-
-
-def circuit(angle: float = 0.1, name: str = "a") -> CircuitProgram:
-    from qiskit import QuantumCircuit
-    from qiskit.circuit import Parameter
-
-    made, parameter = QuantumCircuit(3, name=name), Parameter("gamma")
-    made.h(range(3))
-    made.rzz(2 * parameter, 0, 1)
-    made.rx(angle, 2)
-    made.mcx([0, 1], 2)
-    return CircuitProgram(made, np.array([[0.25]]), shots=5)
-
-
-def in_another_process(code: str, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+from hybrid_opt.errors import BackendError, BudgetExceeded, Cancelled, LostReply, ProblemError, TransientError
+from tests.hybrid_opt.jobs import QUICK, RESTART, Vendor, anneal, in_another_process, resumed
 
 
 def test_key_is_committed_before_it_is_sent(tmp_path: Path) -> None:
@@ -299,40 +184,11 @@ def test_wrong_files_and_options(tmp_path: Path) -> None:
         Ledger(":memory:", tries=0)
 
 
-RESTART = """
-import sys, time, uuid
-from hybrid_opt.backends import open_backend
-from hybrid_opt.backends.ledger import Ledger
-from hybrid_opt.backends.ledgered import Ledgered
-from tests.hybrid_opt.test_ledger import circuit
-quiet = "&".join(f"{kind}=0" for kind in ("refuse", "delay", "lose", "duplicate", "corrupt", "drop"))
-ledger = Ledger(sys.argv[1] + "/ledger.sqlite", pause=0.01)
-backend = Ledgered(open_backend(f"flaky:statevector?{quiet}&latency={sys.argv[2]}&folder={sys.argv[1]}/vendor"), ledger)
-jobs = [backend.submit(circuit(), uuid.uuid4().hex, seed) for seed in (1, 1, 2)]
-while sum(bool(row["vendor_id"]) for row in ledger.attempts()) < 3:
-    time.sleep(0.01)
-print("sent", flush=True)
-print([(job.result().samples[0].tolist(), job.result().about["resumed"]) for job in jobs])
-backend.close()
-ledger.close()
-"""
-
-
-def _resumed(tmp_path: Path, latency: str, kill: int) -> str:
-    process = in_another_process(RESTART, str(tmp_path), latency)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    process.send_signal(kill)
-    output, errors = process.communicate()
-    assert line == "sent\n", errors
-    return output
-
-
 def test_killed_in_flight_and_found_again_under_new_keys(tmp_path: Path) -> None:
     """Keys are new in every process: the request finds its job. Jobs of a process that came to its end are its own."""
     from hybrid_opt.backends.flaky import Flaky
 
-    _resumed(tmp_path, "2", signal.SIGKILL)
+    resumed(tmp_path, "2", signal.SIGKILL)
     vendor = Flaky("statevector", folder=str(tmp_path / "vendor"))
     outputs = []
     for _ in range(2):
@@ -395,141 +251,3 @@ def test_tokens_are_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert redact("nothing to hide in job 3f2b8c5e-0000-4000-8000-123456789abc") == (
         "nothing to hide in job 3f2b8c5e-0000-4000-8000-123456789abc"
     )
-
-
-def test_request_hash_is_of_what_is_asked() -> None:
-    code = """
-from tests.hybrid_opt.test_ledger import anneal, circuit, request_hash
-print(request_hash("b", circuit(name="z"), 1), request_hash("b", anneal(), 1))
-"""
-    other = in_another_process(code).communicate()[0].split()
-    assert other == [request_hash("b", circuit(), 1), request_hash("b", anneal(), 1)]
-    turned = replace(circuit(), parameters=np.nextafter(circuit().parameters, 1))
-    programs = [circuit(), circuit(np.nextafter(0.1, 1)), turned, replace(circuit(), shots=6), anneal(), anneal(11)]
-    hashes = {request_hash(*request) for request in itertools.product("bc", programs, (1, 2))}
-    assert len(hashes) == 4 * len(programs)
-
-
-def test_programs_and_results_survive_the_file() -> None:
-    from qiskit.quantum_info import Operator, SparsePauliOp
-
-    program = replace(circuit(), observables=(SparsePauliOp(["ZIZ", "XXI"], [0.5, -2.0]),))
-    loaded = unpack_program(pack_program(program), pack_circuit(program))
-    assert isinstance(loaded, CircuitProgram) and request_hash("b", loaded, 0) == request_hash("b", program, 0)
-    bound = [p.circuit.assign_parameters([0.3]) for p in (program, loaded)]
-    assert Operator(bound[0]).equiv(Operator(bound[1])) and loaded.observables == program.observables
-    problem = AnnealProgram(
-        (Qubo(np.eye(4), 2.5, one_hot=[(0, 2)]), Qubo([[1.0]]), Qubo(np.ones((3, 3)), cardinality=2)), 7, {"time": 20}
-    )
-    again = unpack_program(pack_program(problem), b"")
-    assert isinstance(again, AnnealProgram) and (again.reads, again.options) == (7, {"time": 20})
-    for a, b in zip(again.qubos, problem.qubos, strict=True):
-        assert np.array_equal(a.matrix, b.matrix) and (a.offset, a.one_hot, a.cardinality) == (
-            b.offset, b.one_hot, b.cardinality,
-        )  # fmt: skip
-    rng = np.random.default_rng(0)
-    result = Result(
-        tuple(rng.integers(0, 2, shape).astype(np.uint8) for shape in ((5, 3), (4, 9), (1, 1))),
-        (rng.random(8), rng.random(4)), rng.random((2, 3)), rng.random((2, 3)), Cost(7, 1, qpu_seconds=0.1), {"x": [1]},
-    )  # fmt: skip
-    copy = unpack_result(pack_result(result))
-    assert copy.cost == result.cost and copy.about == result.about
-    for name in ("samples", "probabilities", "means", "errors"):
-        pairs = zip(getattr(copy, name), getattr(result, name), strict=True)
-        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs)
-    with pytest.raises(CorruptResult):
-        unpack_result(pack_result(result)[:-9])
-
-
-def test_results_are_checked_against_their_program() -> None:
-    shots, exact = circuit(), replace(circuit(), shots=None)
-    good, law = np.zeros((5, 3), np.uint8), np.full(8, 1 / 8)
-    check_result(shots, Result((good,)))
-    check_result(exact, Result(probabilities=(law,)))
-    bad: list[tuple[CircuitProgram, Result]] = [
-        (shots, Result()),
-        (shots, Result((good[:-1],))),
-        (shots, Result((good + 2,))),
-        (shots, Result((good, good))),
-        (exact, Result(probabilities=(law / 2,))),
-        (exact, Result(probabilities=(law * np.nan,))),
-        (replace(exact, observables=(None,)), Result(means=np.full((1, 1), np.nan))),
-        (replace(exact, observables=(None,)), Result(means=np.zeros((1, 2)))),
-    ]
-    for program, result in bad:
-        with pytest.raises(CorruptResult):
-            check_result(program, result)
-
-
-def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two jobs are left in flight by a process that was killed: one is resumed, one cancelled."""
-    from hybrid_opt.backends.flaky import Flaky
-
-    _resumed(tmp_path, "600", signal.SIGKILL)
-    path = str(tmp_path / "ledger.sqlite")
-    vendor = Flaky("statevector", folder=str(tmp_path / "vendor"))
-    with Ledger(path) as ledger:
-        keys = [job["key"] for job in ledger.jobs("open")]
-    assert ledger_command.main(["show", path]) == 0 and "3 open" in capsys.readouterr().out
-    assert ledger_command.main(["cancel", path, *keys[:2]]) == 0
-    assert capsys.readouterr().out.count("was cancelled") == 2
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "vendor" / "vendor.sqlite") as database:
-        database.execute("UPDATE jobs SET due = 0")
-    database.close()
-    assert ledger_command.main(["resume", path]) == 0
-    assert f"{keys[2]}: done" in capsys.readouterr().out
-    table, circuits = tmp_path / "table.csv", tmp_path / "circuits"
-    assert ledger_command.main(["export", path, "--output", str(table), "--circuits", str(circuits)]) == 0
-    with open(table) as file:
-        rows = list(csv.DictReader(file))
-    assert sorted(row["status"] for row in rows) == ["cancelled", "cancelled", "done"]
-    assert sum(int(row["shots"]) for row in rows) == sum(line["shots"] for line in vendor.bill()) == 5
-    assert sorted(file.suffix for file in circuits.iterdir()) == [".qasm", ".txt"]
-    assert ledger_command.main(["show", str(tmp_path / "none.sqlite")]) == 2
-    assert "none.sqlite: no such file" in capsys.readouterr().err
-    with Ledger(path) as ledger:  # the program that was killed finds what was resumed for it
-        backend = Ledgered(vendor, ledger)
-        backend.name = rows[0]["backend"]
-        assert backend.submit(circuit(), "new", 2).result().about["resumed"]
-    vendor.stop()
-
-
-def test_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """A chain of cz on 4 qubits: 3 two-qubit gates, one after the other."""
-    from qiskit import QuantumCircuit
-
-    made = QuantumCircuit(4)
-    for i in range(3):
-        made.cz(i, i + 1)
-    program = CircuitProgram(made, np.zeros((2, 0)), shots=50)
-    report = dry_run(program, open_backend("statevector"))
-    assert (report.qubits, report.depth, report.two_qubit_gates, report.circuits, report.shots) == (4, 3, 3, 2, 100)
-    toffoli = QuantumCircuit(3)
-    toffoli.ccx(0, 1, 2)
-    counted = dry_run(CircuitProgram(toffoli, np.zeros((1, 0)), 1), open_backend("statevector"))
-    assert counted.two_qubit_gates == 6  # the textbook's
-    with pytest.raises(NothingSent):
-        DryRun(Vendor()).submit(anneal(), "a")
-    printed = capsys.readouterr().out.split()
-    for word in ("qubits", "depth", "two-qubit", "shots", "seconds", "dollars", "0.5"):
-        assert word in printed
-
-
-def test_circuits_as_openqasm_and_as_drawings(tmp_path: Path) -> None:
-    from qiskit import qasm3
-    from qiskit.quantum_info import Operator
-
-    pytest.importorskip("qiskit_qasm3_import")
-    program = circuit()
-    text = to_openqasm3(program.circuit, [0.25])
-    bound = program.circuit.assign_parameters([0.25])
-    assert text.startswith("OPENQASM 3") and Operator(qasm3.loads(text)).equiv(Operator(bound))
-    assert "input float" in to_openqasm3(program.circuit) and "q_2" in draw_circuit(program.circuit)
-    for suffix in (".qasm", ".txt", ".png", ".svg"):
-        export_circuit(program.circuit, tmp_path / f"circuit{suffix}")
-        assert (tmp_path / f"circuit{suffix}").stat().st_size > 100
-    with pytest.raises(ProblemError, match="circuit.gif"):
-        export_circuit(program.circuit, tmp_path / "circuit.gif")
-    assert circuit_hash(program) == circuit_hash(circuit(name="other"))
