@@ -14,9 +14,8 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
 
 from hybrid_opt.backends import open_backend
-from hybrid_opt.backends.backend import AnnealProgram, Backend, CircuitProgram, Result
+from hybrid_opt.backends.backend import Backend, CircuitProgram, Result
 from hybrid_opt.errors import BackendError, Cancelled, ProblemError
-from hybrid_opt.qubo import Qubo
 
 Floats = NDArray[np.float64]
 EXACT = ["statevector", "lightning", "aer", "pennylane:default.qubit"]
@@ -293,46 +292,6 @@ def test_a_failure_of_the_library_is_a_backend_error() -> None:
         run(backend, CircuitProgram(circuit, np.zeros((1, 0))))
 
 
-def two_qubits() -> QuantumCircuit:
-    circuit = QuantumCircuit(2)
-    circuit.rx(Parameter("a"), 0)
-    return circuit
-
-
-def measured() -> QuantumCircuit:
-    circuit = two_qubits()
-    circuit.measure_all()
-    return circuit
-
-
-@pytest.mark.parametrize(
-    ("name", "program", "message"),
-    [
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((1, 2))), r"parameters: shape \(1, 2\).*\[P, 1\]"),
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((0, 1))), "P >= 1"),
-        ("statevector", CircuitProgram(two_qubits(), np.full((1, 1), np.nan)), "NaN"),
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((1, 1)), shots=0), "shots=0.*integer >= 1"),
-        ("statevector", CircuitProgram(measured(), np.zeros((1, 1))), "circuit: has measure"),
-        ("statevector", CircuitProgram(QuantumCircuit(60), np.zeros((1, 0))), r"60 qubits needs [\d,]+ bytes"),
-        ("lightning", CircuitProgram(QuantumCircuit(60), np.zeros((1, 0))), r"60 qubits needs [\d,]+ bytes"),
-        ("aer", CircuitProgram(QuantumCircuit(60), np.zeros((1, 0))), r"60 qubits needs [\d,]+ bytes"),
-        ("statevector", CircuitProgram("h 0", np.zeros((1, 0))), "a str; a qiskit QuantumCircuit"),
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((1, 1)), noise=1), "noise: .*aer does"),
-        ("ibm:fake_manila", CircuitProgram(two_qubits(), np.zeros((1, 1))), "shots=None.*no exact mode"),
-        ("ibm:fake_manila", CircuitProgram(QuantumCircuit(6), np.zeros((1, 0)), 10), "6 qubits; .* has 5"),
-        ("aer", AnnealProgram((Qubo(np.eye(2)),), 5), "runs no anneals"),
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((1, 1)), None, (SparsePauliOp("ZZZ"),)), "3 qubits"),
-        ("statevector", CircuitProgram(two_qubits(), np.zeros((1, 1)), None, (SparsePauliOp("ZZ", 1j),)), "real"),
-    ],
-)
-def test_a_program_that_cannot_run_is_refused(name: str, program: Any, message: str) -> None:
-    backend = open_backend(name)
-    for refuse in (backend.estimate, lambda program: backend.submit(program, "key")):
-        with pytest.raises(ProblemError, match=message) as error:
-            refuse(program)
-        assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("name", ["statevector", "lightning", "aer", "ibm:fake_manila"])
 def test_a_deeper_circuit_than_allowed_is_refused(name: str) -> None:
     circuit = qaoa(3, np.random.default_rng(7))
@@ -340,50 +299,6 @@ def test_a_deeper_circuit_than_allowed_is_refused(name: str) -> None:
     assert open_backend(name, max_depth=1000).estimate(program).shots == 10
     with pytest.raises(ProblemError, match=r"circuit: depth \d+ on backend=.*max_depth=3 is allowed"):
         open_backend(name, max_depth=3).estimate(program)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("statevectr", "did you mean statevector"),
-        ("qpu", "statevector, lightning, aer, ibm:NAME"),
-        ("aer:gpu", "aer is accepted"),
-        ("ibm", "ibm:NAME is accepted"),
-        ("ibm:fake_torinoo", "did you mean fake_torino"),
-        ("pennylane:defalt.qubit", "did you mean default.qubit"),
-        ("dwave:", "dwave or dwave:NAME"),
-        (7, "a int; a name, a Backend or a qiskit BackendV2"),
-    ],
-)
-def test_an_unknown_backend_is_refused(name: Any, message: str) -> None:
-    with pytest.raises(ProblemError, match=message):
-        open_backend(name)
-
-
-def test_options_are_checked() -> None:
-    with pytest.raises(ProblemError, match=r"backend\.max_dept: no such option .* did you mean max_depth"):
-        open_backend("aer", max_dept=3)
-    with pytest.raises(ProblemError, match=r"backend\.max_depth=-1"):
-        open_backend("statevector", max_depth=-1)
-    assert open_backend({"name": "statevector", "max_depth": 7}).limits.depth == 7
-    assert open_backend("aer?max_depth=7&noise=fake_manila").limits.depth == 7
-    with pytest.raises(ProblemError, match=r"backend\.max_depth='x'"):
-        open_backend("statevector?max_depth=x")
-    opened = open_backend("statevector")
-    assert open_backend(opened) is opened
-    with pytest.raises(ProblemError, match="it is open"):
-        open_backend(opened, max_depth=3)
-
-
-@pytest.mark.parametrize("name", ["ibm:NAME", "statevector", "aer", "lightning"])
-def test_a_missing_library_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = {"ibm:NAME": "qiskit_ibm_runtime", "aer": "qiskit_aer", "lightning": "pennylane"}.get(name)
-    if missing is None:
-        assert open_backend(name).name == name
-        return
-    monkeypatch.setitem(__import__("sys").modules, missing, None)
-    with pytest.raises(ProblemError, match=f"backend={name}: needs .*pip install"):
-        open_backend(name)
 
 
 def test_importing_the_backends_imports_no_vendor() -> None:

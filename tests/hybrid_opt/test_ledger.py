@@ -11,9 +11,7 @@ import pytest
 from hybrid_opt.backends.ledger import Ledger
 from hybrid_opt.backends.ledgered import Ledgered
 from hybrid_opt.backends.redaction import redact
-from hybrid_opt.backends.serialization import (
-    request_hash,
-)
+from hybrid_opt.backends.serialization import request_hash
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, BudgetExceeded, Cancelled, LostReply, ProblemError, TransientError
 from tests.hybrid_opt.jobs import QUICK, RESTART, Vendor, anneal, in_another_process, resumed

@@ -100,3 +100,11 @@ def make_windows(agent: Agent, steps: int = 5, batch: int = 3, seed: int = 0, **
         torch.ones(batch),
     )
     return windows._replace(**fields)  # type: ignore[arg-type]
+
+
+def flag(*where: tuple[int, int], steps: int, batch: int = 1) -> Tensor:
+    """Flags [steps, batch] that are set somewhere."""
+    flags = torch.zeros(steps, batch, dtype=torch.bool)
+    for index in where:
+        flags[index] = True
+    return flags
