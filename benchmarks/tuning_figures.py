@@ -63,7 +63,7 @@ def curves(steps: int, seeds: int, runs: Path, picture: Path, more: Sequence[str
         common = sorted(set.intersection(*(set(curve) for curve in found)))
         drawn[agent] = common, [[curve[step] for step in common] for curve in found]
         figures[agent] = {"seconds": seconds, **_played(folders)}
-    _write(picture, curves_figure(drawn, Palette(list(drawn)), 0.0, "environment steps"))
+    _write(picture, curves_figure(drawn, [list(drawn)], 0.0, "environment steps"))
     print(f"after {steps} steps, {seeds} seeds, {PROBLEMS} problems: means of the seeds, and all of them")
     for agent in AGENTS:
         returns, ratios = figures[agent]["return"], figures[agent]["ratio"]

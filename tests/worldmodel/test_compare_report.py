@@ -17,6 +17,7 @@ from hybrid_opt import Qubo
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram
 from tests.worldmodel.comparisons import fill, plan, report, write_run
+from worldmodel.comparison.document import Picture
 from worldmodel.comparison.layout import FILE, write_layout
 from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
@@ -82,6 +83,24 @@ def test_the_verdict_comes_first_in_plain_words(written: tuple[Plan, Path]) -> N
     for column in text.split("\n\n"):  # every row of a table has as many cells as its head
         rows = [line.replace("\\|", "") for line in column.split("\n") if line.startswith("|")]
         assert len({row.count("|") for row in rows}) <= 1
+
+
+def test_many_arms_are_drawn_in_panels_of_those_that_belong_together(tmp_path: Path) -> None:
+    made = plan("suite=cartpole", "seeds=10", "arms=[classical,annealed,boltzmann]", "controls=[ppo,annealed_pivotal]")
+    assert made.groups == [list(made.arms)]  # few
+    made = plan("suite=cartpole", "seeds=10", "arms=[classical,annealed,boltzmann]")
+    fill(made, tmp_path, lambda task, arm, seed: None if arm == "ppo" else 100.0 + len(arm) + seed)
+    pictures = {block.name: block for section in report(made, tmp_path).document().sections for block in section.blocks
+                if isinstance(block, Picture)}  # fmt: skip
+    panels = [
+        ["classical", "ppo", "off_policy"],
+        ["classical", "annealed", "annealed_pivotal", "annealed_shuffled", "prioritized"],
+        ["classical", "boltzmann", "boltzmann_rbm", "boltzmann_shuffled", "prioritized"],
+    ]
+    assert made.groups == panels
+    for name in ("curves-cartpole", "profiles"):
+        seen = [axes.get_legend_handles_labels()[1] for axes in pictures[name].figure.axes]
+        assert seen == [["classical", "off_policy"], *panels[1:]]  # what has not ended is left out
 
 
 def test_a_control_that_does_as_well_takes_the_credit(tmp_path: Path) -> None:

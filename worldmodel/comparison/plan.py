@@ -16,6 +16,7 @@ from worldmodel.run_folder import RunFolderError, differences
 PLAN = "plan.json"
 ALPHA = 0.05
 CLAIM_SEEDS = 10  # fewer give no verdict
+TOGETHER = 6  # arms that can be told apart in one figure
 TESTS = {
     "statistic": "difference of the interquartile means of the scores, (return - low) / (high - low)",
     "test": "two-sided permutation test within environments, 10,000 permutations",
@@ -69,6 +70,14 @@ class Plan:
             for control in arm.config.controls
             if control in self.arms and (name, control) not in self.claims
         ]
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """The arms that are seen side by side: all if they are few, else each with the reference and its controls."""
+        if len(self.arms) <= TOGETHER:
+            return [list(self.arms)]
+        groups = [[self.reference], *([self.reference, name] for name, _ in self.claims)]
+        return [[*group, *(control for name, control in self.ablations if name == group[-1])] for group in groups]
 
     @property
     def left_out(self) -> dict[str, list[str]]:

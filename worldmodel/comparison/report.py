@@ -37,7 +37,7 @@ class Report:
         least = CLAIM_SEEDS if not self.missing else plan.seeds + 1
         self.claims = tested(self._begun(plan.claims), self.scores, least=least)
         self.ablations = tested(self._begun(plan.ablations), self.scores, least=least)
-        self.palette = Palette(list(plan.arms))
+        self.palette = Palette([plan.reference, *(arm for arm, _ in plan.claims)])
 
     def _begun(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         return [pair for pair in pairs if set(pair) <= self.scores.keys()]
@@ -180,13 +180,13 @@ class Report:
             drawn = {arm: curves(self.plan, task, arm, self.results) for arm in self.plan.arms}
             if any(steps for steps, _ in drawn.values()):
                 text = f"Learning curves in {task}"
-                figure = curves_figure(drawn, self.palette, config.threshold, self.plan.kind.unit)
+                figure = curves_figure(drawn, self.plan.groups, config.threshold, self.plan.kind.unit)
                 yield Picture(f"curves-{task}", text, figure)
 
     def _profiles(self) -> Iterator[Any]:
         if self.scores:
             yield "The share of runs above each score, every environment alike, with pointwise 95 % intervals."
-            yield Picture("profiles", "Performance profiles", profiles_figure(self.scores, self.palette))
+            yield Picture("profiles", "Performance profiles", profiles_figure(self.scores, self.plan.groups))
 
     def _tests(self) -> Iterator[Any]:
         columns = ["arm", "against", "difference of IQM", "95 % interval", "P(improvement)", "95 % interval", "p"]
