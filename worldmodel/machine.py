@@ -105,19 +105,24 @@ def check_model(parameters: int, device: torch.device) -> int:
     return size if on_cpu else 0
 
 
-def check_replay(size: int, on_disk: bool, path: Path, capacity: int, reserved: int = 0) -> None:
+def check_replay(size: int, saved: int, on_disk: bool, path: Path, capacity: int, reserved: int = 0) -> None:
     """Say what the replay will take when it is full, before it is allocated. Raises MachineError where it cannot.
 
+    saved: bytes of its checkpoints, which are files in the run's folder. What that holds already counts as free.
     reserved: bytes of the free memory that others will take.
     """
-    free = shutil.disk_usage(path).free if on_disk else available_memory() - reserved
-    place = "on disk" if on_disk else "in memory"
-    print(f"replay: up to {gibibytes(size)} {place}, {gibibytes(free)} free")
-    if size > free:
-        raise MachineError(
-            f"replay.capacity={capacity}: needs {gibibytes(size)} {place}, {gibibytes(free)} are free; "
-            f"up to {int(capacity * free / size)} is accepted" + ("" if on_disk else ", or replay.storage=disk")
-        )
+    held = sum(512 * file.stat().st_blocks for file in path.rglob("*") if file.is_file())
+    disk, memory = shutil.disk_usage(path).free + held, available_memory() - reserved
+    place, free = ("on disk", disk) if on_disk else ("in memory", memory)
+    print(f"replay: up to {gibibytes(size)} {place}, {gibibytes(free)} free; {gibibytes(saved)} in checkpoints")
+    needs = [("in memory", size, memory)] if not on_disk else []
+    for place, needed, free in [*needs, ("on disk", saved + size * on_disk, disk)]:
+        if needed > free:
+            raise MachineError(
+                f"replay.capacity={capacity}: needs {gibibytes(needed)} {place}, {gibibytes(free)} are free; "
+                f"up to {int(capacity * free / needed)} is accepted"
+                + (", or replay.storage=disk" if place == "in memory" else "")
+            )
 
 
 def gibibytes(size: float) -> str:

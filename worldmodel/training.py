@@ -116,11 +116,12 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
     model = machine.check_model(parameters, device)
     options = config.replay
-    fields = experience.fields(environments.observation_specs, environments.action_spec)
+    fields = bytes_per_step(experience.fields(environments.observation_specs, environments.action_spec))
+    latents = bytes_per_step(experience.latents(config.size))
     steps = min(options.capacity, config.steps + config.env.num)
-    size = bytes_per_step({**fields, **experience.latents(config.size)}) * steps
-    size += (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
-    machine.check_replay(size, options.storage == "disk", path, options.capacity, reserved=model)
+    size = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
+    saved = (fields + (config.checkpoint.keep + 1) * latents) * steps  # latents anew each time
+    machine.check_replay(size, saved, options.storage == "disk", path, options.capacity, reserved=model)
 
 
 def _replay(config: TrainConfig, environments: Environments, path: Path, selector: Selector) -> Replay:

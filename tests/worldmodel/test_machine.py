@@ -2,9 +2,11 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,12 +63,25 @@ def test_available_memory() -> None:
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_replay_that_does_not_fit(tmp_path: Path, on_disk: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    machine.check_replay(2**20, on_disk, tmp_path, 10)
-    assert capsys.readouterr().out.startswith("replay: up to 1.0 MiB ")
+    machine.check_replay(2**20, 2**21, on_disk, tmp_path, 10)
+    out = capsys.readouterr().out
+    assert out.startswith("replay: up to 1.0 MiB ") and out.endswith(" free; 2.0 MiB in checkpoints\n")
     with pytest.raises(MachineError, match=r"^replay\.capacity=1000000: needs 1048576.00 GiB ") as caught:
-        machine.check_replay(2**50, on_disk, tmp_path, 10**6)
+        machine.check_replay(2**50, 0, on_disk, tmp_path, 10**6)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert ("replay.storage=disk" in str(caught.value)) != on_disk
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_checkpoints_that_do_not_fit(tmp_path: Path, on_disk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are files wherever the replay is; those of a run that continues are in its folder already."""
+    (tmp_path / "steps").write_bytes(b"x" * 2**22)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**22))
+    machine.check_replay(2**20, 6 * 2**20, on_disk, tmp_path, 1000)
+    with pytest.raises(
+        MachineError, match=r"^replay\.capacity=1000: needs 1\d\.0 MiB on disk, 8\.\d MiB are free; up to "
+    ):
+        machine.check_replay(2**20, 10 * 2**20, on_disk, tmp_path, 1000)
 
 
 def test_a_model_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
