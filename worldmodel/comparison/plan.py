@@ -20,11 +20,13 @@ TOGETHER = 6  # arms that can be told apart in one figure
 TESTS = {
     "statistic": "difference of the interquartile means of the scores, (return - low) / (high - low)",
     "test": "two-sided permutation test within environments, 10,000 permutations",
-    "correction": "Holm, over arms against the reference, and over arms against their controls",
+    "correction": "Holm, over arms against the reference, and over arms against their controls; again in each of "
+    "several environments, over all of them",
     "interval": "95 %, stratified bootstrap, 10,000 resamples",
     "alpha": ALPHA,
     "seeds for a verdict": CLAIM_SEEDS,
-    "failed runs": "count as the lowest return of all runs of the environment, or as low where that is less",
+    "failed runs": "those that crashed twice, or ended without finite evaluations; they count as the lowest return of "
+    "all runs of the environment, or as low where that is less",
     "random seed": 0,
 }
 
