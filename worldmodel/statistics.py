@@ -5,6 +5,7 @@ exchangeable within a task alone, so resampling and permuting stay within tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,16 +131,16 @@ def power(
     runs: int,
     rng: np.random.Generator,
     alpha: float = 0.05,
-    trials: int = 500,
-    resamples: int = 199,
+    trials: int = 400,
 ) -> Power:
-    """The chance that `permutation_test` finds a true `effect` between two arms of `runs` runs of every task.
+    """The chance that `permutation_test` finds a true `effect`, in every task, between two arms of `runs` runs of each.
 
-    Both arms are drawn with replacement from the runs that are there, and one of them is shifted by the effect.
+    Both arms are drawn with replacement from the runs that are there, and one of them is shifted by the effect. There
+    are as many permutations as make ten of them the most that may exceed what is found at the level alpha.
     """
     tasks = _arrays(scores)
     one, other = ([task[rng.integers(task.size, size=(trials, runs))] for task in tasks] for _ in range(2))
-    p = _p_values([task + effect for task in one], other, rng, resamples)
+    p = _p_values([task + effect for task in one], other, rng, ceil(10 / alpha) - 1)
     share = float((p <= alpha).mean())
     return Power(runs, share, float(np.sqrt(share * (1 - share) / trials)))
 
@@ -148,13 +149,15 @@ def scatter(scores: Scores, others: Scores) -> dict[str, Floats]:
     """How runs scatter around the mean of their arm, by task: a sample for `power` that holds both arms.
 
     Widened by sqrt(R / (R - 2)) for the two means that were estimated from the R runs, where there are more than two.
+    Around the mean of both arms, since tasks at other levels are trimmed away by the interquartile mean of them all.
     """
     _check_tasks(scores, others)
     scattered = {}
     for name, one, other in zip(sorted(scores), _arrays(scores), _arrays(others), strict=True):
         runs = one.size + other.size
         away = np.concatenate([one - one.mean(), other - other.mean()])
-        scattered[name] = away * np.sqrt(runs / (runs - 2)) if runs > 2 else away
+        middle = (one.mean() + other.mean()) / 2
+        scattered[name] = middle + (away * np.sqrt(runs / (runs - 2)) if runs > 2 else away)
     return scattered
 
 
@@ -163,10 +166,11 @@ def detectable(
 ) -> float | None:
     """The least difference that so many runs of every task in both arms see with the wanted power, to 2 %.
 
-    None where the runs do not scatter at all, which says nothing of others, and where no difference is large enough.
+    None where the runs do not scatter at all, which says nothing of others, and where there are too few to see any.
     """
-    high = 4.0 * max(float(task.std()) for task in _arrays(scores))
-    if high == 0.0 or power(scores, 16 * high, runs, rng, alpha).power < wanted:
+    tasks = _arrays(scores)
+    high = max(float(task.std()) for task in tasks)
+    if high == 0.0 or power(scores, 64 * (high + max(map(np.ptp, tasks))), runs, rng, alpha).power < wanted:
         return None
     low = 0.0
     while power(scores, high, runs, rng, alpha).power < wanted:
@@ -201,22 +205,23 @@ def runs_needed(
 
 
 def _p_values(scores: list[Floats], others: list[Floats], rng: np.random.Generator, resamples: int) -> Floats:
-    """p-values [B] of B pairs of arms; scores and others: of every task [B, R]."""
+    """p-values [B] of B pairs of arms, by the same permutations; scores and others: of every task [B, R]."""
     together = [np.concatenate(pair, 1) for pair in zip(scores, others, strict=True)]
     splits = [task.shape[1] for task in scores]
 
     def difference(tasks: list[Floats]) -> Floats:
-        first = np.concatenate([task[:, :split] for task, split in zip(tasks, splits, strict=True)], 1)
-        second = np.concatenate([task[:, split:] for task, split in zip(tasks, splits, strict=True)], 1)
-        return np.asarray(np.abs(iqm(first, 1) - iqm(second, 1)))
+        first = np.concatenate([task[..., :split] for task, split in zip(tasks, splits, strict=True)], -1)
+        second = np.concatenate([task[..., split:] for task, split in zip(tasks, splits, strict=True)], -1)
+        return np.asarray(np.abs(iqm(first, -1) - iqm(second, -1)))
 
     found = difference(together)
     exceeded = np.zeros(found.size)
     done, most = 0, max(1, AT_ONCE // sum(task.size for task in together))
     while done < resamples:
         count = min(most, resamples - done)
-        shuffled = difference([rng.permuted(np.repeat(task, count, 0), axis=1) for task in together])
-        exceeded += (shuffled.reshape(-1, count) >= found[:, None] * (1 - 1e-9) - 1e-12).sum(1)
+        orders = [rng.permuted(np.tile(np.arange(task.shape[1]), (count, 1)), axis=1) for task in together]
+        shuffled = difference([task[:, order] for task, order in zip(together, orders, strict=True)])  # [B, count]
+        exceeded += (shuffled >= found[:, None] * (1 - 1e-9) - 1e-12).sum(1)
         done += count
     return (1 + exceeded) / (resamples + 1)
 

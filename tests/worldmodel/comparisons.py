@@ -1,9 +1,10 @@
 """Comparisons for tests: their configuration, and run folders with made-up results."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -53,10 +54,11 @@ def fill(plan: Plan, folder: Path, score: Callable[[str, str, int], float | None
             for seed in range(plan.seeds):
                 value = score(task, arm, seed)
                 if value is not None:
-                    write_run(folder / plan.run(task, arm, seed).name, value, settings.steps)
+                    config = {**plan.arms[arm].configs[task], "seed": seed}
+                    write_run(folder / plan.run(task, arm, seed).name, value, settings.steps, config)
 
 
-def write_run(path: Path, value: float, steps: int) -> None:
+def write_run(path: Path, value: float, steps: int, config: Mapping[str, Any]) -> None:
     """A finished run with this return, half of it half-way."""
     path.mkdir(parents=True)
     rows = [
@@ -64,7 +66,7 @@ def write_run(path: Path, value: float, steps: int) -> None:
         {"step": steps, "eval/return": value, "time/seconds": 60.0, "updates": 20},
     ]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (path / "config.yaml").write_text(yaml.safe_dump({"steps": steps, **ABOUT}))
+    (path / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps({**config, **ABOUT}))))
     found = {"returns": [value], "mean": value, "std": 0.0, "episodes": 1, "step": steps, "finished": steps}
     (path / "evaluation.json").write_text(json.dumps(found))
 

@@ -110,6 +110,17 @@ def test_equal_time_reaches_the_runs() -> None:
     assert [arm.configs["cartpole"]["seconds"] for arm in made.arms.values()] == [12.5, 12.5]
 
 
+def test_the_clock_has_no_say_in_how_much_is_done() -> None:
+    """But where time is the budget: there whatever takes longer is to pay for it by itself."""
+    words = ["suite=cartpole", "arms=[classical,boltzmann,hybrid]", "controls=false"]
+    made = plan(*words)
+    assert made.arms["hybrid"].configs["cartpole"]["optimizer"]["overhead"] is None
+    assert made.arms["boltzmann"].configs["cartpole"]["replay"]["overhead"] is None
+    assert "replay.overhead=null" in made.arms["boltzmann"].words["cartpole"]
+    timed = plan(*words, "suite.budget=seconds", "suite.environments.cartpole.seconds=9")
+    assert timed.arms["boltzmann"].configs["cartpole"]["replay"]["overhead"] == 0.05
+
+
 def test_arms_of_your_own() -> None:
     own = "arm.mine={words: ['replay=annealed', 'replay.sweeps=4'], controls: [prioritized]}"
     made = plan("suite=smoke", "arms=[classical,mine]", own)
@@ -137,6 +148,19 @@ def test_arms_of_your_own() -> None:
             "arm sac, environment cartpole: algorithm=sac: the actions of CartPole-v1 are discrete",
         ),
         ("suite.budget=updates", "suite.environments.cartpole.updates must be given"),
+        (
+            "arm.mine={words:['env.time_limit=9']} arms=[classical,mine]",
+            "arm mine, environment cartpole: env.time_limit was null, is 9; what classical has is accepted",
+        ),
+        (
+            "arm.mine={words:['seconds=9']} arms=[classical,mine]",
+            "arm mine, environment cartpole: seconds was null, is 9.0; what classical has is accepted",
+        ),
+        ("arm.mine={controls:[mine]} arms=[classical,mine]", "arm.mine.controls: other arms than mine itself"),
+        (
+            "suite.metric=area words=['eval.every=0']",
+            "arm classical, environment cartpole: eval.every=0: suite.metric=area needs evaluations",
+        ),
         ("suite.budget=energy", "suite.budget=energy: must be steps, seconds, updates or trials"),
         ("suite.environments.cartpole.low=600", "low=600.0: less than high=500.0 is accepted"),
         ('words=["env.id=Nothing-v0"]', "environment cartpole: env.id=Nothing-v0: no such environment"),

@@ -306,7 +306,7 @@ def test_reports_are_the_same_twice(written: tuple[Plan, Path], tmp_path: Path) 
 
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     made = plan(*TWO)
-    write_run(tmp_path / made.runs[0].name, 1.0, 10)
+    write_run(tmp_path / made.runs[0].name, 1.0, 10, {})
     (tmp_path / made.runs[0].name / "metrics.jsonl").write_text('{"step"\n')
     with pytest.raises(Exception, match="metrics.jsonl: is damaged"):
         report(made, tmp_path)

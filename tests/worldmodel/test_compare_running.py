@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
-from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, execute
+from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, RunRefused, execute
 from worldmodel.composition import UsageError
 from worldmodel.launchers import LaunchError, Local, RayConfig
 from worldmodel.run_folder import RunFolder, RunFolderError
@@ -30,6 +30,9 @@ begun.write_text(begun.read_text() + "x" if begun.exists() else "x")
 tries = len(begun.read_text())
 if words["kind"] == "crashes" or (words["kind"] == "crashes_once" and tries == 1):
     sys.exit("error: it broke")
+if words["kind"] == "refuses":
+    print("error: device=cuda: there is none", file=sys.stderr)
+    sys.exit(2)
 if words["kind"] == "killed_once" and tries == 1:
     os.kill(os.getpid(), 9)
 time.sleep(float(words.get("seconds", 0)))
@@ -100,6 +103,15 @@ def test_an_interrupt_stops_the_runs(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="interrupted after 0 of 1 runs"):
         execute([run], tmp_path, LOCAL, 1, Failures(tmp_path))
     assert time.monotonic() - begun < 50 and not (tmp_path / FAILURES).exists()
+
+
+def test_a_run_that_refuses_its_input_stops_the_comparison(tmp_path: Path) -> None:
+    """It is no fault of the arm, and the runs that follow would refuse theirs."""
+    failures = Failures(tmp_path)
+    with pytest.raises(RunRefused, match=r"^task/refuses/seed-1: device=cuda: there is none$") as caught:
+        execute(runs("good", "refuses", "good"), tmp_path, LOCAL, 1, failures)
+    assert caught.value.exit_code == 2 and not failures.reasons
+    assert not (tmp_path / "task/good/seed-2").exists()
 
 
 def test_runs_end_with_a_comparison_that_is_killed(tmp_path: Path) -> None:

@@ -120,6 +120,30 @@ def test_power_is_found_again_by_simulation() -> None:
     assert statistics.power(scores, 0.0, 10, rng(14)).power == pytest.approx(0.05, abs=0.03)
 
 
+def test_power_at_the_level_of_one_test_of_many() -> None:
+    """0.05 / 20, which 199 permutations could never reach: the power of Student's test at that level bounds it."""
+    scores = {"a": stats.norm.ppf((np.arange(2000) + 0.5) / 2000)}
+    student = stats.nct.sf(stats.t.ppf(1 - 0.00125, 22), 22, 2.0 * np.sqrt(6))
+    assert student - 0.15 < statistics.power(scores, 2.0, 12, rng(30), alpha=0.05 / 20).power < student + 0.03
+    assert statistics.power(scores, 5.0, 12, rng(31), alpha=0.05 / 20).power == 1.0
+
+
+def test_power_of_tasks_at_other_levels() -> None:
+    """A task that all runs solve, one that none does and one between: what the test finds, counted, is what is told."""
+    draws = rng(32)
+    middles, widths, effect = {"low": 0.0, "middle": 0.5, "high": 1.0}, {"low": 0.02, "middle": 0.2, "high": 0.02}, 0.12
+    found, told = [], []
+    for number in range(200):
+        one, other = (
+            {name: draws.normal(mean + shift, widths[name], 10) for name, mean in middles.items()}
+            for shift in (effect, 0.0)
+        )
+        found.append(statistics.permutation_test(one, other, draws, 199) <= 0.05)
+        if number % 10 == 0:
+            told.append(statistics.power(statistics.scatter(one, other), effect, 10, draws, trials=200).power)
+    assert np.mean(told) == pytest.approx(np.mean(found), abs=0.1)
+
+
 def test_runs_needed_have_the_power() -> None:
     scores = {"a": rng(15).normal(size=200)}
     needed = statistics.runs_needed(scores, 1.0, rng(16))

@@ -10,7 +10,7 @@ from worldmodel.comparison.results import collected
 from worldmodel.comparison.running import Failures, execute
 from worldmodel.run_folder import RunFolder
 
-_UNTOLD = ("workers=", "execute=", "launcher")  # words that change nothing in the report
+_UNTOLD = ("execute=", "launcher")  # words that change nothing in the report
 
 
 def run(config: CompareConfig, words: list[str]) -> int:

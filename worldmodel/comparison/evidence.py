@@ -11,7 +11,7 @@ import yaml
 from worldmodel.comparison.document import Code, Row, Table, number
 from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost
-from worldmodel.comparison.results import Result, Results
+from worldmodel.comparison.results import WORK, Result, Results
 from worldmodel.run_folder import differences
 
 Blocks = Iterator[Any]
@@ -32,6 +32,7 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
         rows.append([arm, number(len(ended)), *map(number, means), number(plan.arms[arm].config.trials)])
     yield Table(["arm", "finished runs", f"{plan.kind.unit} of a run", "updates of a run", "tuning trials"], rows)
     yield "Updates are those of the last row of metrics; a model-free baseline counts its own kind of updates."
+    yield from _work(plan, results)
     columns = ["arm", "jobs", "circuits or problems", "shots or reads", "oracle queries", "QPU seconds", "dollars"]
     jobs: list[Row] = []
     simulated: list[Row] = []
@@ -57,6 +58,19 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
     if simulated:
         text = "Samples and circuits that solvers simulated, or drew classically, within all runs together."
         yield Table(["arm", "shots, reads or samples", "circuits"], simulated, text)
+
+
+def _work(plan: Plan, results: Results) -> Blocks:
+    """How much the parts did that arms differ in: a part that hardly ever acts is hardly compared."""
+    rows: list[Row] = []
+    for arm in plan.arms:
+        done = [run.work for run in _of(arm, results) if run.work]
+        if done:
+            means = (_mean([work[key] for work in done if key in work]) for key in WORK)
+            rows.append([arm, *map(number, means)])
+    if rows:
+        columns = ["arm", *WORK.values()]
+        yield Table(columns, rows, "What its parts did in the mean of a run.")
 
 
 def failures(results: Results) -> Blocks:
@@ -103,7 +117,8 @@ def machine(results: Results) -> Blocks:
     for text, abouts in sorted(seen.items()):
         about = json.loads(text)
         parts: list[Row] = [[part, str(value)] for part, value in _flat(about)]
-        yield Table(["what", "value"], parts, f"{len(abouts)} runs")
+        of = dict.fromkeys(arm for (_, arm), runs in results.items() if any(run.about == about for run in runs))
+        yield Table(["what", "value"], parts, f"{len(abouts)} runs of {', '.join(of)}")
     if not finished:
         yield "No run has finished."
 

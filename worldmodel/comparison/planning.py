@@ -12,6 +12,7 @@ from worldmodel.comparison.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.comparison.kinds import BASELINE, KINDS
 from worldmodel.comparison.plan import Arm, Plan
 from worldmodel.composition import UsageError
+from worldmodel.run_folder import differences
 from worldmodel.validation import validated
 
 Config = TypeVar("Config")
@@ -36,6 +37,9 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
     for name, control in [(name, control) for name, arm in arms.items() for control in arm.controls]:
         if control in chosen:
             arms.setdefault(control, _arm(control, config, configs, f" (a control of {name})"))
+    for name, arm in arms.items():
+        if name in arm.controls:
+            raise UsageError(f"arm.{name}.controls: other arms than {name} itself are accepted")
     trials = {name: arm.trials for name, arm in arms.items()}
     if suite.budget == "trials" and len(set(trials.values())) > 1:
         raise UsageError(f"suite.budget=trials: arms with as many tuning trials each are accepted, not {trials}")
@@ -43,6 +47,12 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
     for name, arm in arms.items():
         role = "reference" if name == config.reference else "arm" if name in config.arms else "control"
         complete[name] = _complete(name, role, arm, tasks, config, configs)
+    for label, made in [(label, made) for label in tasks for made in complete.values()] if kind.plays else ():
+        common = _common(complete[config.reference].configs[label])
+        if differing := differences(common, _common(made.configs[label]), ()):
+            raise UsageError(
+                f"arm {made.name}, environment {label}: {differing[0]}; what {config.reference} has is accepted"
+            )
     return Plan(
         suite=suite.name,
         question=suite.question,
@@ -131,6 +141,8 @@ def _complete(
                 given, values = _baseline(given, arm.algorithm, config, configs)
         except UsageError as error:
             raise UsageError(f"arm {name}, environment {label}: {error}") from None
+        if kind.plays and suite.metric == "area" and not values["eval"]["every"]:
+            raise UsageError(f"arm {name}, environment {label}: eval.every=0: suite.metric=area needs evaluations")
         found[label], words[label] = _without_place(values), tuple(given)
     return Arm(name, role, arm, found, words)
 
@@ -152,6 +164,12 @@ def _optimisation(words: Sequence[str], arm: ArmConfig, command: str, configs: P
         raise UsageError(str(error)) from None
     values: dict[str, Any] = made.as_dict()
     return values
+
+
+def _common(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not differ between arms: the environment, but for its streams, the evaluations, and the time."""
+    env = {key: value for key, value in values["env"].items() if key not in ("num", "vectorization")}
+    return {"env": env, "eval": values["eval"], "seconds": values["seconds"]}
 
 
 def _train(words: Sequence[str], configs: Path) -> dict[str, Any]:

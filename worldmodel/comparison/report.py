@@ -1,7 +1,8 @@
 """The report of a comparison: the verdict in plain words first, then everything that it rests on."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from worldmodel.comparison.figures import (
     profiles_figure,
 )
 from worldmodel.comparison.plan import ALPHA, CLAIM_SEEDS, Plan
-from worldmodel.comparison.results import Results, curves, returns, scored
+from worldmodel.comparison.results import Result, Results, curves, returns, scored
 from worldmodel.statistics import Interval, interval, sample_complexity
 
 Scored = Mapping[str, Mapping[str, list[float]]]
+_SEEN = ("helps", "hurts")
+_UNSEEN = ("no difference seen", "no verdict")
 
 
 class Report:
@@ -34,13 +37,21 @@ class Report:
         self.returns = returns(plan, results)
         begun = {arm: tasks for arm, tasks in self.returns.items() if all(tasks.values())}
         self.scores: Scored = scored(plan, begun)
-        least = CLAIM_SEEDS if not self.missing else plan.seeds + 1
-        self.claims = tested(self._begun(plan.claims), self.scores, least=least)
-        self.ablations = tested(self._begun(plan.ablations), self.scores, least=least)
+        self.claims, self.ablations = (self._tested(pairs) for pairs in (plan.claims, plan.ablations))
+        several = plan.tasks if len(plan.tasks) > 1 else ()
+        self.single = [self._tested(pairs, several) for pairs in (plan.claims, plan.ablations)]
         self.palette = Palette([plan.reference, *(arm for arm, _ in plan.claims)])
 
-    def _begun(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        return [pair for pair in pairs if set(pair) <= self.scores.keys()]
+    def _tested(self, pairs: Sequence[tuple[str, str]], tasks: Iterable[str] | None = None) -> list[Tested]:
+        """The tests of a family: of all environments together, or in each of some, of arms named ARM in TASK."""
+        begun = [pair for pair in pairs if set(pair) <= self.scores.keys()]
+        scores: Scored = self.scores
+        if tasks is not None:
+            begun = [(f"{arm} in {task}", f"{other} in {task}") for task in tasks for arm, other in begun]
+            scores = {f"{arm} in {task}": {task: runs} for arm, of in scores.items() for task, runs in of.items()}
+        found = tested(begun, scores, least=CLAIM_SEEDS if not self.missing else self.plan.seeds + 1)
+        dead = {name for (task, arm), runs in self.results.items() if _dead(runs) for name in (arm, f"{arm} in {task}")}
+        return [replace(test, verdict="no verdict") if {test.arm, test.other} & dead else test for test in found]
 
     @property
     def lead(self) -> str:
@@ -51,8 +62,34 @@ class Report:
             return f"No verdict: too few seeds ({self.plan.seeds}; {CLAIM_SEEDS} or more are needed for a claim)."
         if not self.claims:
             return f"Nothing to judge: {self.plan.reference} is the only arm."
-        tested_arms = [f"{test.arm} {_words(test)}" for test in self.claims]
-        return f"Against {self.plan.reference} at equal {self._budget}: {'; '.join(tested_arms)}."
+        return f"Against {self.plan.reference} at equal {self._budget}: {'; '.join(map(self._claim, self.claims))}."
+
+    def _claim(self, test: Tested) -> str:
+        """A verdict in the lead: with what its controls say of a gain, the environments of its own, and failures."""
+        text = f"{test.arm} {_words(test)}"
+        if test.verdict == "helps":
+            worse, level, any_ = self._controls(test.arm)
+            if worse:
+                text += f", but less than its control {_and(worse)}"
+            elif level:
+                text += f", but is not shown to be better than its control {_and(level)}"
+            elif not any_ and self.plan.arms[test.arm].config.controls:
+                text += ", with no control of it to tell why"
+        apart = [one for one in self.single[0] if one.arm.startswith(f"{test.arm} in ") and one.verdict in _SEEN]
+        notes = [f"{one.verdict} in {one.arm.partition(' in ')[2]}" for one in apart]
+        for name in (test.arm, test.other):
+            failed = sum(run.state == "failed" for run in self._runs(name))
+            notes += [f"{failed} of {len(self._runs(name))} runs of {name} failed"] if failed else []
+        return f"{text} ({'; '.join(notes)})" if notes else text
+
+    def _controls(self, arm: str) -> tuple[list[str], list[str], bool]:
+        """The controls that an arm is worse than, those that it is not shown to differ from, and whether it has any."""
+        own = [one for one in self.ablations if one.arm == arm]
+        named = {verdict: [one.other for one in own if one.verdict == verdict] for verdict in ("hurts", *_UNSEEN)}
+        return named["hurts"], [name for verdict in _UNSEEN for name in named[verdict]], bool(own)
+
+    def _runs(self, arm: str) -> list[Result]:
+        return [run for (_, name), runs in self.results.items() if name == arm for run in runs]
 
     @property
     def _budget(self) -> str:
@@ -91,12 +128,13 @@ class Report:
             "verdict": self.lead,
             "returns": self.returns,
             "scores": {arm: found._asdict() for arm, found in estimates(self.scores).items()},
-            "tests": [_plain(test) for test in (*self.claims, *self.ablations)],
+            "tests": [_plain(test) for test in (*self.claims, *self.ablations, *self.single[0], *self.single[1])],
             "failed": [run.run.name for run in self.failed],
         }
 
     def _verdict(self) -> Iterator[Any]:
         yield self.lead
+        yield from self._warnings()
         if self.failed:
             yield f"{len(self.failed)} runs failed and count as the lowest return of their environment."
         for test in self.claims:
@@ -105,10 +143,12 @@ class Report:
             lines += [
                 f"{test.arm} against its control {one.other}: {one.verdict}. {self._sentence(one)}" for one in own
             ]
-            equal = [one.other for one in own if one.verdict in ("no difference seen", "hurts")]
-            if test.verdict == "helps" and equal:
-                lines.append(f"What helps need not be the quantum part: nothing shows it better than {_and(equal)}.")
-            if test.verdict == "helps" and not own:
+            worse, level, _ = self._controls(test.arm)
+            if test.verdict == "helps" and worse:
+                lines.append(f"What helps is not the quantum part: {_and(worse)} without it is better.")
+            elif test.verdict == "helps" and level:
+                lines.append(f"What helps need not be the quantum part: nothing shows it better than {_and(level)}.")
+            if test.verdict == "helps" and not own and self.plan.arms[test.arm].config.controls:
                 lines.append("No control of it took part, so nothing shows that the quantum part is what helps.")
             yield lines
         for arm, controls in self.plan.left_out.items():
@@ -116,6 +156,19 @@ class Report:
         for test in self.ablations:
             if test.arm == self.plan.reference:
                 yield f"{test.arm} against its control {test.other}: {test.verdict}. {self._sentence(test)}"
+
+    def _warnings(self) -> Iterator[str]:
+        """What a reader has to know before the verdict is believed."""
+        ended = [run for runs in self.results.values() for run in runs if run.state == "finished"]
+        if len({json.dumps(run.about, sort_keys=True) for run in ended}) > 1:
+            yield "**The runs were made with different versions or on different machines; see Versions and machine.**"
+        for (task, name), runs in self.results.items():
+            done = [run for run in runs if run.state == "finished"]
+            if done and self.plan.arms[name].config.algorithm and not all(run.updates for run in done):
+                yield f"**{name} made no update in {task}, so that it is a policy that was never trained.**"
+            early = sum(run.steps >= self.plan.tasks[task].steps for run in done)
+            if early and self.plan.budget == "seconds":
+                yield f"**{early} runs of {name} in {task} ended with their steps, before their time was over.**"
 
     def _sentence(self, test: Tested) -> str:
         gap, chance = test.difference, test.improvement
@@ -127,8 +180,10 @@ class Report:
         if test.verdict == "no difference seen":
             least = least_difference(test, self.scores)
             if least is None:
-                return f"{text} All runs ended alike, or there are too few to see anything: no power can be told."
-            text += f" {self.plan.seeds} seeds see a true difference of {number(least, 2).text} with a power of 80 %."
+                return f"{text} All runs ended alike, or there are too few seeds to see any difference."
+            where = " in every environment" if len(self.plan.tasks) > 1 else ""
+            seen = f"{number(least, 2).text}{where}"
+            text += f" {self.plan.seeds} seeds see a true difference of {seen} with a power of 80 %."
         return text
 
     def _asked(self) -> Iterator[Any]:
@@ -190,7 +245,12 @@ class Report:
 
     def _tests(self) -> Iterator[Any]:
         columns = ["arm", "against", "difference of IQM", "95 % interval", "P(improvement)", "95 % interval", "p"]
-        for title, tests in (("Arms against the reference.", self.claims), ("Against their controls.", self.ablations)):
+        titles = ("Arms against the reference", "Arms against their controls")
+        families = [(f"{title}.", tests) for title, tests in zip(titles, (self.claims, self.ablations), strict=True)]
+        families += [
+            (f"{title}, in each environment.", tests) for title, tests in zip(titles, self.single, strict=True)
+        ]
+        for title, tests in families:
             rows: list[Row] = []
             for test in tests:
                 row: list[Cell | str] = [test.arm, test.other, *_range(test.difference), *_range(test.improvement)]
@@ -254,6 +314,11 @@ def _plain(test: Tested) -> dict[str, Any]:
         "holm": test.adjusted,
         "verdict": test.verdict,
     }
+
+
+def _dead(runs: Sequence[Result]) -> bool:
+    """Whether all runs have ended and none of them finished: what they count as says nothing of the arm."""
+    return all(run.state == "failed" for run in runs)
 
 
 def _words(test: Tested) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,23 @@ from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
 from worldmodel.comparison.running import Failures, Run, finished
 from worldmodel.evaluation import read_evaluation
-from worldmodel.run_folder import METRICS, RunFolderError
+from worldmodel.run_folder import METRICS, RunFolderError, differences
+
+WORK = {  # the last parts of metrics that tell how much was done
+    "choices": "update directions chosen",
+    "acceptance": "share of them taken",
+    "trainings": "trainings of a Boltzmann machine",
+    "plans": "plans of batches",
+    "fallback_rate": "share of batches without a plan",
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run. score: by the metric of the plan, in returns; curve: step -> return of the evaluation."""
+    """A run. score: by the metric of the plan, in returns; curve: step -> return of the evaluation.
+
+    work: how much the parts did that arms differ in, by the names of WORK.
+    """
 
     run: Run
     state: Literal["finished", "failed", "missing"]
@@ -27,6 +39,7 @@ class Result:
     updates: float = 0.0
     seconds: float = 0.0
     quantum: QuantumCost = field(default_factory=QuantumCost)
+    work: Mapping[str, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, hardware
 
@@ -39,14 +52,18 @@ def collected(
     device: that quantum jobs are priced for.
     """
     return {
-        (task, arm): [result(plan, folder, plan.run(task, arm, seed), failures, device) for seed in range(plan.seeds)]
+        (task, arm): [result(plan, folder, (task, arm, seed), failures, device) for seed in range(plan.seeds)]
         for task in plan.tasks
         for arm in plan.arms
     }
 
 
-def result(plan: Plan, folder: Path, run: Run, failures: Failures, device: str | None = None) -> Result:
-    """The result of a run, as far as it is."""
+def result(
+    plan: Plan, folder: Path, which: tuple[str, str, int], failures: Failures, device: str | None = None
+) -> Result:
+    """The result of a run, as far as it is. which: its environment, arm and seed. Raises RunFolderError."""
+    task, arm, seed = which
+    run = plan.run(task, arm, seed)
     path, reasons = folder / run.name, tuple(failures.reasons.get(run.name, ()))
     rows = _rows(path / METRICS)
     quantum = quantum_cost(path / "ledger.sqlite", rows, device)
@@ -57,21 +74,25 @@ def result(plan: Plan, folder: Path, run: Run, failures: Failures, device: str |
         )
     evaluation = read_evaluation(path)
     assert evaluation
-    curve = {row["step"]: row["eval/return"] for row in rows if row.get("eval/return") is not None}
-    score = evaluation["mean"] if plan.metric == "final" else sum(curve.values()) / max(1, len(curve))
+    about = _about(path, {**plan.arms[arm].configs[task], "seed": seed})
+    evaluations = {row["step"]: row["eval/return"] for row in rows if "eval/return" in row}
+    curve = {step: value for step, value in evaluations.items() if value is not None}
+    ended = {"steps": evaluation["finished"], "seconds": seconds, "quantum": quantum, "about": about}
+    if not curve or len(curve) < len(evaluations) or not isfinite(evaluation["mean"]):
+        why = "it ended, but not all of its evaluations are finite" if evaluations else "it was never evaluated"
+        return Result(run, "failed", reasons=(*reasons, why), **ended)
+    # what may be evaluated anew, by `worldmodel.evaluate`, is in the metrics as well
+    final = curve[max(curve)] if plan.kind.plays else evaluation["mean"]
+    score = final if plan.metric == "final" else sum(curve.values()) / len(curve)
     updates = max((row["updates"] for row in rows if row.get("updates") is not None), default=0.0)
-    return Result(
-        run,
-        "finished",
-        float(score),
-        curve,
-        evaluation["finished"],
-        updates,
-        seconds,
-        quantum,
-        reasons,
-        _about(path),
-    )
+    return Result(run, "finished", float(score), curve, updates=updates, work=_work(rows), reasons=reasons, **ended)
+
+
+def _work(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The last values of what directions and selectors count."""
+    last = {key: value for row in rows for key, value in row.items() if value is not None}
+    parts = {key.rpartition("/")[2]: value for key, value in last.items() if key.startswith(("quantum/", "replay/"))}
+    return {name: float(parts[name]) for name in WORK if name in parts}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -85,9 +106,16 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise RunFolderError(f"{path}: is damaged; remove its folder to run it again") from None
 
 
-def _about(path: Path) -> dict[str, Any]:
-    values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    return {key: values.get(key) for key in ("versions", "commit", "hardware")}
+def _about(path: Path, planned: Mapping[str, Any]) -> dict[str, Any]:
+    """With what the run was made. Raises RunFolderError where its configuration is not the planned one."""
+    try:
+        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        about = {key: values.pop(key, None) for key in ("versions", "commit", "hardware")}
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):
+        raise RunFolderError(f"{path / 'config.yaml'}: is damaged; remove its folder to run it again") from None
+    if differing := differences(values, planned, ("logdir",)):
+        raise RunFolderError(f"{path}: holds a run that is not of this plan: {'; '.join(differing[:3])}; remove it")
+    return about
 
 
 Results = Mapping[tuple[str, str], list[Result]]

@@ -25,6 +25,12 @@ class Interrupted(Exception):
     exit_code = 130
 
 
+class RunRefused(Exception):
+    """A run refused its input, or its machine, before it began: the comparison's fault and not its arm's."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class Run:
     """A run of a plan: `python -m MODULE WORDS` with its folder, NAME within that of the comparison, as logdir."""
@@ -78,7 +84,9 @@ def _object(path: Path) -> dict[str, list[str]]:
 
 
 def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int, failures: Failures) -> None:
-    """Bring every run to its end, or to its last crash. Raises Interrupted after an interrupt, once all are saved."""
+    """Bring every run to its end, or to its last crash. Raises Interrupted after an interrupt, once all are saved,
+    and RunRefused.
+    """
     pending = [run for run in runs if not finished(folder / run.name) and not failures.failed(run.name)]
     done = len(runs) - len(pending)
     if done:
@@ -101,6 +109,8 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                     evaluation = read_evaluation(folder / run.name)
                     assert evaluation
                     text = f"return {evaluation['mean']:.4g} ({minutes:.1f} min)"
+                elif ended.code == RunRefused.exit_code:
+                    raise RunRefused(f"{run.name}: {ended.reason}")
                 elif failures.add(run.name, ended.told) < ATTEMPTS:
                     pending.insert(0, run)
                     text = f"crashed ({ended.told}); tried once more"
