@@ -5,10 +5,11 @@
 
 Runs are cheap but real: Q-learning on FrozenLake-v1 (slippery, 4 x 4), each with a seed of its own; the score is the
 share of greedy episodes that reach the goal. A pool of them is recorded once; every comparison draws its runs from it
-without replacement, so both arms are the same learner. A/A: how often a verdict differs from `no difference seen`.
+without replacement, so all arms are the same learner. A/A: how often any verdict differs from `no difference seen`.
 Injected: an amount is added to every score of one arm, and the share of comparisons that say `helps` stands beside the
 power that the report states for that amount, from the runs of the comparison alone. Both go through
-`worldmodel.comparison.analysis`, as every report does.
+`worldmodel.comparison.analysis`, as every report does; for one test, for one of a family of twelve with Holm's
+correction, and for three environments, in one of which nearly all runs fail and in one nearly all succeed.
 """
 
 import argparse
@@ -24,6 +25,11 @@ from worldmodel.comparison.analysis import stated_power, tested
 
 STEPS, EPISODES = 3000, 50  # of learning, and of the evaluation
 EFFECTS = (0.75, 1.1, 1.5)  # in standard deviations of the pool
+DESIGNS: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {  # tests; of each task the mean, and by how much
+    "one test": (1, {"lake": (0.5, 1.0)}),  # of a run's distance from the pool's mean its score is from that
+    "one of 12 tests": (12, {"lake": (0.5, 1.0)}),
+    "three environments": (1, {"hard": (0.0, 0.1), "lake": (0.5, 1.0), "easy": (1.0, 0.1)}),
+}
 
 
 def learned(seed: int) -> float:
@@ -48,21 +54,30 @@ def learned(seed: int) -> float:
     return reached / EPISODES
 
 
-def compared(pool: np.ndarray, effect: float, options: argparse.Namespace) -> list[tuple[str, float]]:
-    """Of each comparison the verdict, and the power that it states for the effect."""
-    found: list[tuple[str, float]] = []
+def compared(
+    pool: np.ndarray, design: str, effect: float, options: argparse.Namespace
+) -> list[tuple[bool, bool, float]]:
+    """Of each comparison whether a difference was claimed, whether it said `helps`, and the power that it states."""
+    tests, tasks = DESIGNS[design]
+    found = []
     for number in range(options.comparisons):
-        rng = np.random.default_rng([options.seed, number, round(1e6 * effect)])
-        runs = rng.permutation(pool)[: 2 * options.seeds]
-        arms = {"arm": {"lake": runs[: options.seeds] + effect}, "reference": {"lake": runs[options.seeds :]}}
-        (test,) = tested([("arm", "reference")], arms, options.resamples, seed=number, least=1)
-        power = stated_power(test, arms, effect, seed=number).power if effect else float("nan")
-        found.append((test.verdict, power))
+        rng = np.random.default_rng([options.seed, number, round(1e6 * effect), tests, len(tasks)])
+        names = ["arm", "reference", *(f"same {k}" for k in range(1, tests))]
+        arms: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
+        for task, (middle, width) in tasks.items():
+            runs = rng.permutation(pool)[: len(names) * options.seeds].reshape(len(names), -1)
+            for name, mine in zip(names, middle + width * (runs - pool.mean()), strict=True):
+                arms[name][task] = mine + effect * (name == "arm")
+        pairs = [(name, "reference") for name in names if name != "reference"]
+        results = tested(pairs, arms, options.resamples, seed=number, least=1)
+        power = stated_power(results[0], arms, effect, seed=number).power if effect else float("nan")
+        claimed = any(test.verdict != "no difference seen" for test in results)
+        found.append((claimed, results[0].verdict == "helps", power))
     return found
 
 
 def main() -> None:
-    """Run both studies and print their tables."""
+    """Run the studies of every design and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("comparisons", 200), ("seeds", 10), ("pool", 400), ("resamples", 1999), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -74,26 +89,32 @@ def main() -> None:
     print(f"{options.pool} runs: mean {pool.mean():.3f}, standard deviation {spread:.3f}", flush=True)
     results: dict[str, Any] = {"pool": pool.tolist(), "options": {**vars(options), "json": None}}
 
-    verdicts = [verdict for verdict, _ in compared(pool, 0.0, options)]
-    wrong = float(np.mean([verdict != "no difference seen" for verdict in verdicts]))
-    error = np.sqrt(wrong * (1 - wrong) / len(verdicts))
-    print(f"\nA/A, {len(verdicts)} comparisons: false positives {wrong:.1%} (standard error {error:.1%})", flush=True)
-    results["false_positives"] = wrong
+    print(f"\nIdentical arms, {options.comparisons} comparisons each\n")
+    print("| design | any difference claimed | standard error |")
+    print("|---|---|---|")
+    for design in DESIGNS:
+        wrong = float(np.mean([claimed for claimed, _, _ in compared(pool, design, 0.0, options)]))
+        error = np.sqrt(wrong * (1 - wrong) / options.comparisons)
+        print(f"| {design} | {wrong:.1%} | {error:.1%} |", flush=True)
+        results[design] = {"false_positives": wrong, "injected": []}
 
-    print("\n| true difference | in standard deviations | found | power stated (mean) | difference |")
-    print("|---|---|---|---|---|")
-    results["injected"] = []
-    for times in EFFECTS:
-        effect = times * spread
-        outcomes = compared(pool, effect, options)
-        found = float(np.mean([verdict == "helps" for verdict, _ in outcomes]))
-        stated = float(np.mean([power for _, power in outcomes]))
-        print(
-            f"| {effect:.3f} | {times} | {found:.1%} | {stated:.1%} | {100 * (found - stated):+.1f} points |",
-            flush=True,
-        )
-        scatter = float(np.std([power for _, power in outcomes]))
-        results["injected"].append({"effect": effect, "found": found, "stated": stated, "scatter": scatter})
+    print(
+        "\n| design | true difference | in standard deviations | found | power stated (mean, deviation) | difference |"
+    )
+    print("|---|---|---|---|---|---|")
+    for design in DESIGNS:
+        for times in EFFECTS:
+            effect = times * spread
+            outcomes = compared(pool, design, effect, options)
+            found = float(np.mean([helps for _, helps, _ in outcomes]))
+            powers = [power for _, _, power in outcomes]
+            stated, scatter = float(np.mean(powers)), float(np.std(powers))
+            print(
+                f"| {design} | {effect:.3f} | {times} | {found:.1%} | {stated:.1%}, {scatter:.1%} "
+                f"| {100 * (found - stated):+.1f} points |",
+                flush=True,
+            )
+            results[design]["injected"].append({"effect": effect, "found": found, "stated": stated, "scatter": scatter})
     print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
