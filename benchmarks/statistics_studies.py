@@ -25,8 +25,9 @@ from worldmodel.comparison.analysis import stated_power, tested
 
 STEPS, EPISODES = 3000, 50  # of learning, and of the evaluation
 EFFECTS = (0.75, 1.1, 1.5)  # in standard deviations of the pool
-DESIGNS: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {  # tests; of each task the mean, and by how much
-    "one test": (1, {"lake": (0.5, 1.0)}),  # of a run's distance from the pool's mean its score is from that
+# the tests of a family, and of each task the mean and how far runs are from it, as a multiple of that in the pool
+DESIGNS: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {
+    "one test": (1, {"lake": (0.5, 1.0)}),
     "one of 12 tests": (12, {"lake": (0.5, 1.0)}),
     "three environments": (1, {"hard": (0.0, 0.1), "lake": (0.5, 1.0), "easy": (1.0, 0.1)}),
 }
