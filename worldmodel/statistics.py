@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Scores = Mapping[str, ArrayLike]
 RESAMPLES = 10_000
+SEARCHING = 200  # trials of a power that others are compared with
 AT_ONCE = 1 << 19  # scores that are permuted at a time, about
 
 
@@ -164,20 +165,22 @@ def scatter(scores: Scores, others: Scores) -> dict[str, Floats]:
 def detectable(
     scores: Scores, runs: int, rng: np.random.Generator, alpha: float = 0.05, wanted: float = 0.8
 ) -> float | None:
-    """The least difference that so many runs of every task in both arms see with the wanted power, to 2 %.
+    """The least difference that so many runs of every task in both arms see with the wanted power, to 4 %.
 
     None where the runs do not scatter at all, which says nothing of others, and where there are too few to see any.
     """
     tasks = _arrays(scores)
     high = max(float(task.std()) for task in tasks)
-    if high == 0.0 or power(scores, 64 * (high + max(map(np.ptp, tasks))), runs, rng, alpha).power < wanted:
+    if high == 0.0 or power(scores, 64 * (high + max(map(np.ptp, tasks))), runs, rng, alpha, SEARCHING).power < wanted:
         return None
     low = 0.0
-    while power(scores, high, runs, rng, alpha).power < wanted:
+    while power(scores, high, runs, rng, alpha, SEARCHING).power < wanted:
         low, high = high, 2 * high
-    while high - low > 0.02 * high:
+    while high - low > 0.04 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if power(scores, middle, runs, rng, alpha).power >= wanted else (middle, high)
+        low, high = (
+            (low, middle) if power(scores, middle, runs, rng, alpha, SEARCHING).power >= wanted else (middle, high)
+        )
     return high
 
 
@@ -194,13 +197,15 @@ def runs_needed(
     Looked for by doubling, then by bisection; every power is estimated as `power` does, so it is right up to its error.
     """
     low, high = 3, 4  # with 3 runs of one task in each arm, no split is rarer than 0.1
-    while power(scores, effect, high, rng, alpha).power < wanted:
+    while power(scores, effect, high, rng, alpha, SEARCHING).power < wanted:
         low, high = high, 2 * high
         if high > most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(scores, effect, middle, rng, alpha).power >= wanted else (middle, high)
+        low, high = (
+            (low, middle) if power(scores, effect, middle, rng, alpha, SEARCHING).power >= wanted else (middle, high)
+        )
     return high
 
 

@@ -89,7 +89,7 @@ def failures(results: Results) -> Blocks:
 
 
 def arms(plan: Plan) -> Blocks:
-    """What each arm is, in what its configuration differs from the reference, and all of it."""
+    """What each arm is, the configuration of the reference and of baselines, and in what that of others differs."""
     rows: list[Row] = []
     for name, arm in plan.arms.items():
         controls = ", ".join(control for control in arm.config.controls if control in plan.arms)
@@ -102,8 +102,9 @@ def arms(plan: Plan) -> Blocks:
             if name != plan.reference and arm.config.algorithm is None:
                 texts = differences(reference, mine, ())
                 yield Code("\n".join(texts) or "nothing", f"{task}: where {name} differs from {plan.reference}")
-            text = yaml.safe_dump(json.loads(json.dumps(mine)), sort_keys=False, allow_unicode=True).rstrip()
-            yield Code(text, f"{task}: configuration of {name}, but for the seed")
+            else:
+                text = yaml.safe_dump(json.loads(json.dumps(mine)), sort_keys=False, allow_unicode=True).rstrip()
+                yield Code(text, f"{task}: configuration of {name}, but for the seed")
 
 
 def machine(results: Results) -> Blocks:
