@@ -4,7 +4,8 @@
 
 The peer (github.com/NM512/r2dreamer, needs tensordict) runs in float32 with its decoder, without torch.compile, on the
 same sizes and the same random batch. Both are timed in turn, so that a slow phase of the machine meets both; the
-medians and the ratio of the medians are printed.
+medians and the ratio of the medians are printed; beside them how long our matrix products would take by themselves,
+at the rate of one large product.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from envs import ActionSpec, ObservationSpec
 from worldmodel import machine
@@ -111,6 +113,20 @@ def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[
     return update
 
 
+def limit(update: Callable[[], Any], device: torch.device) -> str:
+    """What the matrix products of an update would take at the rate of one of 2,048 x 2,048, in float32."""
+    with FlopCounterMode(display=False) as counter:
+        update()
+    size, seconds = 2048, []
+    matrix = torch.randn(size, size, device=device)
+    for _ in range(10):
+        begin = time.perf_counter()
+        (matrix @ matrix).sum().item()
+        seconds.append(time.perf_counter() - begin)
+    flops, rate = counter.get_total_flops(), 2 * size**3 / min(seconds)
+    return f"{flops / 1e9:.1f} GFLOP of products, {1e3 * flops / rate:.0f} ms at {rate / 1e9:.0f} GFLOP/s"
+
+
 def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
     """The process of one contestant: the milliseconds of one update for every request."""
     device = machine.choose_device(options.device)
@@ -120,6 +136,8 @@ def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
         precision = machine.choose_precision(options.precision, device)
         update = ours(options.batch, options.length, device, precision, options.compile)
         print(f"{device}, {precision}, {threads} threads, B{options.batch} x T{options.length}, H15")
+        if not options.compile:
+            print(f"ours: {limit(update, device)}")
     else:
         update = peer(options.peer, options.batch, options.length, device)
     while pipe.recv():
