@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from worldmodel.nets import symexp
 
 
 class TwoHot(nn.Module):
@@ -20,11 +21,14 @@ class TwoHot(nn.Module):
     def __init__(self, bins: int = 255) -> None:
         super().__init__()
         half = bins // 2
-        positive = np.expm1(np.linspace(0.0, 20.0, half + 1))[1:]
-        values = np.concatenate([-positive[::-1], [0.0], positive])
-        place = np.r_[bins - 1 : half : -1, : half + 1]  # of each bin among the logits
-        self.register_buffer("bins", torch.tensor(values, dtype=torch.float32), persistent=False)
-        self.register_buffer("place", torch.tensor(place), persistent=False)
+        with torch.device("cpu"):  # on the meta device these would import PyTorch's compiler
+            positive = symexp(torch.linspace(0.0, 20.0, half + 1))[1:]
+            values = torch.cat([-positive.flip(0), torch.zeros(1), positive])
+            place = torch.cat(
+                [torch.arange(bins - 1, half, -1), torch.arange(half + 1)]
+            )  # of each bin among the logits
+        self.register_buffer("bins", values, persistent=False)
+        self.register_buffer("place", place, persistent=False)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Expected value. The two tails are paired before summing, so that equal tails cancel to exactly zero."""
