@@ -11,7 +11,7 @@ import yaml
 from worldmodel.comparison.document import Code, Row, Table, number
 from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost
-from worldmodel.comparison.results import WORK, Result, Results
+from worldmodel.comparison.results import WORK, Results, of_arm
 from worldmodel.run_folder import differences
 
 Blocks = Iterator[Any]
@@ -26,7 +26,7 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
     """Steps, updates and tuning trials of the runs, and what they sent to quantum backends."""
     rows: list[Row] = []
     for arm in plan.arms:
-        runs = _of(arm, results)
+        runs = of_arm(arm, results)
         ended = [run for run in runs if run.state == "finished"]
         means = [_mean([run.steps for run in ended]), _mean([run.updates for run in ended])]
         rows.append([arm, number(len(ended)), *map(number, means), number(plan.arms[arm].config.trials)])
@@ -38,7 +38,7 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
     simulated: list[Row] = []
     unfit = 0
     for arm in plan.arms:
-        total = sum((run.quantum for run in _of(arm, results)), QuantumCost())
+        total = sum((run.quantum for run in of_arm(arm, results)), QuantumCost())
         if total.simulated:
             simulated.append([arm, *map(number, (total.simulated_shots, total.simulated_circuits))])
         if not total.jobs and not total.queries:
@@ -64,7 +64,7 @@ def _work(plan: Plan, results: Results) -> Blocks:
     """How much the parts did that arms differ in: a part that hardly ever acts is hardly compared."""
     rows: list[Row] = []
     for arm in plan.arms:
-        done = [run.work for run in _of(arm, results) if run.work]
+        done = [run.work for run in of_arm(arm, results) if run.work]
         if done:
             means = (_mean([work[key] for work in done if key in work]) for key in WORK)
             rows.append([arm, *map(number, means)])
@@ -149,7 +149,7 @@ def times(plan: Plan, results: Results) -> Blocks:
     """Minutes of the runs; they mean little where other work shared the machine."""
     rows: list[Row] = []
     for arm in plan.arms:
-        minutes = [run.seconds / 60 for run in _of(arm, results) if run.state == "finished"]
+        minutes = [run.seconds / 60 for run in of_arm(arm, results) if run.state == "finished"]
         if minutes:
             rows.append([arm, *map(number, (float(np.median(minutes)), min(minutes), max(minutes)))])
     total = sum(run.seconds for runs in results.values() for run in runs) / 3600
@@ -159,7 +159,3 @@ def times(plan: Plan, results: Results) -> Blocks:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _of(arm: str, results: Results) -> list[Result]:
-    return [run for (_, name), runs in results.items() if name == arm for run in runs]

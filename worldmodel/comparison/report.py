@@ -18,7 +18,7 @@ from worldmodel.comparison.figures import (
     profiles_figure,
 )
 from worldmodel.comparison.plan import ALPHA, CLAIM_SEEDS, Plan
-from worldmodel.comparison.results import Result, Results, curves, returns, scored
+from worldmodel.comparison.results import Result, Results, curves, of_arm, returns, scored
 from worldmodel.statistics import Interval, interval, sample_complexity
 
 Scored = Mapping[str, Mapping[str, list[float]]]
@@ -78,8 +78,9 @@ class Report:
         apart = [one for one in self.single[0] if one.arm.startswith(f"{test.arm} in ") and one.verdict in _SEEN]
         notes = [f"{one.verdict} in {one.arm.partition(' in ')[2]}" for one in apart]
         for name in (test.arm, test.other):
-            failed = sum(run.state == "failed" for run in self._runs(name))
-            notes += [f"{failed} of {len(self._runs(name))} runs of {name} failed"] if failed else []
+            states = [run.state for run in of_arm(name, self.results)]
+            if failed := states.count("failed"):
+                notes.append(f"{failed} of {len(states)} runs of {name} failed")
         return f"{text} ({'; '.join(notes)})" if notes else text
 
     def _controls(self, arm: str) -> tuple[list[str], list[str], bool]:
@@ -87,9 +88,6 @@ class Report:
         own = [one for one in self.ablations if one.arm == arm]
         named = {verdict: [one.other for one in own if one.verdict == verdict] for verdict in ("hurts", *_UNSEEN)}
         return named["hurts"], [name for verdict in _UNSEEN for name in named[verdict]], bool(own)
-
-    def _runs(self, arm: str) -> list[Result]:
-        return [run for (_, name), runs in self.results.items() if name == arm for run in runs]
 
     @property
     def _budget(self) -> str:

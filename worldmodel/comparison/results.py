@@ -121,6 +121,11 @@ def _about(path: Path, planned: Mapping[str, Any]) -> dict[str, Any]:
 Results = Mapping[tuple[str, str], list[Result]]
 
 
+def of_arm(arm: str, results: Results) -> list[Result]:
+    """The results of an arm in all environments."""
+    return [run for (_, name), runs in results.items() if name == arm for run in runs]
+
+
 def returns(plan: Plan, results: Results) -> dict[str, dict[str, list[float]]]:
     """The returns by arm and environment, of runs that have ended; a failed run has the lowest of its environment."""
     found: dict[str, dict[str, list[float]]] = {arm: {} for arm in plan.arms}
