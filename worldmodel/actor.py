@@ -34,15 +34,22 @@ class Actor(nn.Module):
         low, high = STD
         return Normals(torch.tanh(mean), (high - low) * torch.sigmoid(std + 2) + low)
 
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """What samples of policies [...] are made of: uniform [..., components], or standard normal [..., A]."""
+        device = self.net.out.weight.device
+        if self.spec.kind == "discrete":
+            return torch.empty(*shape, len(self.spec.sizes), device=device).uniform_(generator=generator)
+        return torch.empty(*shape, self.spec.width, device=device).normal_(generator=generator)
+
 
 class Categoricals(NamedTuple):
     """Independent categoricals, one per component of the action; probabilities [..., K_i]."""
 
     probs: tuple[Tensor, ...]
 
-    def sample(self, generator: torch.Generator | None) -> Tensor:
-        uniform = [torch.empty_like(p[..., :1]).uniform_(generator=generator) for p in self.probs]
-        return torch.cat([one_hot_sample(p, u, -1) for p, u in zip(self.probs, uniform, strict=True)], -1)
+    def sample(self, noise: Tensor) -> Tensor:
+        parts = zip(self.probs, noise.split(1, -1), strict=True)
+        return torch.cat([one_hot_sample(probs, uniform, -1) for probs, uniform in parts], -1)
 
     def mode(self) -> Tensor:
         return torch.cat([F.one_hot(p.argmax(-1), p.shape[-1]).to(p.dtype) for p in self.probs], -1)
@@ -61,8 +68,8 @@ class Normals(NamedTuple):
     mean: Tensor
     std: Tensor
 
-    def sample(self, generator: torch.Generator | None) -> Tensor:
-        return self.mean + self.std * torch.empty_like(self.mean).normal_(generator=generator)
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.mean + self.std * noise
 
     def mode(self) -> Tensor:
         return self.mean

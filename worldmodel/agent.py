@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from envs.spaces import ActionSpec, ObservationSpec
 from worldmodel.actor import Actor
-from worldmodel.behavior import BehaviorConfig, ReturnScale, Scale, lambda_return
+from worldmodel.behavior import BehaviorConfig, Imagined, ReturnScale, Scale, lambda_return
 from worldmodel.decoder import Decoder
 from worldmodel.encoder import Encoder
 from worldmodel.nets import Head
@@ -124,7 +124,7 @@ class Agent(nn.Module):
         states, _ = self.rssm.observe(embed, memory.action.unsqueeze(0), is_first.unsqueeze(0), memory.state, noise)
         state = State(states.deter[0], states.stoch[0])
         policy = self.actor(state.feature)
-        return Memory(state, policy.mode() if greedy else policy.sample(generator))
+        return Memory(state, policy.mode() if greedy else policy.sample(self.actor.noise(is_first.shape, generator)))
 
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""
@@ -201,10 +201,7 @@ class Agent(nn.Module):
         """Actor and critic loss [T, B] of rollouts from every state, their first returns [T, B], metrics."""
         config, steps = self.behavior, start.deter.shape[:2]
         with torch.no_grad():
-            feature, action = self._imagine(start, generator)  # [H + 1, N, ...]
-            reward = self.twohot.mean(self.reward(feature))
-            live = self.continuation(feature).float().squeeze(-1).sigmoid()
-            slow = self.twohot.mean(self.slow_critic(feature[:-1]))
+            feature, action, reward, live, slow = self._imagine(start, generator)
         logits = self.critic(feature)
         policy = self.actor(feature[:-1])
         with torch.no_grad():
@@ -229,16 +226,25 @@ class Agent(nn.Module):
         }
         return actor_loss.mean(0).view(steps), critic_loss.mean(0).view(steps), returns[0].view(steps), metrics
 
-    def _imagine(self, start: State, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Roll the prior out under the actor: features [H + 1, N, F] and actions [H, N, A]."""
+    def _imagine(self, start: State, generator: torch.Generator | None) -> Imagined:
+        """Roll the prior out under the actor, from every state [T, B]; N = T B rows."""
         horizon, rows = self.behavior.horizon, start.deter.shape[:2].numel()
-        features = start.deter.new_empty(horizon + 1, rows, self.rssm.size.feature)
-        torch.cat([start.deter.flatten(0, 1), start.stoch.flatten(0, 1).flatten(1)], -1, out=features[0])
-        states, actions = [self.rssm.split(feature) for feature in features], []
-        for t, noise in enumerate(self.noise((horizon, rows), generator)):
-            actions.append(self.actor(features[t]).sample(generator))
-            self.rssm.step(states[t], actions[t], noise, out=states[t + 1])
-        return features, torch.stack(actions)
+        noise, chance = self.noise((horizon, rows), generator), self.actor.noise((horizon, rows), generator)
+        start = State(start.deter.flatten(0, 1), start.stoch.flatten(0, 1))
+        if start.deter.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            from worldmodel import rollout  # with a compiler, which takes its time to start
+
+            heads = (self.reward, self.continuation, self.slow_critic)
+            return rollout.imagine(self.rssm, self.actor, heads, self.twohot, start, noise, chance)
+        feature = start.deter.new_empty(horizon + 1, rows, self.rssm.size.feature)
+        torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
+        states, actions = [self.rssm.split(state) for state in feature], []
+        for t in range(horizon):
+            actions.append(self.actor(feature[t]).sample(chance[t]))
+            self.rssm.step(states[t], actions[t], noise[t], out=states[t + 1])
+        reward, value = self.twohot.mean(self.reward(feature)), self.twohot.mean(self.slow_critic(feature[:-1]))
+        live = self.continuation(feature).float().squeeze(-1).sigmoid()
+        return Imagined(feature, torch.stack(actions), reward, live, value)
 
     def _replay_value_loss(self, windows: Windows, feature: Tensor, returns: Tensor) -> Tensor:
         """Critic loss on replayed states [T, B], bootstrapped from imagined returns; none on a window's last step.

@@ -1,8 +1,7 @@
 """The arithmetic of state vectors, on whole vector registers: intrinsics of the compiled kernels.
 
 A state is two arrays of reals, its real and its imaginary parts; addresses are those of their elements, in bytes. A
-register holds 64 bytes, that is L = 16 floats or 8 doubles; where the processor's are shorter, the compiler splits it.
-Bits below log2 L of a basis state are the lane within a register.
+register holds L elements; bits below log2 L of a basis state are the lane within a register.
 
 The mixer exp(i beta X) = S* exp(i beta Y) S with S = diag(1, i) is here the real rotation exp(i beta Y) of real and
 imaginary parts alike: S commutes with all phases, so it is applied once, to the initial state, and never taken back.
@@ -10,100 +9,13 @@ A rotation by its tangent t, a + t b and b - t a, takes two operations a pair; t
 phases.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
 
-BYTES = 64  # of a register
-written: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic(prefer_literal=True)
-_FUSED = ("contract",)  # multiplications and additions may become one operation
-
-
-class Vector:
-    """A register in a kernel that is being written: its arithmetic emits instructions."""
-
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder, self.value = builder, value
-
-    @property
-    def lanes(self) -> int:
-        return int(self.value.type.count)
-
-    def _of(self, other: Vector | float) -> Any:
-        return other.value if isinstance(other, Vector) else self.constant([other] * self.lanes).value
-
-    def __add__(self, other: Vector | float) -> Vector:
-        return Vector(self.builder, self.builder.fadd(self.value, self._of(other), flags=_FUSED))
-
-    def __sub__(self, other: Vector | float) -> Vector:
-        return Vector(self.builder, self.builder.fsub(self.value, self._of(other), flags=_FUSED))
-
-    def __mul__(self, other: Vector | float) -> Vector:
-        return Vector(self.builder, self.builder.fmul(self.value, self._of(other), flags=_FUSED))
-
-    def constant(self, values: list[float]) -> Vector:
-        """A register of the same type with these values."""
-        kind = self.value.type
-        return Vector(self.builder, ir.Constant(kind, [ir.Constant(kind.element, float(value)) for value in values]))
-
-    def flipped(self, bit: int) -> Vector:
-        """Each lane has the value of the lane whose number differs in this bit."""
-        order = [lane ^ (1 << bit) for lane in range(self.lanes)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
-        return Vector(self.builder, self.builder.shuffle_vector(self.value, self.value, mask))
-
-    def minimum(self, other: float) -> Vector:
-        """The smaller of both, lane by lane."""
-        bound = self._of(other)
-        less = self.builder.fcmp_ordered("<", self.value, bound)
-        return Vector(self.builder, self.builder.select(less, self.value, bound))
-
-    def fraction(self) -> Vector:
-        """What is left after the nearest integer is taken away, in [-1/2, 1/2]."""
-        magic = self.constant([1.5 * 2.0 ** (23 if self.lanes == BYTES // 4 else 52)] * self.lanes).value
-        nearest = self.builder.fsub(self.builder.fadd(self.value, magic), magic)  # rounds: no place for bits below 1
-        return Vector(self.builder, self.builder.fsub(self.value, nearest))
-
-
-class Memory:
-    """Loads and stores of the registers of a kernel that is being written. Addresses and strides are in bytes."""
-
-    def __init__(self, builder: Any, scalar: Any) -> None:
-        self.builder = builder
-        self.kind = ir.VectorType(scalar, BYTES // (4 if isinstance(scalar, ir.FloatType) else 8))
-
-    def load(self, address: Any) -> Vector:
-        value = self.builder.load(self.builder.inttoptr(address, self.kind.as_pointer()))
-        value.align = 4
-        return Vector(self.builder, value)
-
-    def store(self, vector: Vector, address: Any) -> None:
-        self.builder.store(vector.value, self.builder.inttoptr(address, self.kind.as_pointer())).align = 4
-
-    def rows(self, address: Any, stride: Any, count: int) -> list[Any]:
-        """Addresses `stride` bytes apart."""
-        steps = [self.builder.mul(stride, ir.Constant(stride.type, row)) for row in range(count)]
-        return [self.builder.add(address, step) for step in steps]
-
-    def all(self, scalar: Any) -> Vector:
-        """The same value in all lanes."""
-        undefined = ir.Constant(self.kind, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [0] * self.kind.count)
-        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, mask))
-
-    def variable(self) -> Any:
-        """A register that can be written again, 0 at first."""
-        slot = self.builder.alloca(self.kind)
-        slot.align = BYTES
-        self.builder.store(ir.Constant(self.kind, None), slot)
-        return slot
+from hybrid_opt.simulator.registers import BYTES, Memory, Vector, procedure, written
 
 
 def kernel(name: str, scalar: Any, builder: Any, arguments: Any, body: Any) -> Any:
@@ -112,25 +24,21 @@ def kernel(name: str, scalar: Any, builder: Any, arguments: Any, body: Any) -> A
     body(memory, step, *arguments) writes what is done in step 0, 1, ... of as many as the last argument says, and
     returns the Vector whose lanes are to be added up, or None. step(bytes) is bytes times the number of the step.
     """
-    module, double = builder.module, ir.DoubleType()
-    name = f"hybrid_opt.{name}.{scalar}"
-    if name not in module.globals:
-        function = ir.Function(module, ir.FunctionType(double, [argument.type for argument in arguments]), name)
-        function.linkage = "linkonce_odr"
-        function.attributes.add("noinline")
-        inner = ir.IRBuilder(function.append_basic_block("entry"))
-        memory = Memory(inner, scalar)
-        total = memory.variable()
-        with cgutils.for_range(inner, function.args[-1]) as loop:
-            added = body(memory, lambda size: inner.mul(size, loop.index), *function.args[:-1])
+    double = ir.DoubleType()
+
+    def whole(memory: Memory, *arguments: Any) -> Any:
+        inner, total = memory.builder, memory.variable()
+        with memory.loop(arguments[-1]) as index:
+            added = body(memory, lambda size: inner.mul(size, index), *arguments[:-1])
             if added is not None:
-                inner.store((Vector(inner, inner.load(total)) + added).value, total)
-        sum_ = Vector(inner, inner.load(total))
+                memory.set(total, memory.get(total) + added)
+        sum_ = memory.get(total)
         for bit in range(sum_.lanes.bit_length() - 1):
             sum_ = sum_ + sum_.flipped(bit)
         first = inner.extract_element(sum_.value, ir.Constant(ir.IntType(32), 0))
-        inner.ret(first if scalar == double else inner.fpext(first, double))
-    return builder.call(module.globals[name], arguments)
+        return first if scalar == double else inner.fpext(first, double)
+
+    return procedure(f"hybrid_opt.{name}.{scalar}", scalar, double, builder, arguments, whole)
 
 
 def signs(like: Vector, bit: int) -> Vector:

@@ -55,7 +55,7 @@ def test_every_action_stays_possible() -> None:
 def test_categoricals_sample_their_law() -> None:
     actor = make_actor(COMPONENTS)
     policy = actor(torch.randn(5).expand(50_000, 5))
-    sample = policy.sample(generator(3))
+    sample = policy.sample(actor.noise((50_000,), generator(3)))
     assert sample.shape == (50_000, 5)
     for part, probs in zip(sample.split([3, 2], -1), policy.probs, strict=True):
         assert ((part == 0) | (part == 1)).all() and (part.sum(-1) == 1).all()
@@ -81,7 +81,7 @@ def test_normals() -> None:
 
 def test_normals_sample_their_law() -> None:
     policy = Normals(torch.tensor([0.5, -0.9]).expand(50_000, 2), torch.tensor([0.1, 1.0]).expand(50_000, 2))
-    sample = policy.sample(generator(3))
+    sample = policy.sample(make_actor(CONTINUOUS).noise((50_000,), generator(3)))
     assert sample.mean(0).tolist() == pytest.approx([0.5, -0.9], abs=0.02)
     assert sample.std(0).tolist() == pytest.approx([0.1, 1.0], rel=0.02)
     assert torch.corrcoef(sample.T)[0, 1].abs() < 0.02
@@ -89,10 +89,11 @@ def test_normals_sample_their_law() -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_sampling_is_reproducible_and_leaves_the_global_generator_alone(spec: ActionSpec) -> None:
-    policy, state = make_actor(spec)(torch.randn(7, 5)), torch.get_rng_state()
+    actor = make_actor(spec)
+    policy, state = actor(torch.randn(7, 5)), torch.get_rng_state()
     random = generator(4)
-    first, second = policy.sample(random), policy.sample(random)
-    assert torch.equal(first, policy.sample(generator(4))) and not torch.equal(first, second)
+    first, second = (policy.sample(actor.noise((7,), random)) for _ in range(2))
+    assert torch.equal(first, policy.sample(actor.noise((7,), generator(4)))) and not torch.equal(first, second)
     assert torch.equal(state, torch.get_rng_state())
 
 

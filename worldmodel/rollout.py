@@ -1,0 +1,218 @@
+"""Imagined rollouts on the processor in compiled code: all steps of a tile of rows while its state is in the caches."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worldmodel.actor import STD, Actor
+from worldmodel.behavior import Imagined
+from worldmodel.lanes import (
+    LANES,
+    PANEL,
+    Array,
+    Layer,
+    Output,
+    add_product,
+    dense,
+    draw,
+    gate,
+    gather,
+    mean,
+    network,
+    norm_silu,
+    padded,
+    panels,
+    scatter,
+)
+from worldmodel.nets import Head, Linear, NormAct
+from worldmodel.rssm import RSSM, State
+from worldmodel.twohot import TwoHot
+
+LEAST, MOST = np.float32(STD[0]), np.float32(STD[1])
+ONE, TWO = np.float32(1), np.float32(2)
+
+
+class Networks(NamedTuple):
+    """Weights, in panels."""
+
+    action: Layer
+    drive: Output
+    deter: Layer
+    stoch: Layer
+    mix_inputs: Array
+    mix_deter: Array  # [G, ...]
+    mix_scale: Array
+    gates: Array  # [G, ...]
+    gates_bias: Array  # [G, ...]
+    prior: tuple[Layer, ...]
+    prior_out: Output
+    actor: tuple[Layer, ...]
+    actor_out: Output
+    reward: tuple[Layer, ...]
+    reward_out: Output
+    live: tuple[Layer, ...]
+    live_out: Output
+    value: tuple[Layer, ...]
+    value_out: Output
+    bins: Array  # the positive ones
+
+
+def imagine(
+    rssm: RSSM,
+    actor: Actor,
+    heads: tuple[Head, Head, Head],
+    twohot: TwoHot,
+    start: State,
+    noise: Tensor,
+    chance: Tensor,
+) -> Imagined:
+    """Roll the prior out under the actor, in float32 on the CPU.
+
+    heads: of reward, continuation and value. start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
+    `Actor.noise` gives it.
+    """
+    (steps, rows), size = chance.shape[:2], rssm.size
+    networks = _networks(rssm, actor, heads, twohot)
+    empty = (torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width))
+    imagined = Imagined(*empty, torch.empty(steps + 1, rows), torch.empty(steps + 1, rows), torch.empty(steps, rows))
+    inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
+    arrays = [tensor.detach().contiguous().numpy() for tensor in (*inputs, *imagined)]
+    widest = max(3 * size.deter, size.stoch * size.classes, size.units, len(twohot.bins), actor.net.out.out_features)
+    discrete = actor.spec.kind == "discrete"
+    sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
+    tiles, threads = -(-rows // LANES), torch.get_num_threads()
+
+    def share(part: int) -> None:
+        begin, end = (LANES * (tiles * number // threads) for number in (part, part + 1))
+        _roll(networks, sizes, size.classes, widest, begin, end, *arrays)
+
+    others = [_pool().submit(share, part) for part in range(1, threads)]
+    share(0)
+    for other in others:
+        other.result()
+    return imagined
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="rollout")
+
+
+def _networks(rssm: RSSM, actor: Actor, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
+    action, scale = rssm.action_in
+    assert isinstance(action, Linear) and isinstance(scale, NormAct) and rssm.gates.bias is not None
+    half = len(twohot.bins) // 2
+    return Networks(
+        _layer(action, scale),
+        _output(rssm.mix_action),
+        _layer(rssm.deter_in, rssm.deter_norm),
+        _layer(rssm.stoch_in, rssm.stoch_norm),
+        panels(rssm.mix_state.weight),
+        panels(rssm.mix_deter.weight.transpose(1, 2)),
+        rssm.mix_norm.weight.detach().numpy(),
+        panels(rssm.gates.weight.transpose(1, 2)),
+        padded(rssm.gates.bias.squeeze(1)),
+        *_head(rssm.prior_net),
+        *_head(actor.net),
+        *_head(heads[0]),
+        *_head(heads[1]),
+        *_head(heads[2]),
+        twohot.bins[half + 1 :].numpy(),
+    )
+
+
+def _layer(linear: Linear, norm: NormAct) -> Layer:
+    return *_output(linear), norm.weight.detach().numpy()
+
+
+def _output(linear: Linear) -> Output:
+    return panels(linear.weight), padded(linear.bias)
+
+
+def _head(head: Head) -> tuple[tuple[Layer, ...], Output]:
+    modules: list[Any] = list(head.trunk)
+    return tuple(map(_layer, modules[::2], modules[1::2])), _output(head.out)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _roll(
+    nets: Networks,
+    sizes: NDArray[np.int64],
+    classes: int,
+    widest: int,
+    begin: int,
+    end: int,
+    deter: Array,
+    stoch: Array,
+    noise: Array,
+    chance: Array,
+    features: Array,
+    actions: Array,
+    rewards: Array,
+    lives: Array,
+    values: Array,
+) -> None:
+    """Roll out the tiles of the rows from `begin` on, before `end`. widest: of all layers."""
+    steps, rows, width = actions.shape
+    deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.deter[2])
+    blocks = len(nets.gates)
+    block = deters // blocks
+    feature = np.empty((features.shape[2], LANES), np.float32)
+    now, sample = feature[:deters], feature[deters:]
+    scratch = np.empty((2, widest + PANEL, LANES), np.float32)
+    inputs = np.empty((2 * hidden + PANEL, LANES), np.float32)
+    joint = np.empty((deters + PANEL, LANES), np.float32)
+    act = np.empty((width, LANES), np.float32)
+    uniform = np.empty((max(latents, chance.shape[2]), LANES), np.float32)
+    found = np.empty(LANES, np.float32)
+    for first in range(begin, end, LANES):
+        count = min(LANES, rows - first)
+        gather(deter, first, now)
+        gather(stoch, first, sample)
+        for step in range(steps + 1):
+            scatter(feature, features[step], first)
+            mean(network(nets.reward, nets.reward_out, feature, scratch), nets.bins, found)
+            rewards[step, first : first + count] = found[:count]
+            logit = network(nets.live, nets.live_out, feature, scratch)[0]
+            lives[step, first : first + count] = (ONE / (ONE + np.exp(-logit)))[:count]
+            if step == steps:
+                break
+            mean(network(nets.value, nets.value_out, feature, scratch), nets.bins, found)
+            values[step, first : first + count] = found[:count]
+            raw = network(nets.actor, nets.actor_out, feature, scratch)
+            gather(chance[step], first, uniform)
+            if len(sizes):
+                part = 0
+                for component, size in enumerate(sizes):
+                    draw(raw[part : part + size], uniform[component : component + 1], size, act[part : part + size])
+                    part += size
+            else:
+                std = (MOST - LEAST) / (ONE + np.exp(-raw[width : 2 * width] - TWO)) + LEAST
+                act[:] = np.tanh(raw[:width]) + std * uniform[:width]
+            scatter(act, actions[step], first)
+            act /= np.maximum(np.abs(act), ONE)
+            weights, bias, scale = nets.action
+            dense((weights, bias), act, inputs)
+            norm_silu(inputs, scale)
+            dense(nets.drive, inputs, joint)
+            for number, (weights, bias, scale), x in ((0, nets.deter, now), (1, nets.stoch, sample)):
+                dense((weights, bias), x, inputs[number * hidden :])
+                norm_silu(inputs[number * hidden :], scale)
+            add_product(nets.mix_inputs, inputs, joint)
+            for number in range(blocks):
+                add_product(nets.mix_deter[number], now[number * block :], joint[number * block :])
+            norm_silu(joint, nets.mix_scale)
+            gates = scratch[0]
+            for number in range(blocks):
+                three = (nets.gates[number], nets.gates_bias[number])
+                dense(three, joint[number * block :], gates[3 * number * block :])
+            gate(now, gates, blocks)
+            logits = network(nets.prior, nets.prior_out, now, scratch)
+            gather(noise[step], first, uniform)
+            draw(logits, uniform[:latents], classes, sample)
