@@ -14,7 +14,7 @@ from worldmodel.actor import Actor
 from worldmodel.behavior import BehaviorConfig, Imagined, ReturnScale, Scale, lambda_return
 from worldmodel.decoder import Decoder
 from worldmodel.encoder import Encoder
-from worldmodel.nets import Head
+from worldmodel.nets import Head, fits_kernels
 from worldmodel.rssm import RSSM, ModelSize, State, kl
 from worldmodel.twohot import TwoHot
 
@@ -231,7 +231,7 @@ class Agent(nn.Module):
         horizon, rows = self.behavior.horizon, start.deter.shape[:2].numel()
         noise, chance = self.noise((horizon, rows), generator), self.actor.noise((horizon, rows), generator)
         start = State(start.deter.flatten(0, 1), start.stoch.flatten(0, 1))
-        if start.deter.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if fits_kernels(start.deter):
             from worldmodel import rollout  # with a compiler, which takes its time to start
 
             heads = (self.reward, self.continuation, self.slow_critic)

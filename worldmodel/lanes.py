@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from hybrid_opt.simulator.registers import BYTES, Memory, procedure, written
+from hybrid_opt.simulator.registers import BYTES, Memory, Vector, procedure, written
 from worldmodel.nets import EPS
 from worldmodel.recurrence import UNIMIX
 
@@ -92,28 +92,57 @@ def _dense(_: Any, panels: Any, bias: Any, x: Any, y: Any, inputs: Any, count: A
     return _intrinsic("dense", 6, body)
 
 
+def _inverse_rms(memory: Memory, x: Any, count: Any, side: int) -> Vector:
+    """1 / rms(x) over `count` features."""
+    sum_ = memory.variable()
+    with memory.loop(count) as k:
+        value = memory.load(memory.offset(memory.after(x, k, ROW), side * BYTES))
+        memory.set(sum_, value * value + memory.get(sum_))
+    mean = memory.get(sum_) / memory.all(memory.builder.sitofp(count, FLOAT)) + EPS
+    return mean.constant([1.0] * mean.lanes) / mean.root()
+
+
 @written
 def _norm_silu(_: Any, x: Any, scale: Any, count: Any) -> Any:
     """x becomes silu(x / rms(x) * scale) over `count` features."""
 
     def body(memory: Memory, x: Any, scale: Any, count: Any) -> None:
-        factors = [memory.variable() for _ in SIDE]
-        with memory.loop(count) as k:
-            for side, factor in enumerate(factors):
-                value = memory.load(memory.offset(memory.after(x, k, ROW), side * BYTES))
-                memory.set(factor, value * value + memory.get(factor))
-        number = memory.all(memory.builder.sitofp(count, FLOAT))
-        for factor in factors:
-            mean = memory.get(factor) / number + float(EPS)
-            memory.set(factor, mean.constant([1.0] * mean.lanes) / mean.root())
+        factors = [_inverse_rms(memory, x, count, side) for side in SIDE]
         with memory.loop(count) as k:
             weight = memory.spread(memory.after(scale, k, 4))
             for side, factor in enumerate(factors):
                 place = memory.offset(memory.after(x, k, ROW), side * BYTES)
-                value = memory.load(place) * memory.get(factor) * weight
+                value = memory.load(place) * factor * weight
                 memory.store(value / ((value * -1.0).exp() + 1.0), place)
 
     return _intrinsic("norm_silu", 3, body)
+
+
+@written
+def _norm_silu_backward(_: Any, grad: Any, x: Any, scale: Any, shares: Any, count: Any) -> Any:
+    """The gradient at silu(x / rms(x) * scale) becomes that at x; what it adds to that of the scale, to the shares."""
+
+    def body(memory: Memory, grad: Any, x: Any, scale: Any, shares: Any, count: Any) -> None:
+        for side in SIDE:
+            factor, sum_ = _inverse_rms(memory, x, count, side), memory.variable()
+            with memory.loop(count) as k:
+                place, value, share = (
+                    memory.offset(memory.after(array, k, ROW), side * BYTES) for array in (grad, x, shares)
+                )
+                weight, normed = memory.spread(memory.after(scale, k, 4)), memory.load(value) * factor
+                scaled = normed * weight
+                gate = scaled.sigmoid()
+                slope = memory.load(place) * (gate * ((gate * -1.0 + 1.0) * scaled + 1.0))
+                memory.store(slope * normed + memory.load(share), share)
+                slope = slope * weight
+                memory.set(sum_, slope * normed + memory.get(sum_))
+                memory.store(slope, place)
+            mean = memory.get(sum_) / memory.all(memory.builder.sitofp(count, FLOAT))
+            with memory.loop(count) as k:
+                place, value = (memory.offset(memory.after(array, k, ROW), side * BYTES) for array in (grad, x))
+                memory.store((memory.load(place) - memory.load(value) * factor * mean) * factor, place)
+
+    return _intrinsic("norm_silu_backward", 5, body)
 
 
 @written
@@ -135,8 +164,36 @@ def _gate(_: Any, deter: Any, gates: Any, count: Any) -> Any:
 
 
 @written
+def _gate_backward(_: Any, grad: Any, before: Any, gates: Any, count: Any) -> Any:
+    """The gradient after `_gate` becomes the one before that goes past the gates; the gates become theirs."""
+
+    def body(memory: Memory, grad: Any, before: Any, gates: Any, count: Any) -> None:
+        below = memory.builder.mul(count, count.type(ROW))
+        with memory.loop(count) as k:
+            for side in SIDE:
+                places = memory.rows(memory.offset(memory.after(gates, k, ROW), side * BYTES), below, 3)
+                reset, raw, update = (memory.load(place) for place in places)
+                reset, update = reset.sigmoid(), update.sigmoid()
+                candidate = (reset * raw * 2.0).sigmoid() * 2.0 - 1.0  # tanh
+                to, old = (memory.offset(memory.after(array, k, ROW), side * BYTES) for array in (grad, before))
+                given = memory.load(to)
+                moved = given * update
+                inner = moved * (candidate * candidate * -1.0 + 1.0)
+                memory.store(inner * raw * (reset * (reset * -1.0 + 1.0)), places[0])
+                memory.store(inner * reset, places[1])
+                slope = update * (update * -1.0 + 1.0)
+                memory.store(given * (candidate - memory.load(old)) * slope, places[2])
+                memory.store(given - moved, to)
+
+    return _intrinsic("gate_backward", 4, body)
+
+
+@written
 def _draw(_: Any, logits: Any, uniform: Any, out: Any, classes: Any, count: Any) -> Any:
-    """One-hot samples [K, S] of S = `count` categoricals with their uniform mix, by inversion of uniform [S]."""
+    """One-hot samples [K, S] of S = `count` categoricals by inversion of uniform [S].
+
+    The logits [K, S] become the probabilities, mixed with the uniform distribution.
+    """
 
     def body(memory: Memory, logits: Any, uniform: Any, out: Any, classes: Any, count: Any) -> None:
         builder, hop = memory.builder, memory.builder.mul(count, count.type(ROW))
@@ -156,20 +213,54 @@ def _draw(_: Any, logits: Any, uniform: Any, out: Any, classes: Any, count: Any)
                     value = memory.load(builder.add(place, builder.mul(k, hop)))
                     memory.set(top, value.maximum(memory.get(top)))
                 with memory.loop(classes) as k:
-                    share = (memory.load(builder.add(place, builder.mul(k, hop))) - memory.get(top)).exp()
+                    at = builder.add(place, builder.mul(k, hop))
+                    share = (memory.load(at) - memory.get(top)).exp()
                     memory.set(scale, share + memory.get(scale))
-                    memory.store(share, builder.add(to, builder.mul(k, hop)))
+                    memory.store(share, at)
                 memory.set(scale, bound.constant([1 - UNIMIX] * bound.lanes) / memory.get(scale))
-                with memory.loop(last) as k:
-                    at = builder.add(to, builder.mul(k, hop))
-                    memory.set(sum_, memory.load(at) * memory.get(scale) + floor + memory.get(sum_))
+                with memory.loop(classes) as k:
+                    at = builder.mul(k, hop)
+                    share = memory.load(builder.add(place, at)) * memory.get(scale) + floor
+                    memory.store(share, builder.add(place, at))
+                    memory.set(sum_, share + memory.get(sum_))
                     over = memory.get(sum_).exceeds(bound)
-                    memory.store(over - memory.get(before), at)
+                    memory.store(over - memory.get(before), builder.add(to, at))
                     memory.set(before, over)
-                rest = memory.get(before) * -1.0 + 1.0  # the last class takes what rounding leaves
-                memory.store(rest, builder.add(to, builder.mul(last, hop)))
+                final = builder.add(to, builder.mul(last, hop))  # which takes what rounding leaves
+                memory.store(memory.load(final) - memory.get(before) + 1.0, final)
 
     return _intrinsic("draw", 5, body)
+
+
+@written
+def _softmax_backward(_: Any, grad: Any, probs: Any, classes: Any, count: Any) -> Any:
+    """The gradient at the softmax of S = `count` categoricals [K, S] becomes that at their logits.
+
+    The probabilities are those that `_draw` leaves, mixed with the uniform distribution.
+    """
+
+    def body(memory: Memory, grad: Any, probs: Any, classes: Any, count: Any) -> None:
+        builder, hop = memory.builder, memory.builder.mul(count, count.type(ROW))
+        number = memory.all(builder.sitofp(classes, FLOAT))
+        floor, sum_ = number.constant([UNIMIX] * number.lanes) / number, memory.variable()
+
+        def soft(place: Any) -> Vector:
+            return (memory.load(place) - floor) * (1 / (1 - UNIMIX))
+
+        for side in SIDE:
+            with memory.loop(count) as s:
+                to, place = (memory.offset(memory.after(array, s, ROW), side * BYTES) for array in (grad, probs))
+                memory.set(sum_, floor.constant([0.0] * floor.lanes))
+                with memory.loop(classes) as k:
+                    at = builder.mul(k, hop)
+                    share = memory.load(builder.add(to, at)) * soft(builder.add(place, at))
+                    memory.set(sum_, share + memory.get(sum_))
+                with memory.loop(classes) as k:
+                    at = builder.mul(k, hop)
+                    rest = memory.load(builder.add(to, at)) - memory.get(sum_)
+                    memory.store(rest * soft(builder.add(place, at)), builder.add(to, at))
+
+    return _intrinsic("softmax_backward", 4, body)
 
 
 @written
@@ -201,18 +292,22 @@ def _mean(_: Any, logits: Any, bins: Any, out: Any, count: Any) -> Any:
 
 @compiled
 def gather(rows: Array, first: int, tile: Array) -> None:
-    """The features of rows [N, F] from number `first` on into a tile; past the last row that one again."""
-    for lane in range(LANES):
-        row = rows[min(first + lane, len(rows) - 1)]
-        for feature in range(len(row)):
-            tile[feature, lane] = row[feature]
+    """The features of rows [N, F] from number `first` on into a tile; zeros past the last row."""
+    count, width = min(LANES, len(rows) - first), rows.shape[1]
+    if count < LANES:
+        tile[:width] = 0.0
+    for begin in range(0, width, 64):  # features of which few fill the nearest cache
+        for lane in range(count):
+            row = rows[first + lane]
+            for feature in range(begin, min(begin + 64, width)):
+                tile[feature, lane] = row[feature]
 
 
 @compiled
 def scatter(tile: Array, rows: Array, first: int) -> None:
     """A tile's features into rows [N, F] from number `first` on, as far as there are rows."""
     count, width = min(LANES, len(rows) - first), rows.shape[1]
-    for begin in range(0, width, 64):  # features of which few fill the nearest cache
+    for begin in range(0, width, 64):
         for lane in range(count):
             row = rows[first + lane]
             for feature in range(begin, min(begin + 64, width)):
@@ -239,6 +334,12 @@ def norm_silu(x: Array, scale: Array) -> None:
 
 
 @compiled
+def norm_silu_backward(grad: Array, x: Array, scale: Array, shares: Array) -> None:
+    """The gradient [F, LANES] at `norm_silu` of x becomes that at x; what the scale gets is added to shares."""
+    _norm_silu_backward(grad.ctypes.data, x.ctypes.data, scale.ctypes.data, shares.ctypes.data, len(scale))
+
+
+@compiled
 def network(layers: tuple[Layer, ...], output: Output, x: Array, scratch: Array) -> Array:
     """What a Head gives for x [I, LANES], in a part of scratch [2, W, LANES] that is written over by the next."""
     y = x
@@ -262,10 +363,28 @@ def gate(deter: Array, gates: Array, blocks: int) -> None:
 
 
 @compiled
+def gate_backward(grad: Array, before: Array, gates: Array, blocks: int) -> None:
+    """The gradient [D, LANES] at the next deter becomes that at the one before but for what passes through the gates.
+
+    gates [G 3 P, LANES] become their own gradients.
+    """
+    width = len(before) // blocks
+    for block in range(blocks):
+        part, old, three = grad[block * width :], before[block * width :], gates[3 * block * width :]
+        _gate_backward(part.ctypes.data, old.ctypes.data, three.ctypes.data, width)
+
+
+@compiled
 def draw(logits: Array, uniform: Array, classes: int, out: Array) -> None:
-    """One-hot samples [K S, LANES] from logits [K S, LANES]; uniform [S, LANES]."""
+    """One-hot samples [K S, LANES] from logits [K S, LANES], which become probabilities; uniform [S, LANES]."""
     count = len(uniform)
     _draw(logits.ctypes.data, uniform.ctypes.data, out.ctypes.data, classes, count)
+
+
+@compiled
+def softmax_backward(grad: Array, probs: Array, classes: int) -> None:
+    """The gradient [K S, LANES] at the softmax becomes that at the logits; probs [K S, LANES] as `draw` leaves them."""
+    _softmax_backward(grad.ctypes.data, probs.ctypes.data, classes, len(probs) // classes)
 
 
 @compiled

@@ -11,6 +11,11 @@ from torch.nn import functional as F
 EPS = 1e-4  # added to mean squares before their root is taken
 
 
+def fits_kernels(x: Tensor) -> bool:
+    """Whether compiled kernels take the place of PyTorch's operators: float32 on the CPU, without autocast."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
 def symlog(x: Tensor) -> Tensor:
     """sign(x) ln(1 + |x|): compresses magnitudes of any scale (DreamerV3, arXiv 2301.04104, eq. 9)."""
     return torch.sign(x) * torch.log1p(x.abs())

@@ -6,14 +6,13 @@ gradient of the state alone; those of the weights are one product each, over all
 Shapes: T steps, N rows, D deter, Z = K S flat latents, H hidden, G blocks of P = D / G.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from worldmodel.nets import norm_silu, norm_silu_backward
+from worldmodel.nets import fits_kernels, norm_silu, norm_silu_backward
 
 UNIMIX = 0.01  # share of the uniform distribution in every categorical
 
@@ -59,7 +58,6 @@ class Cell(NamedTuple):
     """What the backward pass needs of a step of the block GRU."""
 
     deter: Tensor  # [N, D], before the step
-    stoch: Tensor  # [N, Z]
     normed: Tensor  # [N, 2, H], the inputs after normalisation
     inverse: Tensor
     inputs: Tensor  # [N, 2, H]
@@ -100,7 +98,7 @@ def cell(w: Weights, deter: Tensor, stoch: Tensor, drive: Tensor, out: Tensor | 
     candidate = (reset * raw).tanh_()
     new = torch.empty_like(deter) if out is None else out
     torch.lerp(_blocks(deter, groups), candidate, update, out=_blocks(new, groups))
-    saved = Cell(deter, stoch, normed, inverse, inputs, mix_normed, mix_inverse, mixed, reset, raw, candidate, update)
+    saved = Cell(deter, normed, inverse, inputs, mix_normed, mix_inverse, mixed, reset, raw, candidate, update)
     return new, saved
 
 
@@ -143,79 +141,121 @@ class Recurrence(torch.autograd.Function):
         ctx: Any, drive: Tensor, seen: Tensor, keep: Tensor, noise: Tensor, deter: Tensor, stoch: Tensor, *rest: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         w = Weights(*rest)
-        steps, rows, _, latents = noise.shape
-        deters = deter.new_empty(steps, *deter.shape)
-        stochs = stoch.new_empty(steps, rows, stoch.shape[1] // latents, latents)
-        probs = torch.empty_like(stochs)
-        cells, posts = [], []
-        inputs, outputs = (drive, seen, keep, noise), (deters, stochs, probs)
-        for drive_t, seen_t, keep_t, noise_t, deter_t, stoch_t, probs_t in zip(*inputs, *outputs, strict=True):
-            deter, saved = cell(w, deter * keep_t, stoch * keep_t, drive_t.clone(), deter_t)
-            pre = torch.addmm(seen_t, deter.to(seen.dtype), w.post_deter)
-            hidden, normed, inverse = norm_silu(pre, w.post_scale)
-            logits = torch.addmm(w.post_bias, hidden, w.post_out).view(stoch_t.shape)
-            soft = logits.softmax(-2, torch.float32)
-            torch.mul(soft, 1 - UNIMIX, out=probs_t).add_(UNIMIX / soft.shape[-2])
-            stoch = one_hot_sample(probs_t, noise_t, -2, stoch_t).flatten(1)
-            cells.append(saved)
-            posts.append(Posterior(hidden, normed, inverse, soft))
-        ctx.save_for_backward(keep, deters, *w)
-        ctx.saved = cells, posts
+        if len(drive) > 1 and fits_kernels(drive):
+            from worldmodel import compiled_cell  # with a compiler, which takes its time to start
+
+            deters, stochs, probs, ctx.saved = compiled_cell.observe(w, drive, seen, keep, noise, deter, stoch)
+        else:
+            deters, stochs, probs, ctx.saved = _observe(w, drive, seen, keep, noise, deter, stoch)
+        ctx.save_for_backward(keep, deter, stoch, deters, stochs, probs, *w)
         return deters, stochs, probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, at_deters: Tensor, at_stochs: Tensor, at_probs: Tensor) -> tuple[Tensor | None, ...]:
-        keep, deters, *rest = ctx.saved_tensors
-        w, (cells, posts) = Weights(*rest), ctx.saved
-        dtype = w.deter.dtype
+        keep, deter, stoch, deters, stochs, probs, *rest = ctx.saved_tensors
+        w = Weights(*rest)
+        before = torch.cat([deter.unsqueeze(0), deters[:-1]]).mul_(keep)
+        flat = torch.cat([stoch.unsqueeze(0), stochs[:-1].flatten(2)]).mul_(keep).flatten(0, 1)
         at_soft = (at_stochs + at_probs).mul_(1 - UNIMIX)
-        deter, stoch = torch.zeros_like(at_deters[0]), torch.zeros_like(at_soft[0])
-        gradients = []
-        steps = zip(cells, posts, keep, at_deters, at_soft, strict=True)
-        for saved, post, keep_t, at_deter, at_soft_t in reversed(list(steps)):
-            soft = at_soft_t.add_(stoch.view(at_soft_t.shape), alpha=1 - UNIMIX)
-            logits = torch.ops.aten._softmax_backward_data(soft, post.soft, -2, soft.dtype).flatten(1)
-            hidden = logits.to(dtype) @ w.post_out.t()
-            seen, post_scale = norm_silu_backward(hidden, post.normed, post.inverse, w.post_scale)
-            deter = (seen.to(dtype) @ w.post_deter.t()).float().add_(deter).add_(at_deter)
-            deter, stoch, *at_cell = cell_backward(w, saved, deter)
-            deter, stoch = deter.mul_(keep_t), stoch * keep_t
-            gradients.append((*at_cell, seen, post_scale, logits))
-        pre, scale, joint, mix_scale, gates, seen, post_scale, logits = map(_joined, zip(*gradients[::-1], strict=True))
-        parts = [(saved.deter, saved.stoch, saved.inputs, saved.mixed) for saved in cells]
-        before, flat, inputs, mixed = map(_joined, zip(*parts, strict=True))
-        pre_deter, pre_stoch = pre.unbind(1)
-        groups = len(w.gates)
+        if isinstance(ctx.saved, list):
+            grads = _observe_backward(w, ctx.saved, keep, at_deters, at_soft)
+        else:
+            from worldmodel import compiled_cell
+
+            grads = compiled_cell.observe_backward(w, ctx.saved, keep, before, probs, at_deters, at_soft)
+        before, shape, dtype, groups = before.flatten(0, 1), keep.shape[:2], w.deter.dtype, len(w.gates)
+        pre_deter, pre_stoch = grads.pre.unbind(1)
         weights = Weights(
             deter=_product(before, pre_deter, dtype),
             deter_bias=pre_deter.sum(0),
             stoch=_product(flat, pre_stoch, dtype),
             stoch_bias=pre_stoch.sum(0),
-            scale=scale.sum(0),
-            mix_deter=_product(_blocks(before, groups), _blocks(joint, groups), dtype),
-            mix_inputs=_product(inputs.flatten(1), joint, dtype),
-            mix_scale=mix_scale.sum(0),
-            gates=_product(_blocks(mixed, groups), gates.transpose(0, 1), dtype),
-            gates_bias=gates.sum(0).unsqueeze(1),
-            post_deter=_product(deters.flatten(0, 1), seen, dtype),
-            post_scale=post_scale.sum(0),
-            post_out=_product(_joined([post.hidden for post in posts]), logits, dtype),
-            post_bias=logits.sum(0),
+            scale=grads.scale,
+            mix_deter=_product(_blocks(before, groups), _blocks(grads.joint, groups), dtype),
+            mix_inputs=_product(grads.inputs, grads.joint, dtype),
+            mix_scale=grads.mix_scale,
+            gates=_product(_blocks(grads.mixed, groups), grads.gates.transpose(0, 1), dtype),
+            gates_bias=grads.gates.sum(0).unsqueeze(1),
+            post_deter=_product(deters.flatten(0, 1), grads.seen, dtype),
+            post_scale=grads.post_scale,
+            post_out=_product(grads.hidden, grads.logits, dtype),
+            post_bias=grads.logits.sum(0),
         )
         given = (g.to(p.dtype) for g, p in zip(weights, w, strict=True))
-        shape = keep.shape[:2]
-        return joint.view(*shape, -1), seen.view(*shape, -1), None, None, None, None, *given
+        return grads.joint.view(*shape, -1), grads.seen.view(*shape, -1), None, None, None, None, *given
+
+
+class Gradients(NamedTuple):
+    """What the way back gives for the gradients of the weights, of all T N rows.
+
+    pre [T N, 2, H], joint [T N, D], gates [T N, G, 3 P], seen [T N, H] and logits [T N, Z] are gradients at what the
+    matrices gave; scale [2, H], mix_scale [D] and post_scale [H] those of the norms; inputs [T N, 2 H], mixed [T N, D]
+    and hidden [T N, H] what went into the matrices.
+    """
+
+    pre: Tensor
+    joint: Tensor
+    gates: Tensor
+    seen: Tensor
+    logits: Tensor
+    scale: Tensor
+    mix_scale: Tensor
+    post_scale: Tensor
+    inputs: Tensor
+    mixed: Tensor
+    hidden: Tensor
+
+
+def _observe(
+    w: Weights, drive: Tensor, seen: Tensor, keep: Tensor, noise: Tensor, deter: Tensor, stoch: Tensor
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[Cell, Posterior]]]:
+    """The way forth of `Recurrence`, and what its way back needs."""
+    steps, rows, _, latents = noise.shape
+    deters = deter.new_empty(steps, *deter.shape)
+    stochs = stoch.new_empty(steps, rows, stoch.shape[1] // latents, latents)
+    probs = torch.empty_like(stochs)
+    passed = []
+    inputs, outputs = (drive, seen, keep, noise), (deters, stochs, probs)
+    for drive_t, seen_t, keep_t, noise_t, deter_t, stoch_t, probs_t in zip(*inputs, *outputs, strict=True):
+        deter, saved = cell(w, deter * keep_t, stoch * keep_t, drive_t.clone(), deter_t)
+        pre = torch.addmm(seen_t, deter.to(seen.dtype), w.post_deter)
+        hidden, normed, inverse = norm_silu(pre, w.post_scale)
+        logits = torch.addmm(w.post_bias, hidden, w.post_out).view(stoch_t.shape)
+        soft = logits.softmax(-2, torch.float32)
+        torch.mul(soft, 1 - UNIMIX, out=probs_t).add_(UNIMIX / soft.shape[-2])
+        stoch = one_hot_sample(probs_t, noise_t, -2, stoch_t).flatten(1)
+        passed.append((saved, Posterior(hidden, normed, inverse, soft)))
+    return deters, stochs, probs, passed
+
+
+def _observe_backward(
+    w: Weights, passed: list[tuple[Cell, Posterior]], keep: Tensor, at_deters: Tensor, at_soft: Tensor
+) -> Gradients:
+    """The way back. at_soft [T, N, K, S]: at the posterior before its uniform mix."""
+    dtype = w.deter.dtype
+    deter, stoch = torch.zeros_like(at_deters[0]), torch.zeros_like(at_soft[0])
+    steps = []
+    for (saved, post), keep_t, at_deter, at_soft_t in reversed(
+        list(zip(passed, keep, at_deters, at_soft, strict=True))
+    ):
+        soft = at_soft_t.add_(stoch.view(at_soft_t.shape), alpha=1 - UNIMIX)
+        logits = torch.ops.aten._softmax_backward_data(soft, post.soft, -2, soft.dtype).flatten(1)
+        hidden = logits.to(dtype) @ w.post_out.t()
+        seen, post_scale = norm_silu_backward(hidden, post.normed, post.inverse, w.post_scale)
+        deter = (seen.to(dtype) @ w.post_deter.t()).float().add_(deter).add_(at_deter)
+        deter, stoch, pre, scale, joint, mix_scale, gates = cell_backward(w, saved, deter)
+        deter, stoch = deter.mul_(keep_t), stoch * keep_t
+        went_in = (saved.inputs.flatten(1), saved.mixed, post.hidden)
+        steps.append(Gradients(pre, joint, gates, seen, logits, scale, mix_scale, post_scale, *went_in))
+    joined = Gradients(*(torch.cat(parts) for parts in zip(*steps[::-1], strict=True)))
+    scales = (scale.sum(0) for scale in (joined.scale, joined.mix_scale, joined.post_scale))
+    return joined._replace(**dict(zip(("scale", "mix_scale", "post_scale"), scales, strict=True)))
 
 
 def _blocks(x: Tensor, groups: int) -> Tensor:
     """The block axis first: [N, D] -> [G, N, P], a view."""
     return x.view(len(x), groups, -1).transpose(0, 1)
-
-
-def _joined(parts: Iterable[Tensor]) -> Tensor:
-    """All steps below one another: T times [N, ...] -> [T N, ...]."""
-    return torch.cat(tuple(parts))
 
 
 def _product(inputs: Tensor, gradients: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
+from worldmodel.compiled_cell import Cell, cell_of, enter, gates_of, mix
 from worldmodel.lanes import (
     LANES,
     PANEL,
     Array,
     Layer,
     Output,
-    add_product,
     dense,
     draw,
     gate,
@@ -43,13 +43,7 @@ class Networks(NamedTuple):
 
     action: Layer
     drive: Output
-    deter: Layer
-    stoch: Layer
-    mix_inputs: Array
-    mix_deter: Array  # [G, ...]
-    mix_scale: Array
-    gates: Array  # [G, ...]
-    gates_bias: Array  # [G, ...]
+    cell: Cell
     prior: tuple[Layer, ...]
     prior_out: Output
     actor: tuple[Layer, ...]
@@ -106,18 +100,12 @@ def _pool() -> ThreadPoolExecutor:
 
 def _networks(rssm: RSSM, actor: Actor, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
     action, scale = rssm.action_in
-    assert isinstance(action, Linear) and isinstance(scale, NormAct) and rssm.gates.bias is not None
+    assert isinstance(action, Linear) and isinstance(scale, NormAct)
     half = len(twohot.bins) // 2
     return Networks(
         _layer(action, scale),
         _output(rssm.mix_action),
-        _layer(rssm.deter_in, rssm.deter_norm),
-        _layer(rssm.stoch_in, rssm.stoch_norm),
-        panels(rssm.mix_state.weight),
-        panels(rssm.mix_deter.weight.transpose(1, 2)),
-        rssm.mix_norm.weight.detach().numpy(),
-        panels(rssm.gates.weight.transpose(1, 2)),
-        padded(rssm.gates.bias.squeeze(1)),
+        cell_of(rssm.weights(torch.float32)),
         *_head(rssm.prior_net),
         *_head(actor.net),
         *_head(heads[0]),
@@ -160,9 +148,7 @@ def _roll(
 ) -> None:
     """Roll out the tiles of the rows from `begin` on, before `end`. widest: of all layers."""
     steps, rows, width = actions.shape
-    deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.deter[2])
-    blocks = len(nets.gates)
-    block = deters // blocks
+    deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.action[2])
     feature = np.empty((features.shape[2], LANES), np.float32)
     now, sample = feature[:deters], feature[deters:]
     scratch = np.empty((2, widest + PANEL, LANES), np.float32)
@@ -201,18 +187,10 @@ def _roll(
             dense((weights, bias), act, inputs)
             norm_silu(inputs, scale)
             dense(nets.drive, inputs, joint)
-            for number, (weights, bias, scale), x in ((0, nets.deter, now), (1, nets.stoch, sample)):
-                dense((weights, bias), x, inputs[number * hidden :])
-                norm_silu(inputs[number * hidden :], scale)
-            add_product(nets.mix_inputs, inputs, joint)
-            for number in range(blocks):
-                add_product(nets.mix_deter[number], now[number * block :], joint[number * block :])
-            norm_silu(joint, nets.mix_scale)
-            gates = scratch[0]
-            for number in range(blocks):
-                three = (nets.gates[number], nets.gates_bias[number])
-                dense(three, joint[number * block :], gates[3 * number * block :])
-            gate(now, gates, blocks)
+            enter(nets.cell, now, sample, inputs)
+            mix(nets.cell, now, inputs, joint)
+            gates_of(nets.cell, joint, scratch[0])
+            gate(now, scratch[0], len(nets.cell.gates))
             logits = network(nets.prior, nets.prior_out, now, scratch)
             gather(noise[step], first, uniform)
             draw(logits, uniform[:latents], classes, sample)

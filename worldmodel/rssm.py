@@ -107,7 +107,7 @@ class RSSM(nn.Module):
         drive = self._drive(action * keep)
         seen = self.post_embed(embed) + self.post_deter.bias
         start = (state.deter, state.stoch.flatten(-2))
-        weights = self._weights(drive.dtype)
+        weights = self.weights(drive.dtype)
         deter, stoch, probs = Recurrence.apply(drive, seen, keep, noise, *start, *weights)  # type: ignore[no-untyped-call]
         return State(deter, stoch), probs
 
@@ -119,7 +119,7 @@ class RSSM(nn.Module):
         """
         drive = self._drive(action)
         to_deter, to_stoch = out or (None, None)
-        deter, _ = cell(self._weights(drive.dtype), state.deter, state.stoch.flatten(-2), drive, to_deter)
+        deter, _ = cell(self.weights(drive.dtype), state.deter, state.stoch.flatten(-2), drive, to_deter)
         return State(deter, one_hot_sample(self.prior(deter), noise, -2, to_stoch))
 
     def split(self, feature: Tensor) -> State:
@@ -132,7 +132,7 @@ class RSSM(nn.Module):
         y: Tensor = self.mix_action(self.action_in(action / action.abs().clamp(min=1.0)))
         return y
 
-    def _weights(self, dtype: torch.dtype) -> Weights:
+    def weights(self, dtype: torch.dtype) -> Weights:
         """The weights of a step, for products in `dtype`."""
         assert self.gates.bias is not None
         weights = Weights(

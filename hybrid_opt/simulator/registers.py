@@ -156,7 +156,7 @@ class Memory:
 
     def variable(self) -> Any:
         """A register that can be written again, 0 at first."""
-        slot = self.builder.alloca(self.kind)
+        slot = cgutils.alloca_once(self.builder, self.kind)  # type: ignore[no-untyped-call]
         slot.align = BYTES
         self.builder.store(ir.Constant(self.kind, None), slot)
         return slot

@@ -147,15 +147,27 @@ def slow_sample(probs: Tensor, noise: Tensor) -> Tensor:
     return F.one_hot(classes, K).float().transpose(-1, -2)
 
 
-def test_observe_equals_a_naive_loop() -> None:
+@pytest.fixture(params=["kernels", "operators"])
+def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences by compiled kernels, as on the CPU, and by operators of PyTorch, as elsewhere."""
+    if request.param == "operators":
+        monkeypatch.setattr("worldmodel.recurrence.fits_kernels", lambda x: False)
+
+
+both = pytest.mark.usefixtures("_both")
+
+
+@both
+@pytest.mark.parametrize("rows", [3, 35])
+def test_observe_equals_a_naive_loop(rows: int) -> None:
     model = make_rssm()
-    embed, action, is_first, noise = sequence(6, 3)
+    embed, action, is_first, noise = sequence(6, rows)
     is_first[2, 1] = is_first[4, 0] = is_first[0, 2] = True
-    start = random_state(3, 7)
+    start = random_state(rows, 7)
     states, probs = model.observe(embed, action, is_first, start, noise)
     deter, stoch = start
     for t in range(6):
-        for row in range(3):
+        for row in range(rows):
             if is_first[t, row]:
                 deter, stoch = deter.clone(), stoch.clone()
                 deter[row], stoch[row], action[t, row] = 0, 0, 0
@@ -168,14 +180,16 @@ def test_observe_equals_a_naive_loop() -> None:
         deter = states.deter[t]
 
 
-def test_gradient_of_observe_equals_that_of_the_naive_loop() -> None:
+@both
+@pytest.mark.parametrize("rows", [2, 35])
+def test_gradient_of_observe_equals_that_of_the_naive_loop(rows: int) -> None:
     model = make_rssm()
-    embed, action, is_first, noise = sequence(4, 2)
+    embed, action, is_first, noise = sequence(4, rows)
     is_first[2, 0] = True
     embed.requires_grad_()
-    start = random_state(2, 7)
+    start = random_state(rows, 7)
     random = generator(3)
-    scale = torch.randn(4, 2, SIZE.feature, generator=random)
+    scale = torch.randn(4, rows, SIZE.feature, generator=random)
 
     states, _ = model.observe(embed, action, is_first, start, noise)
     fast = torch.autograd.grad((states.feature * scale).sum(), [embed, *model.parameters()], allow_unused=True)
@@ -197,6 +211,7 @@ def test_gradient_of_observe_equals_that_of_the_naive_loop() -> None:
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@both
 def test_an_episode_that_starts_in_the_window_forgets_what_was_before() -> None:
     model = make_rssm()
     embed, action, is_first, noise = sequence(6, 2)
@@ -209,6 +224,7 @@ def test_an_episode_that_starts_in_the_window_forgets_what_was_before() -> None:
     torch.testing.assert_close(probs[3:], fresh_probs)
 
 
+@both
 def test_no_gradient_crosses_the_start_of_an_episode() -> None:
     model = make_rssm()
     embed, action, is_first, noise = sequence(5, 2)
@@ -221,6 +237,7 @@ def test_no_gradient_crosses_the_start_of_an_episode() -> None:
     assert reached[:, 1].tolist() == [True] * 5
 
 
+@both
 def test_rows_do_not_mix() -> None:
     model = make_rssm()
     embed, action, is_first, noise = sequence(3, 4)
