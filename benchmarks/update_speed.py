@@ -27,6 +27,7 @@ from envs import ActionSpec, ObservationSpec
 from worldmodel import machine
 from worldmodel.agent import Agent, LossConfig, Windows
 from worldmodel.behavior import BehaviorConfig
+from worldmodel.nets import WIDEST
 from worldmodel.optimizer import LaProp
 from worldmodel.rssm import ModelSize
 from worldmodel.update import Update
@@ -69,7 +70,6 @@ def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, 
     )
     optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], lr=4e-5)
     update = Update(agent, optimizer, precision, torch.Generator(device), compile)
-    print(f"ours: {sum(p.numel() for p in agent.parameters() if p.requires_grad):,} trained parameters")
     return lambda: float(update(windows).total)
 
 
@@ -113,8 +113,11 @@ def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[
     return update
 
 
-def limit(update: Callable[[], Any], device: torch.device) -> str:
+def limit(batch: int, length: int, device: torch.device) -> str:
     """What the matrix products of an update would take at the rate of one of 2,048 x 2,048, in float32."""
+    update = ours(
+        batch, length, device, torch.bfloat16, compile=False
+    )  # all by operators of PyTorch, which are counted
     with FlopCounterMode(display=False) as counter:
         update()
     size, seconds = 2048, []
@@ -133,11 +136,11 @@ def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
     threads = machine.set_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or "auto")
     if name == "ours":
         machine.keep_freed_memory()
-        precision = machine.choose_precision(options.precision, device)
+        precision = machine.choose_precision(options.precision, device, small=SIZE["deter"] <= WIDEST)
         update = ours(options.batch, options.length, device, precision, options.compile)
-        print(f"{device}, {precision}, {threads} threads, B{options.batch} x T{options.length}, H15")
+        print(f"ours: {device}, {precision}, {threads} threads, B{options.batch} x T{options.length}, H15")
         if not options.compile:
-            print(f"ours: {limit(update, device)}")
+            print(f"ours: {limit(options.batch, options.length, device)}")
     else:
         update = peer(options.peer, options.batch, options.length, device)
     while pipe.recv():

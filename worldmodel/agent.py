@@ -14,7 +14,7 @@ from worldmodel.actor import Actor
 from worldmodel.behavior import BehaviorConfig, Imagined, ReturnScale, Scale, lambda_return
 from worldmodel.decoder import Decoder
 from worldmodel.encoder import Encoder
-from worldmodel.nets import Head, fits_kernels
+from worldmodel.nets import WIDEST, Head, fits_kernels
 from worldmodel.rssm import RSSM, ModelSize, State, kl
 from worldmodel.twohot import TwoHot
 
@@ -98,6 +98,11 @@ class Agent(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.return_scale = ReturnScale(behavior.return_rate)
         self.register_buffer("entropy", torch.tensor(behavior.entropy), persistent=False)
+
+    @property
+    def small(self) -> bool:
+        """Whether compiled kernels do most of its work on the CPU."""
+        return self.rssm.size.deter <= WIDEST and all(spec.kind != "image" for spec in self.observations.values())
 
     @torch.no_grad()
     def schedule(self, progress: float) -> None:

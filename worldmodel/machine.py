@@ -34,10 +34,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Precision of the matrix products; auto: bfloat16 on CUDA and on CPUs with AMX, else float32."""
+def choose_precision(name: str, device: torch.device, small: bool = False) -> torch.dtype:
+    """Precision of the matrix products; auto: bfloat16 on CUDA and on CPUs with AMX, else float32.
+
+    small: of a model that compiled kernels take in float32 on the CPU, which are faster: auto is then float32 there.
+    """
     if name == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+        amx = torch.cpu._is_amx_tile_supported() and not small
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else amx
         name = "bfloat16" if fast else "float32"
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 

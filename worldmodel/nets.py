@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WIDEST = 1024  # recurrent state of models that compiled kernels take
 EPS = 1e-4  # added to mean squares before their root is taken
 
 
-def fits_kernels(x: Tensor) -> bool:
-    """Whether compiled kernels take the place of PyTorch's operators: float32 on the CPU, without autocast."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+def fits_kernels(deter: Tensor) -> bool:
+    """Whether compiled kernels take the place of PyTorch's operators for recurrent states [..., D].
+
+    In float32 on the CPU, without autocast, where the weights that a step reads stay in the caches.
+    """
+    exact = deter.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return exact and deter.device.type == "cpu" and deter.shape[-1] <= WIDEST
 
 
 def symlog(x: Tensor) -> Tensor:

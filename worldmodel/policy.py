@@ -101,7 +101,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     file, step = _load_weights(agent, path, str(checkpoint))
     generator = torch.Generator(place)
     generator.manual_seed(SEED)
-    player = Player(agent.to(place).eval(), machine.choose_precision(config.precision, place), generator)
+    player = Player(agent.to(place).eval(), machine.choose_precision(config.precision, place, agent.small), generator)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
 
 

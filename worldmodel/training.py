@@ -38,7 +38,6 @@ def run(config: TrainConfig) -> int:
     """Train; returns the exit code. What can be wrong with the input is found before anything is written."""
     machine.keep_freed_memory()
     device = machine.choose_device(config.device)
-    precision = machine.choose_precision(config.precision, device)
     if config.deterministic:
         machine.make_deterministic(device)
     if config.compile and device.type != "cuda":
@@ -63,6 +62,7 @@ def run(config: TrainConfig) -> int:
             if config.init is not None:
                 load_weights(agent, state_file(Path(config.init).expanduser()))
             environments.reset()
+        precision = machine.choose_precision(config.precision, device, agent.small)
         generator = torch.Generator(device)
         generator.manual_seed(config.seed)
         player = Player(agent, precision, generator)

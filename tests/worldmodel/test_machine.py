@@ -35,6 +35,7 @@ def test_precision() -> None:
     assert machine.choose_precision("bfloat16", CPU) == torch.bfloat16
     amx = " amx_tile " in Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else False
     assert machine.choose_precision("auto", CPU) == (torch.bfloat16 if amx else torch.float32)
+    assert machine.choose_precision("auto", CPU, small=True) == torch.float32
 
 
 def test_threads() -> None:

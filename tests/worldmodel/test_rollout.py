@@ -91,7 +91,7 @@ def test_the_operators_of_pytorch_imagine_the_same(monkeypatch: pytest.MonkeyPat
     agent, state = make(DISCRETE), State(torch.zeros(2, 3, 16), torch.zeros(2, 3, 4, 3))
     with torch.no_grad():
         fast = agent._imagine(state, generator(3))
-        monkeypatch.setattr("worldmodel.agent.fits_kernels", lambda x: False)
+        monkeypatch.setattr("worldmodel.agent.fits_kernels", lambda deter: False)
         slow = agent._imagine(state, generator(3))
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

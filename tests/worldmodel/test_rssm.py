@@ -151,7 +151,7 @@ def slow_sample(probs: Tensor, noise: Tensor) -> Tensor:
 def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sequences by compiled kernels, as on the CPU, and by operators of PyTorch, as elsewhere."""
     if request.param == "operators":
-        monkeypatch.setattr("worldmodel.recurrence.fits_kernels", lambda x: False)
+        monkeypatch.setattr("worldmodel.recurrence.fits_kernels", lambda deter: False)
 
 
 both = pytest.mark.usefixtures("_both")
