@@ -115,9 +115,7 @@ def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[
 
 def limit(batch: int, length: int, device: torch.device) -> str:
     """What the matrix products of an update would take at the rate of one of 2,048 x 2,048, in float32."""
-    update = ours(
-        batch, length, device, torch.bfloat16, compile=False
-    )  # all by operators of PyTorch, which are counted
+    update = ours(batch, length, device, torch.bfloat16, compile=False)  # by operators alone, which are counted
     with FlopCounterMode(display=False) as counter:
         update()
     size, seconds = 2048, []

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid_opt.simulator import registers
+from worldmodel import lanes
 from worldmodel.lanes import (
     LANES,
     PANEL,
@@ -141,7 +142,7 @@ def observe(
     return deters, stochs.unflatten(-1, (-1, latents)), probs.unflatten(-1, (-1, latents)), saved
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@registers.cached(registers, lanes, fastmath={"contract"})
 def _observe(
     cell: Cell,
     classes: int,
@@ -221,7 +222,7 @@ def observe_backward(
     return Gradients(at_pre, joint.flatten(0, 1), at_gates, seen.flatten(0, 1), logits.flatten(0, 1), *sums, *passed)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@registers.cached(registers, lanes, fastmath={"contract"})
 def _observe_backward(
     back: Transposed,
     saved: Saved,

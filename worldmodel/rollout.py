@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hybrid_opt.simulator import registers
+from worldmodel import compiled_cell, lanes
 from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
 from worldmodel.compiled_cell import Cell, cell_of, enter, gates_of, mix
@@ -128,7 +129,7 @@ def _head(head: Head) -> tuple[tuple[Layer, ...], Output]:
     return tuple(map(_layer, modules[::2], modules[1::2])), _output(head.out)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@registers.cached(registers, lanes, compiled_cell, fastmath={"contract"})
 def _roll(
     nets: Networks,
     sizes: NDArray[np.int64],

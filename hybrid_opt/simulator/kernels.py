@@ -16,17 +16,14 @@ inverted there; the last row is that of the end. scratch: [scratch_size], aligne
 range(*rows) and, of each, the passes of range(*passes), and in each of these share `part` of `parts`.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_opt.simulator import registers, vectors
 from hybrid_opt.simulator.vectors import phase, rotate, start, unphase, unrotate, weigh
 
 Reals = NDArray[np.floating]
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled = registers.cached(registers, vectors)
 
 
 @compiled

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -19,6 +22,23 @@ written: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic(prefer_l
 _FUSED = ("contract",)  # multiplications and additions may become one operation
 _LN2 = (0.693359375, -2.12194440e-4)  # its first bits, and the rest
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+
+
+def cached(*modules: ModuleType, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """numba.njit without the interpreter's lock, whose code is kept on disk until a source of it changes.
+
+    modules: whose functions it calls; numba itself looks at the file of the function alone. options: of numba.njit.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+        files = [Path(str(module.__file__)).stat() for module in modules]
+        index = dispatcher._cache._cache_file
+        index._source_stamp = (index._source_stamp, *((file.st_mtime, file.st_size) for file in files))
+        kernel: Callable[..., Any] = dispatcher
+        return kernel
+
+    return compiled
 
 
 class Vector:
