@@ -78,7 +78,8 @@ def imagine(
     imagined = Imagined(*empty, torch.empty(steps + 1, rows), torch.empty(steps + 1, rows), torch.empty(steps, rows))
     inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
     arrays = [tensor.detach().contiguous().numpy() for tensor in (*inputs, *imagined)]
-    widest = max(3 * size.deter, size.stoch * size.classes, size.units, len(twohot.bins), actor.net.out.out_features)
+    outputs = (size.stoch * size.classes, len(twohot.bins), actor.net.out.out_features)
+    widest = max(3 * size.deter, size.hidden, size.units, *outputs)
     discrete = actor.spec.kind == "discrete"
     sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
     tiles, threads = -(-rows // LANES), torch.get_num_threads()
