@@ -1,7 +1,8 @@
 """The recurrent cell of the RSSM: one step forward, and a whole sequence with its backward pass through time.
 
 Automatic differentiation would compute the gradient of every weight at every step. Here the backward loop carries the
-gradient of the state alone; those of the weights are one product each, over all steps, after the loop.
+gradient of the state alone; those of the weights are one product each, over all steps, after the loop. For small models
+on the CPU the loops are compiled (`compiled_cell`).
 
 Shapes: T steps, N rows, D deter, Z = K S flat latents, H hidden, G blocks of P = D / G.
 """

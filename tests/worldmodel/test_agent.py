@@ -25,6 +25,7 @@ from tests.worldmodel.agents import (
 )
 from worldmodel.agent import Agent, LossConfig
 from worldmodel.behavior import BehaviorConfig
+from worldmodel.nets import WIDEST, fits_kernels
 from worldmodel.optimizer import LaProp
 from worldmodel.rssm import ModelSize, State
 
@@ -63,6 +64,17 @@ def test_behaviour_does_not_move_the_model() -> None:
     replayed = gradients(replay_value=1.0)
     assert not same(plain["rssm"], replayed["rssm"]) and same(plain["decoder"], replayed["decoder"])
     assert same(plain["actor"], replayed["actor"])
+
+
+def test_kernels_are_for_small_models_of_vectors() -> None:
+    """In float32 on the CPU; others go by operators of PyTorch, which know more precisions and devices."""
+    assert make_agent().small and not make_agent(KEYS).small
+    assert fits_kernels(torch.zeros(2, WIDEST)) and not fits_kernels(torch.zeros(2, WIDEST + 1))
+    assert not fits_kernels(torch.zeros(2, 8, dtype=torch.bfloat16)) and not fits_kernels(
+        torch.zeros(2, 8, device="meta")
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not fits_kernels(torch.zeros(2, 8))
 
 
 def test_the_slow_critic_is_not_trained() -> None:
