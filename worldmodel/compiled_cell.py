@@ -247,10 +247,8 @@ def _observe_backward(
     deter, joint = np.empty((width + PANEL, LANES), np.float32), np.empty((width + PANEL, LANES), np.float32)
     stoch, logits = np.empty((count + PANEL, LANES), np.float32), np.empty((count, LANES), np.float32)
     late, pre = np.empty((hidden + PANEL, LANES), np.float32), np.empty((2 * hidden + PANEL, LANES), np.float32)
-    gates, given = (
-        np.empty((3 * width, LANES), np.float32),
-        np.empty((max(width, 2 * hidden, count), LANES), np.float32),
-    )
+    gates = np.empty((3 * width, LANES), np.float32)
+    given = np.empty((max(width, 2 * hidden, count), LANES), np.float32)
     mask = np.empty((1, LANES), np.float32)
     scale, mix_scale = np.zeros((2 * hidden, LANES), np.float32), np.zeros((width, LANES), np.float32)
     post_scale = np.zeros((hidden, LANES), np.float32)

@@ -13,7 +13,7 @@ from hybrid_opt.simulator import registers
 from worldmodel import compiled_cell, lanes
 from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
-from worldmodel.compiled_cell import Cell, cell_of, enter, gates_of, mix
+from worldmodel.compiled_cell import Cell, array, cell_of, enter, gates_of, mix
 from worldmodel.lanes import (
     LANES,
     PANEL,
@@ -77,7 +77,7 @@ def imagine(
     empty = (torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width))
     imagined = Imagined(*empty, torch.empty(steps + 1, rows), torch.empty(steps + 1, rows), torch.empty(steps, rows))
     inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
-    arrays = [tensor.detach().contiguous().numpy() for tensor in (*inputs, *imagined)]
+    arrays = [array(tensor) for tensor in (*inputs, *imagined)]
     outputs = (size.stoch * size.classes, len(twohot.bins), actor.net.out.out_features)
     widest = max(3 * size.deter, size.hidden, size.units, *outputs)
     discrete = actor.spec.kind == "discrete"
@@ -113,12 +113,12 @@ def _networks(rssm: RSSM, actor: Actor, heads: tuple[Head, Head, Head], twohot: 
         *_head(heads[0]),
         *_head(heads[1]),
         *_head(heads[2]),
-        twohot.bins[half + 1 :].numpy(),
+        array(twohot.bins[half + 1 :]),
     )
 
 
 def _layer(linear: Linear, norm: NormAct) -> Layer:
-    return *_output(linear), norm.weight.detach().numpy()
+    return *_output(linear), array(norm.weight)
 
 
 def _output(linear: Linear) -> Output:
@@ -185,9 +185,8 @@ def _roll(
                 act[:] = np.tanh(raw[:width]) + std * uniform[:width]
             scatter(act, actions[step], first)
             act /= np.maximum(np.abs(act), ONE)
-            weights, bias, scale = nets.action
-            dense((weights, bias), act, inputs)
-            norm_silu(inputs, scale)
+            dense(nets.action[:2], act, inputs)
+            norm_silu(inputs, nets.action[2])
             dense(nets.drive, inputs, joint)
             enter(nets.cell, now, sample, inputs)
             mix(nets.cell, now, inputs, joint)
