@@ -27,7 +27,11 @@ class Actor(nn.Module):
         self.net = Head(feature, units, 3, outputs, scale=0.01)
 
     def forward(self, feature: Tensor) -> "Policy":
-        raw = self.net(feature).float()
+        return self.policy(self.net(feature))
+
+    def policy(self, raw: Tensor) -> "Policy":
+        """The distribution that the network's output [..., A] or, for continuous actions, [..., 2 A] stands for."""
+        raw = raw.float()
         if self.spec.kind == "discrete":
             return Categoricals(tuple(unimix(part, -1) for part in torch.split(raw, list(self.spec.sizes), -1)))
         mean, std = raw.chunk(2, -1)

@@ -14,7 +14,7 @@ from worldmodel.actor import Actor
 from worldmodel.behavior import BehaviorConfig, Imagined, ReturnScale, Scale, lambda_return
 from worldmodel.decoder import Decoder
 from worldmodel.encoder import Encoder
-from worldmodel.nets import WIDEST, Head, fits_kernels
+from worldmodel.nets import REGISTER, WIDEST, Head, fits_kernels
 from worldmodel.rssm import RSSM, ModelSize, State, kl
 from worldmodel.twohot import TwoHot
 
@@ -205,10 +205,8 @@ class Agent(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Actor and critic loss [T, B] of rollouts from every state, their first returns [T, B], metrics."""
         config, steps = self.behavior, start.deter.shape[:2]
-        with torch.no_grad():
-            feature, action, reward, live, slow = self._imagine(start, generator)
-        logits = self.critic(feature)
-        policy = self.actor(feature[:-1])
+        _, action, reward, live, slow, logits, raw = self._imagine(start, generator)
+        policy = self.actor.policy(raw)
         with torch.no_grad():
             value = self.twohot.mean(logits)
             returns = lambda_return(reward, value, live, config.return_lambda)  # [H, N]
@@ -235,21 +233,23 @@ class Agent(nn.Module):
         """Roll the prior out under the actor, from every state [T, B]; N = T B rows."""
         horizon, rows = self.behavior.horizon, start.deter.shape[:2].numel()
         noise, chance = self.noise((horizon, rows), generator), self.actor.noise((horizon, rows), generator)
-        start = State(start.deter.flatten(0, 1), start.stoch.flatten(0, 1))
-        if fits_kernels(start.deter):
+        start = State(start.deter.detach().flatten(0, 1), start.stoch.detach().flatten(0, 1))
+        if fits_kernels(start.deter) and self.rssm.size.units >= REGISTER:
             from worldmodel import rollout  # with a compiler, which takes its time to start
 
             heads = (self.reward, self.continuation, self.slow_critic)
-            return rollout.imagine(self.rssm, self.actor, heads, self.twohot, start, noise, chance)
+            return rollout.imagine(self.rssm, self.actor, self.critic, heads, self.twohot, start, noise, chance)
         feature = start.deter.new_empty(horizon + 1, rows, self.rssm.size.feature)
-        torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
-        states, actions = [self.rssm.split(state) for state in feature], []
-        for t in range(horizon):
-            actions.append(self.actor(feature[t]).sample(chance[t]))
-            self.rssm.step(states[t], actions[t], noise[t], out=states[t + 1])
-        reward, value = self.twohot.mean(self.reward(feature)), self.twohot.mean(self.slow_critic(feature[:-1]))
-        live = self.continuation(feature).float().squeeze(-1).sigmoid()
-        return Imagined(feature, torch.stack(actions), reward, live, value)
+        with torch.no_grad():
+            torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
+            states, actions = [self.rssm.split(state) for state in feature], []
+            for t in range(horizon):
+                actions.append(self.actor(feature[t]).sample(chance[t]))
+                self.rssm.step(states[t], actions[t], noise[t], out=states[t + 1])
+            reward, slow = self.twohot.mean(self.reward(feature)), self.twohot.mean(self.slow_critic(feature[:-1]))
+            live = self.continuation(feature).float().squeeze(-1).sigmoid()
+        raw = self.actor.net(feature[:-1])
+        return Imagined(feature, torch.stack(actions), reward, live, slow, self.critic(feature), raw)
 
     def _replay_value_loss(self, windows: Windows, feature: Tensor, returns: Tensor) -> Tensor:
         """Critic loss on replayed states [T, B], bootstrapped from imagined returns; none on a window's last step.

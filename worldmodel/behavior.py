@@ -35,14 +35,17 @@ class Imagined(NamedTuple):
     """Rollouts of N rows over H steps.
 
     feature [H + 1, N, F]; action [H, N, A]; of each state the predicted reward on arrival and the discount, 0 where the
-    episode terminated, both [H + 1, N], and the slow critic's value [H, N].
+    episode terminated, both [H + 1, N], and the slow critic's value [H, N]; with gradients, what the critic [H + 1, N,
+    bins] and the actor [H, N, ...] give for it.
     """
 
     feature: Tensor
     action: Tensor
     reward: Tensor
     live: Tensor
-    value: Tensor
+    slow: Tensor
+    logits: Tensor
+    raw: Tensor
 
 
 def lambda_return(reward: Tensor, value: Tensor, live: Tensor, mix: float | Tensor) -> Tensor:

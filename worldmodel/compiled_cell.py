@@ -9,7 +9,6 @@ from torch import Tensor
 from hybrid_opt.simulator import registers
 from worldmodel import lanes
 from worldmodel.lanes import (
-    LANES,
     PANEL,
     Array,
     Layer,
@@ -21,6 +20,7 @@ from worldmodel.lanes import (
     gate,
     gate_backward,
     gather,
+    lanes_for,
     norm_silu,
     norm_silu_backward,
     padded,
@@ -158,13 +158,13 @@ def _observe(
     probs: Array,
 ) -> None:
     steps, rows, width = drive.shape
-    hidden, latents, count = seen.shape[2], noise.shape[2], stoch.shape[1]
-    now, sample = np.empty((width, LANES), np.float32), np.empty((count, LANES), np.float32)
-    inputs = np.empty((2 * hidden + PANEL, LANES), np.float32)
-    joint, gates = np.empty((width + PANEL, LANES), np.float32), np.empty((3 * width + PANEL, LANES), np.float32)
-    late, logits = np.empty((hidden + PANEL, LANES), np.float32), np.empty((count + PANEL, LANES), np.float32)
-    uniform, mask = np.empty((latents, LANES), np.float32), np.empty((1, LANES), np.float32)
-    for first in range(0, rows, LANES):
+    hidden, latents, count, wide = seen.shape[2], noise.shape[2], stoch.shape[1], lanes_for(rows)
+    now, sample = np.empty((width, wide), np.float32), np.empty((count, wide), np.float32)
+    inputs = np.empty((2 * hidden + PANEL, wide), np.float32)
+    joint, gates = np.empty((width + PANEL, wide), np.float32), np.empty((3 * width + PANEL, wide), np.float32)
+    late, logits = np.empty((hidden + PANEL, wide), np.float32), np.empty((count + PANEL, wide), np.float32)
+    uniform, mask = np.empty((latents, wide), np.float32), np.empty((1, wide), np.float32)
+    for first in range(0, rows, wide):
         gather(deter, first, now)
         gather(stoch, first, sample)
         for step in range(steps):
@@ -243,16 +243,16 @@ def _observe_backward(
 ) -> None:
     steps, rows, width = before.shape
     hidden, count, blocks = at_seen.shape[2], probs.shape[2], len(back.gates)
-    block = width // blocks
-    deter, joint = np.empty((width + PANEL, LANES), np.float32), np.empty((width + PANEL, LANES), np.float32)
-    stoch, logits = np.empty((count + PANEL, LANES), np.float32), np.empty((count, LANES), np.float32)
-    late, pre = np.empty((hidden + PANEL, LANES), np.float32), np.empty((2 * hidden + PANEL, LANES), np.float32)
-    gates = np.empty((3 * width, LANES), np.float32)
-    given = np.empty((max(width, 2 * hidden, count), LANES), np.float32)
-    mask = np.empty((1, LANES), np.float32)
-    scale, mix_scale = np.zeros((2 * hidden, LANES), np.float32), np.zeros((width, LANES), np.float32)
-    post_scale = np.zeros((hidden, LANES), np.float32)
-    for first in range(0, rows, LANES):
+    block, wide = width // blocks, lanes_for(rows)
+    deter, joint = np.empty((width + PANEL, wide), np.float32), np.empty((width + PANEL, wide), np.float32)
+    stoch, logits = np.empty((count + PANEL, wide), np.float32), np.empty((count, wide), np.float32)
+    late, pre = np.empty((hidden + PANEL, wide), np.float32), np.empty((2 * hidden + PANEL, wide), np.float32)
+    gates = np.empty((3 * width, wide), np.float32)
+    given = np.empty((max(width, 2 * hidden, count), wide), np.float32)
+    mask = np.empty((1, wide), np.float32)
+    scale, mix_scale = np.zeros((2 * hidden, wide), np.float32), np.zeros((width, wide), np.float32)
+    post_scale = np.zeros((hidden, wide), np.float32)
+    for first in range(0, rows, wide):
         deter[:] = 0.0
         stoch[:] = 0.0
         for step in range(steps - 1, -1, -1):

@@ -4,6 +4,9 @@ import ctypes
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +63,19 @@ def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
     count = (1 if small else min(cores, 8)) if threads == "auto" else threads
     torch.set_num_threads(count)
     return count
+
+
+def in_threads(work: Callable[[int], None], parts: int) -> None:
+    """work(part) of every part, the first here and each other in a thread of its own."""
+    others = [_pool().submit(work, part) for part in range(1, parts)]
+    work(0)
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="kernels")
 
 
 def keep_freed_memory() -> None:

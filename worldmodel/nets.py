@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDEST = 1024  # recurrent state of models that compiled kernels take
+REGISTER = 16  # floats
 EPS = 1e-4  # added to mean squares before their root is taken
 
 
@@ -17,8 +18,16 @@ def fits_kernels(deter: Tensor) -> bool:
 
     In float32 on the CPU, without autocast, where the weights that a step reads stay in the caches.
     """
-    exact = deter.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return exact and deter.device.type == "cpu" and deter.shape[-1] <= WIDEST
+    return _exact(deter) and deter.shape[-1] <= WIDEST
+
+
+def fits_rows(x: Tensor, row: Tensor) -> bool:
+    """Whether compiled kernels take x and rows as wide as `row`: in float32 on the CPU, where they fill a register."""
+    return _exact(x) and row.shape[-1] >= REGISTER
+
+
+def _exact(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -141,6 +150,22 @@ class MLP(nn.Sequential):
     def __init__(self, inputs: int, units: int, layers: int) -> None:
         widths = [inputs] + [units] * layers
         super().__init__(*(m for i, o in pairwise(widths) for m in (Linear(i, o), NormAct(o))))
+
+    def pairs(self) -> list[tuple[Linear, NormAct]]:
+        """Each layer's two modules."""
+        modules: list[Any] = list(self)
+        return list(zip(modules[::2], modules[1::2], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = self.pairs()
+        if not fits_rows(x, pairs[-1][1].weight):
+            y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return y
+        from worldmodel.rows import Layer  # with a compiler, which takes its time to start
+
+        for linear, norm in pairs:
+            x = Layer.apply(x, linear.weight, linear.bias, norm.weight)  # type: ignore[no-untyped-call]
+        return x
 
 
 class Head(nn.Module):

@@ -1,8 +1,6 @@
 """Imagined rollouts on the processor in compiled code: all steps of a tile of rows while its state is in the caches."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from worldmodel.lanes import (
     draw,
     gate,
     gather,
+    lanes_for,
     mean,
     network,
     norm_silu,
@@ -31,7 +30,9 @@ from worldmodel.lanes import (
     panels,
     scatter,
 )
+from worldmodel.machine import in_threads
 from worldmodel.nets import Head, Linear, NormAct
+from worldmodel.rows import head
 from worldmodel.rssm import RSSM, State
 from worldmodel.twohot import TwoHot
 
@@ -53,14 +54,17 @@ class Networks(NamedTuple):
     reward_out: Output
     live: tuple[Layer, ...]
     live_out: Output
-    value: tuple[Layer, ...]
-    value_out: Output
+    slow: tuple[Layer, ...]
+    slow_out: Output
+    critic: tuple[Layer, ...]
+    critic_out: Output
     bins: Array  # the positive ones
 
 
 def imagine(
     rssm: RSSM,
     actor: Actor,
+    critic: Head,
     heads: tuple[Head, Head, Head],
     twohot: TwoHot,
     start: State,
@@ -69,38 +73,33 @@ def imagine(
 ) -> Imagined:
     """Roll the prior out under the actor, in float32 on the CPU.
 
-    heads: of reward, continuation and value. start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
+    heads: of reward, continuation and slow value. start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
     `Actor.noise` gives it.
     """
-    (steps, rows), size = chance.shape[:2], rssm.size
-    networks = _networks(rssm, actor, heads, twohot)
-    empty = (torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width))
-    imagined = Imagined(*empty, torch.empty(steps + 1, rows), torch.empty(steps + 1, rows), torch.empty(steps, rows))
+    (steps, rows), size, bins = chance.shape[:2], rssm.size, len(twohot.bins)
+    networks = _networks(rssm, actor, critic, heads, twohot)
+    outputs = (size.stoch * size.classes, bins, actor.net.out.out_features)
+    feature, action = torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width)
+    reward, live, slow = (torch.empty(steps + 1 - late, rows) for late in (0, 0, 1))
+    logits, raw = torch.empty(steps + 1, rows, bins), torch.empty(steps, rows, outputs[-1])
+    passed = (torch.empty(3, steps + 1, rows, size.units), torch.empty(3, steps, rows, size.units))
     inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
-    arrays = [array(tensor) for tensor in (*inputs, *imagined)]
-    outputs = (size.stoch * size.classes, len(twohot.bins), actor.net.out.out_features)
+    arrays = [array(x) for x in (*inputs, feature, action, reward, live, slow, logits, raw, *passed)]
     widest = max(3 * size.deter, size.hidden, size.units, *outputs)
     discrete = actor.spec.kind == "discrete"
     sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
     tiles, threads = -(-rows // LANES), torch.get_num_threads()
 
     def share(part: int) -> None:
-        begin, end = (LANES * (tiles * number // threads) for number in (part, part + 1))
+        begin, end = (min(rows, LANES * (tiles * number // threads)) for number in (part, part + 1))
         _roll(networks, sizes, size.classes, widest, begin, end, *arrays)
 
-    others = [_pool().submit(share, part) for part in range(1, threads)]
-    share(0)
-    for other in others:
-        other.result()
-    return imagined
+    in_threads(share, threads)
+    logits, raw = head(critic, feature, passed[0], logits), head(actor.net, feature[:-1], passed[1], raw)
+    return Imagined(feature, action, reward, live, slow, logits, raw)
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="rollout")
-
-
-def _networks(rssm: RSSM, actor: Actor, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
+def _networks(rssm: RSSM, actor: Actor, critic: Head, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
     action, scale = rssm.action_in
     assert isinstance(action, Linear) and isinstance(scale, NormAct)
     half = len(twohot.bins) // 2
@@ -113,6 +112,7 @@ def _networks(rssm: RSSM, actor: Actor, heads: tuple[Head, Head, Head], twohot: 
         *_head(heads[0]),
         *_head(heads[1]),
         *_head(heads[2]),
+        *_head(critic),
         array(twohot.bins[half + 1 :]),
     )
 
@@ -126,8 +126,7 @@ def _output(linear: Linear) -> Output:
 
 
 def _head(head: Head) -> tuple[tuple[Layer, ...], Output]:
-    modules: list[Any] = list(head.trunk)
-    return tuple(map(_layer, modules[::2], modules[1::2])), _output(head.out)
+    return tuple(_layer(linear, norm) for linear, norm in head.trunk.pairs()), _output(head.out)
 
 
 @registers.cached(registers, lanes, compiled_cell, fastmath={"contract"})
@@ -146,34 +145,42 @@ def _roll(
     actions: Array,
     rewards: Array,
     lives: Array,
-    values: Array,
+    slows: Array,
+    logits: Array,
+    raws: Array,
+    critic_pre: Array,
+    actor_pre: Array,
 ) -> None:
     """Roll out the tiles of the rows from `begin` on, before `end`. widest: of all layers."""
     steps, rows, width = actions.shape
     deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.action[2])
-    feature = np.empty((features.shape[2], LANES), np.float32)
+    wide = lanes_for(rows)
+    feature = np.empty((features.shape[2], wide), np.float32)
     now, sample = feature[:deters], feature[deters:]
-    scratch = np.empty((2, widest + PANEL, LANES), np.float32)
-    inputs = np.empty((2 * hidden + PANEL, LANES), np.float32)
-    joint = np.empty((deters + PANEL, LANES), np.float32)
-    act = np.empty((width, LANES), np.float32)
-    uniform = np.empty((max(latents, chance.shape[2]), LANES), np.float32)
-    found = np.empty(LANES, np.float32)
-    for first in range(begin, end, LANES):
-        count = min(LANES, rows - first)
+    scratch = np.empty((2, widest + PANEL, wide), np.float32)
+    inputs = np.empty((2 * hidden + PANEL, wide), np.float32)
+    joint = np.empty((deters + PANEL, wide), np.float32)
+    act = np.empty((width, wide), np.float32)
+    uniform = np.empty((max(latents, chance.shape[2]), wide), np.float32)
+    found = np.empty(wide, np.float32)
+    for first in range(begin, end, wide):
+        count = min(wide, rows - first)
         gather(deter, first, now)
         gather(stoch, first, sample)
         for step in range(steps + 1):
             scatter(feature, features[step], first)
-            mean(network(nets.reward, nets.reward_out, feature, scratch), nets.bins, found)
+            mean(network(nets.reward, nets.reward_out, feature, scratch, first, None), nets.bins, found)
             rewards[step, first : first + count] = found[:count]
-            logit = network(nets.live, nets.live_out, feature, scratch)[0]
+            logit = network(nets.live, nets.live_out, feature, scratch, first, None)[0]
             lives[step, first : first + count] = (ONE / (ONE + np.exp(-logit)))[:count]
+            value = network(nets.critic, nets.critic_out, feature, scratch, first, critic_pre[:, step])
+            scatter(value, logits[step], first)
             if step == steps:
                 break
-            mean(network(nets.value, nets.value_out, feature, scratch), nets.bins, found)
-            values[step, first : first + count] = found[:count]
-            raw = network(nets.actor, nets.actor_out, feature, scratch)
+            mean(network(nets.slow, nets.slow_out, feature, scratch, first, None), nets.bins, found)
+            slows[step, first : first + count] = found[:count]
+            raw = network(nets.actor, nets.actor_out, feature, scratch, first, actor_pre[:, step])
+            scatter(raw, raws[step], first)
             gather(chance[step], first, uniform)
             if len(sizes):
                 part = 0
@@ -192,6 +199,6 @@ def _roll(
             mix(nets.cell, now, inputs, joint)
             gates_of(nets.cell, joint, scratch[0])
             gate(now, scratch[0], len(nets.cell.gates))
-            logits = network(nets.prior, nets.prior_out, now, scratch)
+            latent = network(nets.prior, nets.prior_out, now, scratch, first, None)
             gather(noise[step], first, uniform)
-            draw(logits, uniform[:latents], classes, sample)
+            draw(latent, uniform[:latents], classes, sample)

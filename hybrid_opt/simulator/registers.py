@@ -14,7 +14,7 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 BYTES = 64  # of a register
@@ -71,6 +71,14 @@ class Vector:
         kind = self.value.type
         return Vector(self.builder, ir.Constant(kind, [ir.Constant(kind.element, float(value)) for value in values]))
 
+    def sum(self) -> Vector:
+        """The sum of all lanes, in each of them."""
+        return self._reduced(Vector.__add__)
+
+    def largest(self) -> Vector:
+        """The largest of all lanes, in each of them."""
+        return self._reduced(Vector.maximum)
+
     def flipped(self, bit: int) -> Vector:
         """Each lane has the value of the lane whose number differs in this bit."""
         order = [lane ^ (1 << bit) for lane in range(self.lanes)]
@@ -123,6 +131,12 @@ class Vector:
         """1 / (1 + exp(-x)), of floats."""
         return self.constant([1.0] * self.lanes) / ((self * -1.0).exp() + 1.0)
 
+    def _reduced(self, join: Callable[[Vector, Vector], Vector]) -> Vector:
+        result = self
+        for bit in range(self.lanes.bit_length() - 1):
+            result = join(result, result.flipped(bit))
+        return result
+
     def _unless(self, sign: str, other: Vector | float) -> Vector:
         bound = self._of(other)
         beyond = self.builder.fcmp_ordered(sign, self.value, bound)
@@ -149,6 +163,11 @@ class Memory:
 
     def store(self, vector: Vector, address: Any) -> None:
         self.builder.store(vector.value, self.builder.inttoptr(address, self.kind.as_pointer())).align = 4
+
+    def put(self, vector: Vector, address: Any) -> None:
+        """Store the first lane alone."""
+        first = self.builder.extract_element(vector.value, ir.Constant(ir.IntType(32), 0))
+        self.builder.store(first, self.builder.inttoptr(address, self.kind.element.as_pointer()))
 
     def rows(self, address: Any, stride: Any, count: int) -> list[Any]:
         """Addresses `stride` bytes apart."""
@@ -192,6 +211,16 @@ class Memory:
         """What is written within is done for 0, 1, ... up to `count`."""
         with cgutils.for_range(self.builder, count) as loop:
             yield loop.index
+
+
+def routine(name: str, count: int, body: Callable[..., None]) -> Any:
+    """The type and the code of an intrinsic on floats, of `count` addresses and numbers: body(memory, *arguments)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        procedure(name, ir.FloatType(), ir.VoidType(), builder, arguments, body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * count), codegen
 
 
 def procedure(name: str, scalar: Any, result: Any, builder: Any, arguments: Any, body: Any) -> Any:

@@ -11,7 +11,7 @@ from worldmodel.agent import Agent, LossConfig, Memory, Windows
 from worldmodel.behavior import BehaviorConfig
 from worldmodel.rssm import ModelSize
 
-SIZE = ModelSize(deter=16, hidden=8, classes=4, units=8, depth=2, stoch=3, blocks=4)
+SIZE = ModelSize(deter=16, hidden=8, classes=4, units=20, depth=2, stoch=3, blocks=4)
 LOSS = {
     "reconstruction": 1.0,
     "vectors": 1.0,

@@ -34,7 +34,8 @@ def imagined(agent: Agent, rows: int, threads: int = 1) -> tuple[Imagined, Tenso
     heads, before = (agent.reward, agent.continuation, agent.slow_critic), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        got = rollout.imagine(agent.rssm, agent.actor, heads, agent.twohot, State(deter, stoch), noise, chance)
+        start = State(deter, stoch)
+        got = rollout.imagine(agent.rssm, agent.actor, agent.critic, heads, agent.twohot, start, noise, chance)
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(got.feature[0], torch.cat([deter, stoch.flatten(1)], -1))
@@ -65,7 +66,7 @@ def test_every_step_is_that_of_the_layers(spec: ActionSpec, rows: int) -> None:
         same_value(got.reward, agent.reward(got.feature), agent)
         live = agent.continuation(got.feature).squeeze(-1).sigmoid()
         torch.testing.assert_close(got.live, live, rtol=1e-5, atol=1e-6)
-        same_value(got.value, agent.slow_critic(got.feature[:-1]), agent)
+        same_value(got.slow, agent.slow_critic(got.feature[:-1]), agent)
 
 
 def test_threads_and_neighbours_change_nothing() -> None:
