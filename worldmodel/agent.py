@@ -1,7 +1,8 @@
 """The agent: world model, actor and critic, and their one joint update (DreamerV3, arXiv 2301.04104)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from pydantic import ConfigDict
@@ -13,10 +14,13 @@ from envs.spaces import ActionSpec, ObservationSpec
 from worldmodel.actor import Actor
 from worldmodel.behavior import BehaviorConfig, Imagined, ReturnScale, Scale, lambda_return
 from worldmodel.decoder import Decoder
-from worldmodel.encoder import Encoder
+from worldmodel.encoder import Encoder, flat_inputs
 from worldmodel.nets import REGISTER, WIDEST, Head, fits_kernels
 from worldmodel.rssm import RSSM, ModelSize, State, kl
 from worldmodel.twohot import TwoHot
+
+if TYPE_CHECKING:
+    from worldmodel.compiled_act import Acting
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -124,12 +128,23 @@ class Agent(nn.Module):
         greedy: bool = False,
     ) -> Memory:
         """See one observation of each of N streams [N, ...] and choose an action: the new memory's `action` [N, A]."""
-        embed = self.encoder({key: value.unsqueeze(0) for key, value in observation.items()})
         noise = self.noise((1, len(is_first)), generator)
-        states, _ = self.rssm.observe(embed, memory.action.unsqueeze(0), is_first.unsqueeze(0), memory.state, noise)
-        state = State(states.deter[0], states.stoch[0])
-        policy = self.actor(state.feature)
+        if self.small and fits_kernels(memory.state.deter):
+            keep, inputs = (~is_first).unsqueeze(-1).float(), flat_inputs(observation, self.encoder.flat)
+            state, raw = self._acting(inputs, keep, memory.action, memory.state, noise.flatten(0, 2))
+            policy = self.actor.policy(raw)
+        else:
+            embed = self.encoder({key: value.unsqueeze(0) for key, value in observation.items()})
+            states, _ = self.rssm.observe(embed, memory.action.unsqueeze(0), is_first.unsqueeze(0), memory.state, noise)
+            state = State(states.deter[0], states.stoch[0])
+            policy = self.actor(state.feature)
         return Memory(state, policy.mode() if greedy else policy.sample(self.actor.noise(is_first.shape, generator)))
+
+    @cached_property
+    def _acting(self) -> "Acting":
+        from worldmodel.compiled_act import Acting  # with a compiler, which takes its time to start
+
+        return Acting(self.encoder.mlp, self.rssm, self.actor)
 
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""

@@ -9,10 +9,6 @@ from torch import Tensor
 from hybrid_opt.simulator import registers
 from worldmodel import lanes
 from worldmodel.lanes import (
-    PANEL,
-    Array,
-    Layer,
-    Output,
     add_product,
     compiled,
     dense,
@@ -23,13 +19,15 @@ from worldmodel.lanes import (
     lanes_for,
     norm_silu,
     norm_silu_backward,
-    padded,
-    panels,
     scatter,
     softmax_backward,
 )
+from worldmodel.nets import Linear, NormAct
+from worldmodel.panels import PANEL, Array, Layer, Output, array, layer_of, output_of, padded, panels
 from worldmodel.recurrence import UNIMIX, Gradients, Weights
+from worldmodel.rssm import RSSM
 
+ONE = np.float32(1)
 KEPT = np.float32(1 - UNIMIX)  # share of a categorical before its uniform mix
 
 
@@ -46,6 +44,13 @@ class Cell(NamedTuple):
     post_deter: Array
     post_scale: Array
     post_out: Output
+
+
+class Drive(NamedTuple):
+    """What takes an action to its part of the inputs that are mixed, in panels."""
+
+    layer: Layer
+    out: Output
 
 
 class Transposed(NamedTuple):
@@ -92,10 +97,20 @@ def cell_of(w: Weights) -> Cell:
     )
 
 
-def array(x: Tensor) -> Array:
-    """The numbers of a tensor, which are not copied where they lie as numpy needs them."""
-    numbers: Array = x.detach().contiguous().numpy()
-    return numbers
+def drive_of(rssm: RSSM) -> Drive:
+    """Its weights, detached."""
+    linear, norm = rssm.action_in
+    assert isinstance(linear, Linear) and isinstance(norm, NormAct)
+    return Drive(layer_of(linear, norm), output_of(rssm.mix_action))
+
+
+@compiled
+def drive(weights: Drive, action: Array, inputs: Array, joint: Array) -> None:
+    """The drive [D, LANES] of an action [A, LANES], which is scaled into the unit box; by way of inputs [H, LANES]."""
+    action /= np.maximum(np.abs(action), ONE)
+    dense(weights.layer[:2], action, inputs)
+    norm_silu(inputs, weights.layer[2])
+    dense(weights.out, inputs, joint)
 
 
 @compiled

@@ -2,47 +2,21 @@
 
 Operators of PyTorch take their inputs from memory and bring their results back, one after the other. Here a tile of
 rows goes through a whole network while it stays in the nearest caches. Arrays of a tile are [F, LANES]: features first,
-rows last, so that no operation reduces over lanes. Weights come in panels of eight outputs, which are read in one go:
-`panels` makes them. Nothing here has a gradient.
+rows last, so that no operation reduces over lanes. Weights come in `panels`. Nothing here has a gradient.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
-from llvmlite import ir
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from hybrid_opt.simulator.registers import BYTES, Memory, Vector, routine, written
+from hybrid_opt.simulator.registers import BYTES, Decorator, Memory, Vector, routine, written
 from worldmodel.nets import EPS
+from worldmodel.panels import PANEL, Array, Layer, Output
 from worldmodel.recurrence import UNIMIX
 
-Array = NDArray[np.float32]
-Layer = tuple[Array, Array, Array]  # of Linear and NormAct: panels, bias, scale
-Output = tuple[Array, Array]  # of Linear: panels, bias
-
-PANEL = 8  # outputs that are computed together
 NARROW, LANES = 16, 32  # rows of a tile, in one register or in two
-FLOAT = ir.FloatType()
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
-    nogil=True, error_model="numpy", fastmath={"contract"}
-)
-
-
-def panels(weight: Tensor) -> Array:
-    """A matrix of weights [..., O, I] as panels [..., ceil(O / 8), I, 8], filled up with zeros."""
-    padded = F.pad(weight.detach(), (0, 0, 0, -weight.shape[-2] % PANEL))
-    array: Array = padded.unflatten(-2, (-1, PANEL)).transpose(-1, -2).contiguous().numpy()
-    return array
-
-
-def padded(bias: Tensor) -> Array:
-    """A bias [..., O] with zeros for the outputs by which panels are filled up."""
-    array: Array = F.pad(bias.detach(), (0, -bias.shape[-1] % PANEL)).numpy()
-    return array
+compiled: Decorator = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
 
 
 class Tile(Memory):
@@ -54,9 +28,8 @@ class Tile(Memory):
 
     def at(self, address: Any, feature: Any, side: int) -> Any:
         """The address of a register of a feature, whose number is known when the kernel is written or not."""
-        if isinstance(feature, int):
-            return self.offset(address, feature * self.row + side * BYTES)
-        return self.offset(self.after(address, feature, self.row), side * BYTES)
+        number = address.type(feature) if isinstance(feature, int) else feature
+        return self.offset(self.after(address, number, self.row), side * BYTES)
 
 
 def _tiled(name: str, count: int, body: Callable[..., None]) -> Any:
@@ -79,20 +52,18 @@ def _dense(_: Any, panels: Any, bias: Any, x: Any, y: Any, inputs: Any, count: A
 
     def body(memory: Tile, panels: Any, bias: Any, x: Any, y: Any, inputs: Any, count: Any) -> None:
         totals = [[memory.variable() for _ in memory.sides] for _ in range(PANEL)]
-        builder, size = memory.builder, ir.Constant(inputs.type, 4 * PANEL)
-        places = [(row, side) for row in range(PANEL) for side in memory.sides]
+        builder, places = memory.builder, [(row, side) for row in range(PANEL) for side in memory.sides]
         with memory.loop(count) as panel:
             to = memory.after(y, panel, PANEL * memory.row)
             with builder.if_else(builder.icmp_signed("!=", bias, bias.type(0))) as (given, missing):
                 with given:
-                    for row in range(PANEL):
+                    for row, side in places:
                         start = memory.spread(memory.offset(memory.after(bias, panel, 4 * PANEL), 4 * row))
-                        for side in memory.sides:
-                            memory.set(totals[row][side], start)
+                        memory.set(totals[row][side], start)
                 with missing:
                     for row, side in places:
                         memory.set(totals[row][side], memory.load(memory.at(to, row, side)))
-            first = builder.add(panels, builder.mul(panel, builder.mul(inputs, size)))
+            first = memory.after(panels, builder.mul(panel, inputs), 4 * PANEL)
             with memory.loop(inputs) as k:
                 values = [memory.load(memory.at(x, k, side)) for side in memory.sides]
                 weights = memory.after(first, k, 4 * PANEL)
@@ -112,7 +83,7 @@ def _inverse_rms(memory: Tile, x: Any, count: Any, side: int) -> Vector:
     with memory.loop(count) as k:
         value = memory.load(memory.at(x, k, side))
         memory.set(sum_, value * value + memory.get(sum_))
-    mean = memory.get(sum_) / memory.all(memory.builder.sitofp(count, FLOAT)) + EPS
+    mean = memory.get(sum_) / memory.number(count) + EPS
     return mean.constant([1.0] * mean.lanes) / mean.root()
 
 
@@ -149,7 +120,7 @@ def _norm_silu_backward(_: Any, grad: Any, x: Any, scale: Any, shares: Any, coun
                 slope = slope * weight
                 memory.set(sum_, slope * normed + memory.get(sum_))
                 memory.store(slope, place)
-            mean = memory.get(sum_) / memory.all(memory.builder.sitofp(count, FLOAT))
+            mean = memory.get(sum_) / memory.number(count)
             with memory.loop(count) as k:
                 place, value = (memory.at(array, k, side) for array in (grad, x))
                 memory.store((memory.load(place) - memory.load(value) * factor * mean) * factor, place)
@@ -210,7 +181,7 @@ def _draw(_: Any, logits: Any, uniform: Any, out: Any, classes: Any, count: Any,
     def body(memory: Tile, logits: Any, uniform: Any, out: Any, classes: Any, count: Any) -> None:
         builder, hop = memory.builder, memory.builder.mul(count, count.type(memory.row))
         last = builder.sub(classes, classes.type(1))
-        number = memory.all(builder.sitofp(classes, FLOAT))
+        number = memory.number(classes)
         floor = number.constant([UNIMIX] * number.lanes) / number
         top, scale, sum_, before = (memory.variable() for _ in range(4))
         for side in memory.sides:
@@ -253,7 +224,7 @@ def _softmax_backward(_: Any, grad: Any, probs: Any, classes: Any, count: Any, l
 
     def body(memory: Tile, grad: Any, probs: Any, classes: Any, count: Any) -> None:
         builder, hop = memory.builder, memory.builder.mul(count, count.type(memory.row))
-        number = memory.all(builder.sitofp(classes, FLOAT))
+        number = memory.number(classes)
         floor, sum_ = number.constant([UNIMIX] * number.lanes) / number, memory.variable()
 
         def soft(place: Any) -> Vector:
@@ -366,19 +337,25 @@ def norm_silu_backward(grad: Array, x: Array, scale: Array, shares: Array) -> No
 
 
 @compiled
-def network(layers: tuple[Layer, ...], output: Output, x: Array, scratch: Array, first: int, pre: Any) -> Array:
-    """What a Head gives for x [I, LANES], in a part of scratch [2, W, LANES] that is written over by the next.
+def trunk(layers: tuple[Layer, ...], x: Array, scratch: Array, first: int, pre: Any) -> Array:
+    """What an MLP gives for x [I, LANES], in a part of scratch [2, W, LANES] that is written over by the next.
 
     pre: where what enters the norms of the rows from number `first` on is kept, [layers, N, U], or None.
     """
     y = x
     for number in range(len(layers)):
-        weights, bias, scale = layers[number]
         x, y = y, scratch[number % 2]
-        dense((weights, bias), x, y)
+        dense(layers[number][:2], x, y)
         if pre is not None:
             scatter(y, pre[number], first)
-        norm_silu(y, scale)
+        norm_silu(y, layers[number][2])
+    return y
+
+
+@compiled
+def network(layers: tuple[Layer, ...], output: Output, x: Array, scratch: Array, first: int, pre: Any) -> Array:
+    """What a Head gives; as `trunk`."""
+    y = trunk(layers, x, scratch, first, pre)
     out: Array = scratch[len(layers) % 2]
     dense(output, y, out)
     return out
@@ -408,8 +385,7 @@ def gate_backward(grad: Array, before: Array, gates: Array, blocks: int) -> None
 @compiled
 def draw(logits: Array, uniform: Array, classes: int, out: Array) -> None:
     """One-hot samples [K S, LANES] from logits [K S, LANES], which become probabilities; uniform [S, LANES]."""
-    count = len(uniform)
-    _draw(logits.ctypes.data, uniform.ctypes.data, out.ctypes.data, classes, count, logits.shape[1])
+    _draw(logits.ctypes.data, uniform.ctypes.data, out.ctypes.data, classes, len(uniform), logits.shape[1])
 
 
 @compiled

@@ -142,7 +142,7 @@ class Recurrence(torch.autograd.Function):
         ctx: Any, drive: Tensor, seen: Tensor, keep: Tensor, noise: Tensor, deter: Tensor, stoch: Tensor, *rest: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         w = Weights(*rest)
-        if len(drive) > 1 and fits_kernels(deter):
+        if fits_kernels(deter):
             from worldmodel import compiled_cell  # with a compiler, which takes its time to start
 
             deters, stochs, probs, ctx.saved = compiled_cell.observe(w, drive, seen, keep, noise, deter, stoch)

@@ -11,27 +11,11 @@ from hybrid_opt.simulator import registers
 from worldmodel import compiled_cell, lanes
 from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
-from worldmodel.compiled_cell import Cell, array, cell_of, enter, gates_of, mix
-from worldmodel.lanes import (
-    LANES,
-    PANEL,
-    Array,
-    Layer,
-    Output,
-    dense,
-    draw,
-    gate,
-    gather,
-    lanes_for,
-    mean,
-    network,
-    norm_silu,
-    padded,
-    panels,
-    scatter,
-)
+from worldmodel.compiled_cell import Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
+from worldmodel.lanes import LANES, draw, gate, gather, lanes_for, mean, network, scatter
 from worldmodel.machine import in_threads
-from worldmodel.nets import Head, Linear, NormAct
+from worldmodel.nets import Head
+from worldmodel.panels import PANEL, Array, Layer, Output, array, head_of
 from worldmodel.rows import head
 from worldmodel.rssm import RSSM, State
 from worldmodel.twohot import TwoHot
@@ -43,8 +27,7 @@ ONE, TWO = np.float32(1), np.float32(2)
 class Networks(NamedTuple):
     """Weights, in panels."""
 
-    action: Layer
-    drive: Output
+    drive: Drive
     cell: Cell
     prior: tuple[Layer, ...]
     prior_out: Output
@@ -100,33 +83,18 @@ def imagine(
 
 
 def _networks(rssm: RSSM, actor: Actor, critic: Head, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
-    action, scale = rssm.action_in
-    assert isinstance(action, Linear) and isinstance(scale, NormAct)
     half = len(twohot.bins) // 2
     return Networks(
-        _layer(action, scale),
-        _output(rssm.mix_action),
+        drive_of(rssm),
         cell_of(rssm.weights(torch.float32)),
-        *_head(rssm.prior_net),
-        *_head(actor.net),
-        *_head(heads[0]),
-        *_head(heads[1]),
-        *_head(heads[2]),
-        *_head(critic),
+        *head_of(rssm.prior_net),
+        *head_of(actor.net),
+        *head_of(heads[0]),
+        *head_of(heads[1]),
+        *head_of(heads[2]),
+        *head_of(critic),
         array(twohot.bins[half + 1 :]),
     )
-
-
-def _layer(linear: Linear, norm: NormAct) -> Layer:
-    return *_output(linear), array(norm.weight)
-
-
-def _output(linear: Linear) -> Output:
-    return panels(linear.weight), padded(linear.bias)
-
-
-def _head(head: Head) -> tuple[tuple[Layer, ...], Output]:
-    return tuple(_layer(linear, norm) for linear, norm in head.trunk.pairs()), _output(head.out)
 
 
 @registers.cached(registers, lanes, compiled_cell, fastmath={"contract"})
@@ -153,7 +121,7 @@ def _roll(
 ) -> None:
     """Roll out the tiles of the rows from `begin` on, before `end`. widest: of all layers."""
     steps, rows, width = actions.shape
-    deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.action[2])
+    deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.cell.deter[2])
     wide = lanes_for(rows)
     feature = np.empty((features.shape[2], wide), np.float32)
     now, sample = feature[:deters], feature[deters:]
@@ -191,10 +159,7 @@ def _roll(
                 std = (MOST - LEAST) / (ONE + np.exp(-raw[width : 2 * width] - TWO)) + LEAST
                 act[:] = np.tanh(raw[:width]) + std * uniform[:width]
             scatter(act, actions[step], first)
-            act /= np.maximum(np.abs(act), ONE)
-            dense(nets.action[:2], act, inputs)
-            norm_silu(inputs, nets.action[2])
-            dense(nets.drive, inputs, joint)
+            drive(nets.drive, act, inputs, joint)
             enter(nets.cell, now, sample, inputs)
             mix(nets.cell, now, inputs, joint)
             gates_of(nets.cell, joint, scratch[0])

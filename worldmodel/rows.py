@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from llvmlite import ir
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -21,7 +20,6 @@ from worldmodel.nets import EPS, Head
 
 LANES = 16
 SHARE = 2**15  # numbers that are worth a thread
-FLOAT = ir.FloatType()
 
 
 def _each(memory: Memory, count: Any, fresh: Any, use: Callable[[Any, Vector | None], None]) -> None:
@@ -38,7 +36,7 @@ def _add(memory: Memory, variable: Any, value: Vector, fresh: Vector | None) -> 
 
 def _inverse_rms(memory: Memory, x: Any, fresh: Any, count: Any) -> tuple[Vector, Vector]:
     """1 / rms(x), and the number of features."""
-    sum_, number = memory.variable(), memory.all(memory.builder.sitofp(count, FLOAT))
+    sum_, number = memory.variable(), memory.number(count)
 
     def add(at: Any, new: Vector | None) -> None:
         value = memory.load(memory.builder.add(x, at))

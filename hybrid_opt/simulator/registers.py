@@ -17,14 +17,16 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 BYTES = 64  # of a register
-written: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic(prefer_literal=True)
+written: Decorator = intrinsic(prefer_literal=True)
 _FUSED = ("contract",)  # multiplications and additions may become one operation
 _LN2 = (0.693359375, -2.12194440e-4)  # its first bits, and the rest
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
-def cached(*modules: ModuleType, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def cached(*modules: ModuleType, **options: Any) -> Decorator:
     """numba.njit without the interpreter's lock, whose code is kept on disk until a source of it changes.
 
     modules: whose functions it calls; numba itself looks at the file of the function alone. options: of numba.njit.
@@ -188,6 +190,10 @@ class Memory:
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.kind.count), [0] * self.kind.count)
         return Vector(self.builder, self.builder.shuffle_vector(first, undefined, mask))
+
+    def number(self, count: Any) -> Vector:
+        """An integer in all lanes."""
+        return self.all(self.builder.sitofp(count, self.kind.element))
 
     def spread(self, address: Any) -> Vector:
         """The scalar at an address in all lanes."""
