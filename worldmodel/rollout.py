@@ -65,7 +65,8 @@ def imagine(
     feature, action = torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width)
     reward, live, slow = (torch.empty(steps + 1 - late, rows) for late in (0, 0, 1))
     logits, raw = torch.empty(steps + 1, rows, bins), torch.empty(steps, rows, outputs[-1])
-    passed = (torch.empty(3, steps + 1, rows, size.units), torch.empty(3, steps, rows, size.units))
+    layers = (len(critic.trunk.pairs()), len(actor.net.trunk.pairs()))
+    passed = [torch.empty(count, steps + 1 - late, rows, size.units) for late, count in enumerate(layers)]
     inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
     arrays = [array(x) for x in (*inputs, feature, action, reward, live, slow, logits, raw, *passed)]
     widest = max(3 * size.deter, size.hidden, size.units, *outputs)

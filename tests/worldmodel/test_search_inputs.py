@@ -20,7 +20,7 @@ CASES = {
     "option of a sampler": ("sampler=tpe sampler.levels=3", "sampler.levels=3: unknown key"),
     "objective": ("objective=fame", "objective=fame: must be final_return, return_area or return_per_minute"),
     "pruner": ("pruner=hyperband pruner.reduction_factor=1", "pruner.reduction_factor=1: must be greater than"),
-    "curve": ("curve=eval/return", "curve=eval/return: needs evaluations during training; eval.every=0 of steps=8000"),
+    "curve": ("curve=eval/return", "curve=eval/return: needs evaluations during training; eval.every=0 of steps=10000"),
     "key": ("space.optimizer.lrr={type:float,low:1,high:2}", "space: optimizer.lrr=1.0: unknown key; did you mean"),
     "range": (f"{LR}.low=1", f"{LR}: low=1.0 is above high=0.003; low <= high is accepted"),
     "logarithm": (f"{LR}.low=0", f"{LR}: low=0.0 with log=true: more than 0 is accepted"),
