@@ -163,9 +163,9 @@ def full_disk(size: int) -> Iterator[None]:
 
 
 def last_step(folder: Path) -> int:
-    """The step of the last row that is written, -1 where there is none."""
+    """The step of the last row that is written to its end, -1 where there is none."""
     file = folder / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []
     return int(json.loads(lines[-1])["step"]) if lines else -1
 
 
