@@ -307,7 +307,7 @@ class SparseCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, place: Tensor, share: Tensor) -> Tensor:
-        rows = logits.reshape(-1, logits.shape[-1])
+        rows = logits.reshape(-1, logits.shape[-1]).contiguous()
         top, total = torch.empty(2, len(rows))
         _over(rows, _total_rows, top, total)
         level: Tensor = total.log_().add_(top)
@@ -328,7 +328,7 @@ class SparseCrossEntropy(torch.autograd.Function):
 
 def expected(logits: Tensor, bins: Tensor) -> Tensor:
     """The values [...] that two-hot logits [..., 2 K + 1] stand for; bins: the K positive ones. It has no gradient."""
-    rows = logits.detach().reshape(-1, logits.shape[-1])
+    rows = logits.detach().reshape(-1, logits.shape[-1]).contiguous()
     values = torch.empty(len(rows))
     _over(rows, _expected_rows, bins, values, width=len(bins))
     return values.view(logits.shape[:-1])

@@ -100,6 +100,13 @@ def test_two_hot_codes_of_many_rows(threads: int) -> None:
     assert ((code.mean(logits.detach()) - shares.sum(-1)).abs() <= 1e-6 * shares.abs().sum(-1)).all()
 
 
+def test_rows_that_do_not_lie_one_after_the_other() -> None:
+    code, logits = TwoHot(), torch.randn(255, 40, generator=generator())
+    target, apart = torch.linspace(-3, 3, 40), logits.t()
+    assert torch.equal(code.mean(apart), code.mean(apart.clone(memory_format=torch.contiguous_format)))
+    assert torch.equal(code.loss(apart, (target, 1.0)), code.loss(apart.contiguous(), (target, 1.0)))
+
+
 def order(code: TwoHot) -> Tensor:
     """Which bin each logit stands for."""
     return torch.argsort(code.place)
