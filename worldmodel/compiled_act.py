@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from hybrid_opt.simulator import registers
-from worldmodel import compiled_cell, lanes
+from worldmodel import compiled_cell
 from worldmodel.actor import Actor
-from worldmodel.compiled_cell import Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
+from worldmodel.compiled_cell import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
 from worldmodel.lanes import add_product, dense, draw, gate, gather, lanes_for, network, norm_silu, scatter, trunk
 from worldmodel.nets import MLP
-from worldmodel.panels import PANEL, Array, Layer, Output, array, head_of, padded, panels, trunk_of
+from worldmodel.panels import PANEL, Array, Layer, Output, array, head_of, packed, padded, trunk_of
 from worldmodel.rssm import RSSM, State
 
 
@@ -58,14 +58,14 @@ class Acting:
         rssm = self._rssm
         return Networks(
             trunk_of(self._encoder),
-            (panels(rssm.post_embed.weight), padded(rssm.post_deter.bias)),
+            (packed(rssm.post_embed.weight), padded(rssm.post_deter.bias)),
             drive_of(rssm),
             cell_of(rssm.weights(torch.float32)),
             *head_of(self._actor.net),
         )
 
 
-@registers.cached(registers, lanes, compiled_cell, fastmath={"contract"})
+@registers.cached(*SOURCES, compiled_cell, fastmath={"contract"})
 def _act(
     nets: Networks,
     classes: int,

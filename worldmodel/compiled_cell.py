@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hybrid_opt.simulator import registers
-from worldmodel import lanes
+from worldmodel import lanes, nets, panels, recurrence
 from worldmodel.lanes import (
     add_product,
     compiled,
@@ -23,10 +23,11 @@ from worldmodel.lanes import (
     softmax_backward,
 )
 from worldmodel.nets import Linear, NormAct
-from worldmodel.panels import PANEL, Array, Layer, Output, array, layer_of, output_of, padded, panels
+from worldmodel.panels import PANEL, Array, Layer, Output, array, layer_of, output_of, packed, padded
 from worldmodel.recurrence import UNIMIX, Gradients, Weights
 from worldmodel.rssm import RSSM
 
+SOURCES = (registers, nets, panels, recurrence, lanes)  # of the kernels
 ONE = np.float32(1)
 KEPT = np.float32(1 - UNIMIX)  # share of a categorical before its uniform mix
 
@@ -84,16 +85,16 @@ def cell_of(w: Weights) -> Cell:
     """Its weights, detached."""
     scale = array(w.scale)
     return Cell(
-        (panels(w.deter.t()), padded(w.deter_bias), scale[0]),
-        (panels(w.stoch.t()), padded(w.stoch_bias), scale[1]),
-        panels(w.mix_deter.transpose(1, 2)),
-        panels(w.mix_inputs.t()),
+        (packed(w.deter.t()), padded(w.deter_bias), scale[0]),
+        (packed(w.stoch.t()), padded(w.stoch_bias), scale[1]),
+        packed(w.mix_deter.transpose(1, 2)),
+        packed(w.mix_inputs.t()),
         array(w.mix_scale),
-        panels(w.gates.transpose(1, 2)),
+        packed(w.gates.transpose(1, 2)),
         padded(w.gates_bias.squeeze(1)),
-        panels(w.post_deter.t()),
+        packed(w.post_deter.t()),
         array(w.post_scale),
-        (panels(w.post_out.t()), padded(w.post_bias)),
+        (packed(w.post_out.t()), padded(w.post_bias)),
     )
 
 
@@ -157,7 +158,7 @@ def observe(
     return deters, stochs.unflatten(-1, (-1, latents)), probs.unflatten(-1, (-1, latents)), saved
 
 
-@registers.cached(registers, lanes, fastmath={"contract"})
+@registers.cached(*SOURCES, fastmath={"contract"})
 def _observe(
     cell: Cell,
     classes: int,
@@ -214,16 +215,16 @@ def observe_backward(
 ) -> Gradients:
     """The way back through `observe`. before [T, N, D]: deter as it entered each step; at_soft [T, N, K, S]."""
     back = Transposed(
-        panels(w.deter),
-        panels(w.stoch),
+        packed(w.deter),
+        packed(w.stoch),
         array(w.scale),
-        panels(w.mix_deter),
-        panels(w.mix_inputs),
+        packed(w.mix_deter),
+        packed(w.mix_inputs),
         array(w.mix_scale),
-        panels(w.gates),
-        panels(w.post_deter),
+        packed(w.gates),
+        packed(w.post_deter),
         array(w.post_scale),
-        panels(w.post_out),
+        packed(w.post_out),
     )
     given = [torch.empty(part.shape) for part in (saved.pre, saved.joint, saved.gates, saved.late)]
     pre, joint, gates, seen, logits = *given, torch.empty(probs.flatten(2).shape)
@@ -237,7 +238,7 @@ def observe_backward(
     return Gradients(at_pre, joint.flatten(0, 1), at_gates, seen.flatten(0, 1), logits.flatten(0, 1), *sums, *passed)
 
 
-@registers.cached(registers, lanes, fastmath={"contract"})
+@registers.cached(*SOURCES, fastmath={"contract"})
 def _observe_backward(
     back: Transposed,
     saved: Saved,

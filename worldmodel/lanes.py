@@ -11,11 +11,11 @@ from typing import Any
 import numba
 
 from hybrid_opt.simulator.registers import BYTES, Decorator, Memory, Vector, routine, written
-from worldmodel.nets import EPS
+from worldmodel.nets import EPS, REGISTER
 from worldmodel.panels import PANEL, Array, Layer, Output
 from worldmodel.recurrence import UNIMIX
 
-NARROW, LANES = 16, 32  # rows of a tile, in one register or in two
+NARROW, LANES = REGISTER, 2 * REGISTER  # rows of a tile, in one register or in two
 compiled: Decorator = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
 
 

@@ -20,7 +20,7 @@ def array(x: Tensor) -> Array:
     return numbers
 
 
-def panels(weight: Tensor) -> Array:
+def packed(weight: Tensor) -> Array:
     """A matrix of weights [..., O, I] as panels [..., ceil(O / 8), I, 8], filled up with zeros."""
     missing = -weight.shape[-2] % PANEL
     full = F.pad(weight, (0, 0, 0, missing)) if missing else weight
@@ -41,7 +41,7 @@ def layer_of(linear: Linear, norm: NormAct) -> Layer:
 
 def output_of(linear: Linear) -> Output:
     """The weights of an output."""
-    return panels(linear.weight), padded(linear.bias)
+    return packed(linear.weight), padded(linear.bias)
 
 
 def trunk_of(mlp: MLP) -> tuple[Layer, ...]:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybrid_opt.simulator import registers
-from worldmodel import compiled_cell, lanes
+from worldmodel import actor as actor_module
+from worldmodel import compiled_cell
 from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
-from worldmodel.compiled_cell import Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
+from worldmodel.compiled_cell import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
 from worldmodel.lanes import LANES, draw, gate, gather, lanes_for, mean, network, scatter
 from worldmodel.machine import in_threads
 from worldmodel.nets import Head
@@ -98,7 +99,7 @@ def _networks(rssm: RSSM, actor: Actor, critic: Head, heads: tuple[Head, Head, H
     )
 
 
-@registers.cached(registers, lanes, compiled_cell, fastmath={"contract"})
+@registers.cached(*SOURCES, compiled_cell, actor_module, fastmath={"contract"})
 def _roll(
     nets: Networks,
     sizes: NDArray[np.int64],

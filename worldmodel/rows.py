@@ -1,4 +1,4 @@
-"""What surrounds the products of a batch, on the processor, compiled: each row of memory is read once and written once.
+"""What surrounds the products of a batch, on the processor, compiled: a row comes from memory once.
 
 Operators of PyTorch pass over all rows for every term of a formula. Here a row [F] stays in registers or in the nearest
 cache from its first term to its last. The last register of a row overlaps the one before unless F is a multiple of 16;
@@ -15,19 +15,19 @@ from torch.autograd.function import once_differentiable
 
 from hybrid_opt.simulator import registers
 from hybrid_opt.simulator.registers import BYTES, Memory, Vector, routine, written
+from worldmodel import nets
 from worldmodel.machine import in_threads
-from worldmodel.nets import EPS, Head
+from worldmodel.nets import EPS, REGISTER, Head
 
-LANES = 16
 SHARE = 2**15  # numbers that are worth a thread
 
 
 def _each(memory: Memory, count: Any, fresh: Any, use: Callable[[Any, Vector | None], None]) -> None:
     """use(offset, fresh) for every register of a row of `count` numbers, offset in bytes; fresh: of the last alone."""
     builder = memory.builder
-    with memory.loop(builder.sdiv(builder.sub(count, count.type(1)), count.type(LANES))) as k:
+    with memory.loop(builder.sdiv(builder.sub(count, count.type(1)), count.type(REGISTER))) as k:
         use(builder.mul(k, count.type(BYTES)), None)
-    use(builder.mul(builder.sub(count, count.type(LANES)), count.type(4)), memory.load(fresh))
+    use(builder.mul(builder.sub(count, count.type(REGISTER)), count.type(4)), memory.load(fresh))
 
 
 def _add(memory: Memory, variable: Any, value: Vector, fresh: Vector | None) -> None:
@@ -44,7 +44,7 @@ def _inverse_rms(memory: Memory, x: Any, fresh: Any, count: Any) -> tuple[Vector
 
     _each(memory, count, fresh, add)
     mean = memory.get(sum_).sum() / number + EPS
-    return mean.constant([1.0] * LANES) / mean.root(), number
+    return mean.constant([1.0] * REGISTER) / mean.root(), number
 
 
 @written
@@ -168,13 +168,13 @@ def _largest(memory: Memory, x: Any, fresh: Any, count: Any) -> Vector:
     return memory.get(top).largest()
 
 
-@registers.cached(registers)
+@registers.cached(registers, nets)
 def _norm_silu_rows(x: int, scale: int, y: int, fresh: int, width: int, begin: int, end: int) -> None:
     for at in range(4 * width * begin, 4 * width * end, 4 * width):
         _norm_silu(x + at, scale, y + at, fresh, width)
 
 
-@registers.cached(registers)
+@registers.cached(registers, nets)
 def _norm_silu_backward_rows(
     grad: int, x: int, scale: int, dx: int, sums: int, fresh: int, width: int, begin: int, end: int
 ) -> None:
@@ -184,20 +184,20 @@ def _norm_silu_backward_rows(
         _norm_silu_backward(grad + at, x + at, scale, dx + at, parts[0], parts[1], parts[2], fresh, width)
 
 
-@registers.cached(registers)
+@registers.cached(registers, nets)
 def _total_rows(x: int, top: int, total: int, fresh: int, width: int, begin: int, end: int) -> None:
     for row in range(begin, end):
         _total(x + 4 * width * row, top + 4 * row, total + 4 * row, fresh, width)
 
 
-@registers.cached(registers)
+@registers.cached(registers, nets)
 def _softmax_rows(x: int, level: int, factor: int, y: int, fresh: int, width: int, begin: int, end: int) -> None:
     for row in range(begin, end):
         at = 4 * width * row
         _softmax(x + at, level + 4 * row, factor + 4 * row, y + at, fresh, width)
 
 
-@registers.cached(registers)
+@registers.cached(registers, nets)
 def _expected_rows(x: int, bins: int, out: int, fresh: int, half: int, begin: int, end: int) -> None:
     width = 2 * half + 1
     for row in range(begin, end):
@@ -206,7 +206,7 @@ def _expected_rows(x: int, bins: int, out: int, fresh: int, half: int, begin: in
 
 @cache
 def _fresh(width: int) -> Tensor:
-    return (torch.arange(LANES) >= -width % LANES).float()
+    return (torch.arange(REGISTER) >= -width % REGISTER).float()
 
 
 def _parts(x: Tensor) -> int:

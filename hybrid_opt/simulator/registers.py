@@ -29,7 +29,8 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
 def cached(*modules: ModuleType, **options: Any) -> Decorator:
     """numba.njit without the interpreter's lock, whose code is kept on disk until a source of it changes.
 
-    modules: whose functions it calls; numba itself looks at the file of the function alone. options: of numba.njit.
+    modules: whose functions and constants it takes; numba itself looks at the file of the function alone. options: of
+    numba.njit.
     """
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
