@@ -72,9 +72,12 @@ class Run:
 
 
 FORK = """
-import json, os, sys
-import hydra, matplotlib.figure, torch._dynamo, worldmodel.composition, worldmodel.training, worldmodel.validation
+import contextlib, json, os, sys, threading
+import matplotlib.figure, torch._dynamo
 from worldmodel.command import command
+with contextlib.redirect_stdout(sys.stderr):  # a run, which loads the compiled kernels too
+    assert command("train", "worldmodel.training:run", sys.argv[1:]) == 0
+assert threading.active_count() == 1
 for request in map(json.loads, sys.stdin):
     if isinstance(request, int):
         pid, status = os.waitpid(request, os.WNOHANG)
@@ -88,7 +91,7 @@ for request in map(json.loads, sys.stdin):
 
 
 class Starter:
-    """A process that has imported everything, and starts runs by forking: each would take seconds to import it."""
+    """A process that has trained once, and starts runs by forking: each would take seconds to import and load all."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process, self._folder = process, folder
@@ -106,10 +109,11 @@ class Starter:
 
 @contextmanager
 def starter(folder: Path) -> Iterator[Starter]:
-    """A Starter; what the runs print goes to files in the folder."""
-    line = [sys.executable, "-c", FORK]
+    """A Starter; what the runs print goes to files in a folder beside its own first run."""
+    line = [sys.executable, "-c", FORK, *TINY, "steps=60", f"logdir={folder / 'first'}"]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
-        yield Starter(process, folder)
+        (printed := folder / "printed").mkdir()
+        yield Starter(process, printed)
         assert process.stdin
         process.stdin.close()
 
