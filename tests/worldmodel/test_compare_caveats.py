@@ -135,6 +135,22 @@ def test_warnings_come_before_the_verdicts(tmp_path: Path) -> None:
     assert "10 runs of annealed in cartpole ended with their steps, before their time was over." in timed
 
 
+@pytest.mark.parametrize(("arm", "told"), [("recall", "replay/fallback_rate"), ("hybrid", "quantum/choices")])
+def test_an_arm_that_did_nothing_of_its_own_is_not_judged(tmp_path: Path, arm: str, told: str) -> None:
+    """Where its sampler always fell back, or its solver was never asked; one run that differs is enough to judge."""
+    made = plan("suite=smoke", "seeds=10", f"arms=[classical,{arm}]", "controls=false")
+    filled(made, tmp_path, {"classical": 100.0, arm: 300.0})
+    idle = {"replay/fallback_rate": 1.0, "quantum/choices": 0.0}[told]
+    for seed in range(10):
+        change(tmp_path / f"cartpole/{arm}/seed-{seed}/metrics.jsonl", lambda row: row | {told: idle})
+    found = report(made, tmp_path)
+    assert found.lead.endswith(f": {arm} no verdict.") and {test.verdict for test in found.claims} == {"no verdict"}
+    assert f"**{arm} did nothing of its own in cartpole: what stands in for it did all" in verdict(found)
+    change(tmp_path / f"cartpole/{arm}/seed-3/metrics.jsonl", lambda row: row | {told: 0.5})
+    found = report(made, tmp_path)
+    assert f"{arm} helps" in found.lead and "nothing of its own" not in verdict(found)
+
+
 def test_what_the_parts_did_is_told(tmp_path: Path) -> None:
     made = plan("suite=smoke", "seeds=10", "arms=[classical,hybrid]", "controls=false")
     filled(made, tmp_path, {"classical": 100.0, "hybrid": 100.0})

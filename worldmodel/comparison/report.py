@@ -51,6 +51,8 @@ class Report:
             scores = {f"{arm} in {task}": {task: runs} for arm, of in scores.items() for task, runs in of.items()}
         found = tested(begun, scores, least=CLAIM_SEEDS if not self.missing else self.plan.seeds + 1)
         dead = {name for (task, arm), runs in self.results.items() if _dead(runs) for name in (arm, f"{arm} in {task}")}
+        dead |= {f"{arm} in {task}" for (task, arm), runs in self.results.items() if _idle(runs)}
+        dead |= {arm for arm in self.plan.arms if _idle(of_arm(arm, self.results))}
         return [replace(test, verdict="no verdict") if {test.arm, test.other} & dead else test for test in found]
 
     @property
@@ -164,6 +166,8 @@ class Report:
             done = [run for run in runs if run.state == "finished"]
             if done and self.plan.arms[name].config.algorithm and not all(run.updates for run in done):
                 yield f"**{name} made no update in {task}, so that it is a policy that was never trained.**"
+            if _idle(runs):
+                yield f"**{name} did nothing of its own in {task}: what stands in for it did all, and was compared.**"
             early = sum(run.steps >= self.plan.tasks[task].steps for run in done)
             if early and self.plan.budget == "seconds":
                 yield f"**{early} runs of {name} in {task} ended with their steps, before their time was over.**"
@@ -317,6 +321,12 @@ def _plain(test: Tested) -> dict[str, Any]:
 def _dead(runs: Sequence[Result]) -> bool:
     """Whether all runs have ended and none of them finished: what they count as says nothing of the arm."""
     return all(run.state == "failed" for run in runs)
+
+
+def _idle(runs: Sequence[Result]) -> bool:
+    """Whether nothing that the runs did was done by the part that their arm is named for."""
+    done = [run.work for run in runs if run.state == "finished"]
+    return bool(done) and all(work.get("fallback_rate") == 1 or work.get("choices") == 0 for work in done)
 
 
 def _words(test: Tested) -> str:
