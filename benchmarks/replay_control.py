@@ -6,7 +6,7 @@
 Each run is `python -m worldmodel.train env=cartpole replay=NAME seed=SEED`, or has the words of another of the arms
 below; those of a seed come one after the other, finished ones are kept and stopped ones continued. Given are the greedy
 mean of 20 episodes by the last checkpoint, the minutes of training, their median ratio to those of uniform replay with
-the same seed, and, for selectors that plan ahead, the share of batches for which no plan was ready.
+the same seed, and, for selectors that may fall back, the share of draws (recall: of searches) left to the sum tree.
 
 Times count only on an idle machine with `--turns`: the runs of a seed then all start, and one at a time goes on for so
 many seconds while SIGSTOP holds the others, so that a machine that gets slower meanwhile is as slow for each. A run's
@@ -93,7 +93,7 @@ def main() -> None:
     for row, (arm, seed) in zip(results, jobs, strict=True):
         row |= {"arm": arm, "fallback": fallback(options.runs / arm / f"cartpole-{seed}")}
     uniform = {row["seed"]: row["minutes"] for row in results if row["arm"] == "uniform"}
-    print("\n| arm | steps | return per seed | mean | minutes | x uniform | without a plan |")
+    print("\n| arm | steps | return per seed | mean | minutes | x uniform | left to the tree |")
     print("|---|---|---|---|---|---|---|")
     for arm in options.arms:
         rows = [row for row in results if row["arm"] == arm]

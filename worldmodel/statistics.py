@@ -16,6 +16,7 @@ Scores = Mapping[str, ArrayLike]
 RESAMPLES = 10_000
 SEARCHING = 200  # trials of a power that others are compared with
 AT_ONCE = 1 << 19  # scores that are permuted at a time, about
+ROUNDING = 1e-12  # differences of scores that are no more than that are none
 
 
 class Interval(NamedTuple):
@@ -68,7 +69,7 @@ def difference(
     one, other = (statistic(np.concatenate(tasks, 1), axis=1) for tasks in drawn)
     low, high = np.percentile(one - other, [2.5, 97.5])
     value = statistic(np.concatenate(both[0]), axis=0) - statistic(np.concatenate(both[1]), axis=0)
-    return Interval(float(value), float(low), float(high))
+    return Interval(*(float(found) if abs(found) > ROUNDING else 0.0 for found in (value, low, high)))
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
@@ -226,7 +227,7 @@ def _p_values(scores: list[Floats], others: list[Floats], rng: np.random.Generat
         count = min(most, resamples - done)
         orders = [rng.permuted(np.tile(np.arange(task.shape[1]), (count, 1)), axis=1) for task in together]
         shuffled = difference([task[:, order] for task, order in zip(together, orders, strict=True)])  # [B, count]
-        exceeded += (shuffled >= found[:, None] * (1 - 1e-9) - 1e-12).sum(1)
+        exceeded += (shuffled >= found[:, None] * (1 - 1e-9) - ROUNDING).sum(1)
         done += count
     return (1 + exceeded) / (resamples + 1)
 

@@ -89,3 +89,9 @@ def test_profiles_and_bands_hold_their_values() -> None:
     middle, below, above = band(curves)
     np.testing.assert_allclose(middle, stats.trim_mean(curves, 0.25, 0))
     assert (below < middle).all() and (middle < above).all()
+
+
+def test_what_rounding_leaves_of_a_difference_is_none() -> None:
+    assert statistics.iqm([0.1 + 0.2] * 4) != statistics.iqm([0.3] * 4)
+    found = statistics.difference({"t": [0.1 + 0.2] * 10}, {"t": [0.3] * 10}, np.random.default_rng(10), resamples=99)
+    assert found == (0.0, 0.0, 0.0)

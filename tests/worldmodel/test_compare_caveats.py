@@ -159,5 +159,5 @@ def test_what_the_parts_did_is_told(tmp_path: Path) -> None:
         change(tmp_path / f"cartpole/hybrid/seed-{seed}/metrics.jsonl", lambda row, done=done: row | done)
     (costs,) = (section for section in report(made, tmp_path).document().sections if section.name == "costs")
     table = next(block for block in costs.blocks if getattr(block, "caption", "").startswith("What its parts did"))
-    assert table.columns[1:3] == ["update directions chosen", "share of them taken"]
+    assert table.columns[1:3] == ["update directions chosen", "share of them, or of a chain's proposals, taken"]
     assert [[getattr(cell, "text", cell) for cell in row[:3]] for row in table.rows] == [["hybrid", "4.50", "0.500"]]

@@ -17,10 +17,10 @@ from worldmodel.run_folder import METRICS, RunFolderError, differences
 
 WORK = {  # the last parts of metrics that tell how much was done
     "choices": "update directions chosen",
-    "acceptance": "share of them taken",
+    "acceptance": "share of them, or of a chain's proposals, taken",
     "trainings": "trainings of a Boltzmann machine",
     "plans": "plans of batches",
-    "fallback_rate": "share of batches without a plan",
+    "fallback_rate": "share of draws left to the sum tree",
 }
 
 
