@@ -91,7 +91,7 @@ class Annealed(PlannedSelector):
         self._engine.check(pool, batch_size)
         ids, stage = self._pools(ceil(plans / config.per_pool), pool, rng)  # [P, N], and the inclusion of each
         slots = ids % self._items.capacity
-        scores, features, seen = self._tree.values[slots], self._features[slots], self._seen[slots]
+        scores, features, seen = self._tree.values[slots], self._shown(slots), self._seen[slots]
 
         def work(stop: Event) -> list[Plan]:
             utilities = np.log(np.maximum(scores / stage, np.finfo(float).tiny))

@@ -149,7 +149,7 @@ class Boltzmann(PlannedSelector):
         seen = self._seen[slots]
         if np.count_nonzero(seen) < FEWEST:
             return None
-        features, scores = self._features[slots[seen]], self._tree.values[slots]
+        features, scores = self._shown(slots[seen]), self._tree.values[slots]
         due = self._due()
         stage = ids.size / count * batch_size
 
@@ -261,7 +261,7 @@ class Boltzmann(PlannedSelector):
         seen = self._seen[slots]
         novelty = np.full(slots.size, model.largest)
         if seen.any():
-            novelty[seen] = self._standardised(model, model.energies(self._features[slots[seen]]))
+            novelty[seen] = self._standardised(model, model.energies(self._shown(slots[seen])))
         return self._weights(novelty, self._tree.values[slots])
 
     def _planning_metrics(self) -> dict[str, float]:

@@ -122,7 +122,7 @@ class Markov(PlannedSelector):
             return None
         ids = np.concatenate([ids[seen], ids[~seen]])  # those with features first
         slots = ids % self._items.capacity
-        features, scores = self._features[slots[: np.count_nonzero(seen)]], self._tree.values[slots]
+        features, scores = self._shown(slots[: np.count_nonzero(seen)]), self._tree.values[slots]
         stage, finished, known = ids.size / population, self._finished, self._fit
 
         def work(stop: threading.Event) -> list[Plan]:
@@ -214,7 +214,7 @@ class Markov(PlannedSelector):
     def _raised(self, slots: Ids) -> Floats:
         """exp(novelty z) score^tilt of the items of slots, 0 without features."""
         assert self._fit is not None
-        codes = self._projection.encode(self._features[slots]).astype(np.int64)
+        codes = self._projection.encode(self._shown(slots)).astype(np.int64)
         raised = np.exp(self._fit.bonus[codes]) * self._tree.values[slots] ** self._options.tilt
         return np.where(self._seen[slots], raised, 0.0)
 

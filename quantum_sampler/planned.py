@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -59,11 +60,13 @@ class PlannedSelector(FeaturedSelector):
     `inline` is set, which makes the selector repeatable. A planning that fails for a reason of the backend is counted,
     warned of, and tried again after a pause that doubles. Items that came after a plan was made are not in its law.
 
-    With `shuffle` the problem is another one of the same kind: features that come are put in the place of those of a
-    random item, which go to the item that they came for (the Fisher-Yates shuffle as items arrive), so which item has
-    which is a uniformly random permutation, and stays one.
+    With `shuffle` the problem is another one of the same kind: each item is planned with the latest features of another
+    in its place. An item whose first features come changes places with a random one (the Fisher-Yates shuffle as items
+    arrive), and one that goes leaves the features it was planned with to the item that had its own, so who has whose is
+    a uniformly random permutation at any time, and changes for no other reason.
 
-    A subclass says in `_request` how plans are made. Shapes: N items selectable now, B items in a batch, F features.
+    A subclass says in `_request` how plans are made, of the features that `_shown` gives.
+    Shapes: N items selectable now, B items in a batch, F features.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class PlannedSelector(FeaturedSelector):
     ) -> None:
         super().__init__(config, capacity, seed, feature_dim, probe)
         self._planning = config
+        self._lender: Ids = np.arange(capacity)  # by slot: the slot whose features its item is planned with
+        self._borrower: Ids = np.arange(capacity)  # by slot: the one whose item is planned with its features
         self._plans: list[_Prepared] = []
         self._sizes: list[int] = []  # of the last batches, latest first
         self._job: ThreadJob[tuple[float, Sequence[Plan]]] | None = None
@@ -119,15 +124,32 @@ class PlannedSelector(FeaturedSelector):
         weight = (len(self) * plan.inclusion / batch_size) ** -self._weight_exponent
         return self._selection(plan.ids, plan.inclusion, self._known, weight, self._age)
 
+    def _shown(self, slots: Ids) -> NDArray[np.float32]:
+        """The features [n, F] that the items of these slots are planned with: their own, or those of others."""
+        return self._features[self._lender[slots]]
+
+    def _added(self, slots: Ids, priorities: Floats | None) -> None:
+        self._leave(slots)
+        super()._added(slots, priorities)
+
+    def _removed(self, slots: Ids) -> None:
+        self._leave(slots)
+        super()._removed(slots)
+
     def _featured(self, slots: Ids, features: Array) -> None:
-        if not self._planning.shuffle:
-            super()._featured(slots, features)
-            return
-        for slot, row in zip(slots, features, strict=True):
-            self._seen[slot] = True
-            other = self._rng.choice(np.flatnonzero(self._seen))
-            self._features[slot] = self._features[other]
-            self._features[other] = row
+        if self._planning.shuffle:
+            for slot in dict.fromkeys(slots[~self._seen[slots]].tolist()):
+                self._seen[slot] = True
+                other = self._rng.choice(np.flatnonzero(self._seen))
+                self._lender[slot], self._lender[other] = self._lender[other], slot
+                self._borrower[self._lender[[slot, other]]] = slot, other
+        super()._featured(slots, features)
+
+    def _leave(self, slots: Ids) -> None:
+        for slot in slots[self._lender[slots] != slots]:
+            lender, borrower = self._lender[slot], self._borrower[slot]
+            self._lender[borrower], self._borrower[lender] = lender, borrower
+            self._lender[slot] = self._borrower[slot] = slot
 
     def prepare(self, step: int) -> None:
         """Take over the plans that are made, and have new ones made."""
@@ -214,9 +236,11 @@ class PlannedSelector(FeaturedSelector):
     def _state(self) -> dict[str, Any]:
         import torch
 
-        plans = self._plans
+        plans, slots = self._plans, self._items.ids % self._items.capacity
+        shuffled = {"lenders": torch.from_numpy(self._lender[slots])} if self._planning.shuffle else {}
         return {
             **super()._state(),
+            **shuffled,
             "made": [plan.made for plan in plans],
             "lengths": [plan.ids.size for plan in plans],
             "planned": torch.from_numpy(np.concatenate([np.empty(0, np.int64), *(plan.ids for plan in plans)])),
@@ -227,6 +251,10 @@ class PlannedSelector(FeaturedSelector):
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
+        self._lender = np.arange(self._items.capacity)
+        if self._planning.shuffle:
+            self._lender[slots] = state["lenders"].numpy()
+        self._borrower = np.argsort(self._lender)
         self._job = None  # what it makes is of another past
         ends = np.cumsum(state["lengths"])[:-1]
         parts = (np.split(state[key].numpy().copy(), ends) for key in ("planned", "inclusion"))

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 
 from hybrid_opt.errors import TransientError
 from quantum_sampler.mixture import Mixture
@@ -218,22 +220,60 @@ def test_a_mixture_is_unbiased_whatever_the_reference_says(correction: Any) -> N
     assert abs(np.mean(means) - g.mean()) < 5 * np.std(means) / 4000**0.5
 
 
+def shuffled(capacity: int, seed: int) -> Halves:
+    return Halves(PlanningConfig(inline=True, shuffle=True), capacity, seed, 1)
+
+
+def shown(selector: Halves, ids: ArrayLike) -> list[float]:
+    return selector._shown(np.asarray(ids, np.int64) % selector._items.capacity)[:, 0].tolist()
+
+
+def visit(selector: Halves, ids: list[int], values: list[float]) -> None:
+    selector.update(ids, np.ones(len(ids)), np.array(values)[:, None])
+
+
 def test_shuffled_features_are_a_uniform_permutation() -> None:
-    """Four items that come one by one: each of the 24 assignments equally often, chi-square on 23 degrees, to 5 sigma.
-    Later visits keep who has which random, and no features but the visited item's old or another's are lost."""
-    from itertools import permutations
-
-    from quantum_sampler.annealed import Annealed, AnnealedConfig
-
-    known = np.arange(4, dtype=np.float32)[:, None]
-    counts = dict.fromkeys(permutations(range(4)), 0)
+    """Four items are left of six that come in three parts, of which one is replaced and two are visited again: each of
+    the 24 assignments equally often, chi-square on 23 degrees, to 5 sigma."""
+    counts = dict.fromkeys(permutations((1.0, 2.0, 3.0, 5.0)), 0)
     for seed in range(2400):
-        selector = Annealed(AnnealedConfig(inline=True, shuffle=True), 4, seed, 1)
-        selector.add(np.arange(4))
-        selector.update([0, 1], np.ones(2), known[:2])
-        selector.update([2, 3], np.ones(2), known[2:])
-        counts[tuple(selector._features[:, 0].astype(int).tolist())] += 1
+        selector = shuffled(5, seed)
+        selector.add(np.arange(5))
+        visit(selector, [0, 1], [0, 9])
+        visit(selector, [2, 1, 3, 4], [2, 1, 9, 4])
+        selector.add([5])  # in the slot of 0
+        visit(selector, [5, 3], [5, 3])
+        selector.remove([4])
+        counts[tuple(shown(selector, [1, 2, 3, 5]))] += 1
     chi = sum((count - 100) ** 2 / 100 for count in counts.values())
     assert abs(chi - 23) < 5 * np.sqrt(46)
-    selector.update([2], np.ones(1), np.full((1, 1), 9, np.float32))
-    assert np.count_nonzero(selector._features == 9) == 1 and len(np.unique(selector._features)) == 4
+
+
+def test_shuffled_features_stay_a_permutation_of_the_latest() -> None:
+    """Whatever comes, is visited and goes; visits alone change nothing in who has whose, nor does continuing."""
+    rng, latest, newest = np.random.default_rng(0), dict[int, float](), 0
+    selector = shuffled(16, 1)
+    for step in range(300):
+        if step % 3 == 0:
+            selector.add([newest])
+            latest.pop(newest - 16, None)
+            newest += 1
+        if step % 7 == 0:
+            gone = int(rng.choice(selector._items.ids))
+            selector.remove([gone])
+            latest.pop(gone, None)
+        ids = rng.choice(selector._items.ids, 4).tolist() if len(selector) else []
+        latest |= (values := dict(zip(ids, rng.random(len(ids)), strict=True)))
+        visit(selector, list(values), list(values.values()))
+        seen = sorted(latest)
+        np.testing.assert_allclose(np.sort(shown(selector, seen)), np.sort([latest[item] for item in seen]), rtol=1e-6)
+    visit(selector, seen, [float(item) for item in seen])
+    lent = shown(selector, seen)
+    assert lent != seen and sorted(lent) == seen
+    other = shuffled(16, 2)
+    other.load_state_dict(selector.state_dict())
+    for one in (selector, other):
+        visit(one, seen, [item + 0.5 for item in seen])
+        assert shown(one, seen) == [item + 0.5 for item in lent]
+        one.remove(seen[:3])
+    assert shown(selector, seen[3:]) == shown(other, seen[3:])
