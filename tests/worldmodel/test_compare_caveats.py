@@ -161,3 +161,14 @@ def test_what_the_parts_did_is_told(tmp_path: Path) -> None:
     table = next(block for block in costs.blocks if getattr(block, "caption", "").startswith("What its parts did"))
     assert table.columns[1:3] == ["update directions chosen", "share of them, or of a chain's proposals, taken"]
     assert [[getattr(cell, "text", cell) for cell in row[:3]] for row in table.rows] == [["hybrid", "4.50", "0.500"]]
+
+
+def test_queries_alone_are_no_jobs(tmp_path: Path) -> None:
+    made = plan("suite=smoke", "seeds=10", "arms=[classical,recall]", "controls=false")
+    filled(made, tmp_path, {"classical": 100.0, "recall": 100.0})
+    for seed in range(10):
+        change(tmp_path / f"cartpole/recall/seed-{seed}/metrics.jsonl", lambda row: row | {"replay/queries": 7.0})
+    (costs,) = (section for section in report(made, tmp_path).document().sections if section.name == "costs")
+    assert any(str(block).startswith("No run sent anything to a quantum backend") for block in costs.blocks)
+    (table,) = (block for block in costs.blocks if getattr(block, "caption", "").startswith("What solvers simulated"))
+    assert [[getattr(cell, "text", cell) for cell in row] for row in table.rows] == [["recall", "0", "0", "70"]]

@@ -159,7 +159,7 @@ def test_quantum_costs_are_those_of_the_ledger(tmp_path: Path) -> None:
     assert results["cartpole", "classical"][0].quantum.jobs == 0
     assert collected(made, tmp_path, Failures(tmp_path), "ibm")["cartpole", "annealed"][0].quantum.unfit == 3
     write(report(made, tmp_path, "dwave"), tmp_path)
-    assert "| annealed | 3 | 6 | 300 | 0 | 0 | 0 | 0.141 | 0.0790 |" in (tmp_path / "report.md").read_text()
+    assert "| annealed | 3 | 6 | 300 | 0 | 0 | 0.141 | 0.0790 |" in (tmp_path / "report.md").read_text()
 
 
 def test_what_was_simulated_is_counted_once(tmp_path: Path) -> None:

@@ -33,31 +33,32 @@ def costs(plan: Plan, results: Results, device: str | None) -> Blocks:
     yield Table(["arm", "finished runs", f"{plan.kind.unit} of a run", "updates of a run", "tuning trials"], rows)
     yield "Updates are those of the last row of metrics; a model-free baseline counts its own kind of updates."
     yield from _work(plan, results)
-    columns = ["arm", "jobs", "circuits or problems", "shots or reads", "oracle queries", "QPU seconds", "dollars"]
+    columns = ["arm", "jobs", "circuits or problems", "shots or reads", "QPU seconds", "dollars"]
     jobs: list[Row] = []
     simulated: list[Row] = []
     unfit = 0
     for arm in plan.arms:
         total = sum((run.quantum for run in of_arm(arm, results)), QuantumCost())
-        if total.simulated:
-            simulated.append([arm, *map(number, (total.simulated_shots, total.simulated_circuits))])
-        if not total.jobs and not total.queries:
+        counted = (total.simulated_shots, total.simulated_circuits, total.queries)
+        if any(counted):
+            simulated.append([arm, *map(number, counted)])
+        if not total.jobs:
             continue
-        booked = (total.jobs, total.circuits, total.shots, total.queries, total.seconds, total.dollars)
+        booked = (total.jobs, total.circuits, total.shots, total.seconds, total.dollars)
         estimate = (total.estimated_seconds, total.estimated_dollars) if device else ()
         jobs.append([arm, *map(number, (*booked, *estimate))])
         unfit += total.unfit
     if jobs:
         columns += [f"seconds on {device}, estimated", f"dollars on {device}, estimated"] if device else []
         yield Table(columns, jobs, "Quantum jobs of all runs together, as their ledgers booked them.")
-        yield "Oracle queries are those of the batches that metrics were logged for."
         if unfit:
             yield f"{unfit} jobs cannot run on {device} and have no estimate."
     else:
         yield "No run sent anything to a quantum backend: its quantum parts, if any, were simulated in it."
     if simulated:
-        text = "Samples and circuits that solvers simulated, or drew classically, within all runs together."
-        yield Table(["arm", "shots, reads or samples", "circuits"], simulated, text)
+        text = "What solvers simulated, or drew classically, by the metrics of all runs together."
+        yield Table(["arm", "shots, reads or samples", "circuits", "oracle queries"], simulated, text)
+        yield "Oracle queries of replay selectors are those of the batches that metrics were logged for."
 
 
 def _work(plan: Plan, results: Results) -> Blocks:

@@ -32,11 +32,6 @@ class QuantumCost:
     simulated_shots: float = 0.0
     simulated_circuits: float = 0.0
 
-    @property
-    def simulated(self) -> bool:
-        """Whether anything was simulated."""
-        return bool(self.simulated_shots or self.simulated_circuits)
-
     def __add__(self, other: "QuantumCost") -> "QuantumCost":
         sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         return QuantumCost(**sums)

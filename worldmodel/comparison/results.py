@@ -19,8 +19,7 @@ WORK = {  # the last parts of metrics that tell how much was done
     "choices": "update directions chosen",
     "acceptance": "share of them, or of a chain's proposals, taken",
     "trainings": "trainings of a Boltzmann machine",
-    "plans": "plans of batches",
-    "fallback_rate": "share of draws left to the sum tree",
+    "fallback_rate": "share of batches (recall: of searches) left to the sum tree",
 }
 
 
