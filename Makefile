@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Modules are compiled once, not at every start: those of packages by all cores, where pip would take one.
+# Modules are compiled once, not at every start: those of packages by all cores, where pip would take one. What does not
+# compile there (templates, Python 2) is left alone, as pip leaves it.
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: install train test lint types clean

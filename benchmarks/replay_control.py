@@ -6,7 +6,7 @@
 Each run is `python -m worldmodel.train env=cartpole replay=NAME seed=SEED`, or has the words of another of the arms
 below; those of a seed come one after the other, finished ones are kept and stopped ones continued. Given are the greedy
 mean of 20 episodes by the last checkpoint, the minutes of training, their median ratio to those of uniform replay with
-the same seed, and, for selectors that may fall back, the share of draws (recall: of searches) left to the sum tree.
+the same seed, and, for selectors that may fall back, the share of batches (recall: of searches) left to the sum tree.
 
 Times count only on an idle machine with `--turns`: the runs of a seed then all start, and one at a time goes on for so
 many seconds while SIGSTOP holds the others, so that a machine that gets slower meanwhile is as slow for each. A run's
