@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from worldmodel.plain_yaml import LOADER
+
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 
 
@@ -128,7 +130,7 @@ def _read(path: Path) -> _File:
     head = [line for line in lines if line.strip()][:2]
     packages = [match[1] for match in map(_PACKAGE.match, head) if match]
     titles = [line.lstrip("# ") for line in head if line.startswith("#") and not _PACKAGE.match(line)]
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=LOADER)
     entries = tuple(_entries(root, lines, text, "")) if isinstance(root, yaml.MappingNode) else ()
     return _File(
         title=titles[0] if titles else "",

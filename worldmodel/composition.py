@@ -1,8 +1,10 @@
 """Composition of a command line: Hydra's override grammar over a folder of YAML, every mistake answered in one line."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,13 +65,9 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
     groups = [override for override in overrides if is_group(override, catalogue)]
     for override in groups:
         _check_choice(override, catalogue)
-    with initialize_config_dir(str(configs.absolute()), version_base="1.3"):
-        lines = [str(override.input_line).lstrip("+") for override in groups]
-        config = compose(name, overrides=lines, return_hydra_config=True)
-    choices = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
-    with open_dict(config):
-        del config["hydra"]
-    composition = Composition(config, choices, {})
+    chosen = _chosen(configs.absolute(), name, *(str(override.input_line).lstrip("+") for override in groups))
+    config = deepcopy(chosen.config)
+    composition = Composition(config, dict(chosen.choices), {})
     known = composition.open
     for override in overrides:
         if not is_group(override, catalogue):
@@ -77,6 +75,17 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
             _apply(override, config)
             composition.texts[override.key_or_group] = str(override.input_line).partition("=")[2]
     return composition
+
+
+@cache
+def _chosen(configs: Path, name: str, *choices: str) -> Composition:
+    """What Hydra composes of the choices alone, once in a process: it reads every file anew."""
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        config = compose(name, overrides=list(choices), return_hydra_config=True)
+    made = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    with open_dict(config):
+        del config["hydra"]
+    return Composition(config, made, {})
 
 
 def _apply(override: Override, config: DictConfig) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import yaml
 
 from worldmodel.atomic_file import WriteError, atomic_file
+from worldmodel.plain_yaml import read_yaml, to_yaml
 from worldmodel.provenance import provenance
 
 METRICS = "metrics.jsonl"
@@ -117,7 +118,7 @@ class RunFolder:
         """Write config.yaml: the configuration, then versions, commit and hardware. Raises WriteError."""
         if taken := set(_ABOUT) & config.keys():
             raise ValueError(f"a configuration may not have keys named {', '.join(sorted(taken))}")
-        text = yaml.safe_dump({**_plain(config), **provenance()}, sort_keys=False, allow_unicode=True)
+        text = to_yaml({**_plain(config), **provenance()})
         with atomic_file(self.path / "config.yaml") as file:
             file.write(text.encode())
 
@@ -149,7 +150,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The configuration of the run in a folder, without versions, commit and hardware. Raises RunFolderError."""
     file = Path(path).expanduser() / "config.yaml"
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunFolderError(f"logdir={path}: holds no run: it has no config.yaml") from None
     except OSError as error:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from worldmodel.atomic_file import atomic_file
+from worldmodel.plain_yaml import to_yaml
 from worldmodel.search_config import as_mapping
 from worldmodel.search_progress import best_trial
 from worldmodel.study import counted, replaced
@@ -34,7 +33,7 @@ def summarise(study: "Study", folder: Path, objective: str, words: Sequence[str]
     head = f"# The best of {len(trials)} trials: {objective} {best.value:.6g} of trial {best.number}.\n"
     values = as_mapping(words, best.params)
     with atomic_file(folder / BEST) as file:
-        file.write((head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
+        file.write((head + to_yaml(values)).encode())
     lines = [f"trials: {told}", f"best: {objective} {best.value:.6g} of trial {best.number}"]
     lines += [f"  {word(key, value)}" for key, value in best.params.items()]
     shares, written = _importance(study), _plots(study, folder / "plots")

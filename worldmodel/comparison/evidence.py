@@ -6,12 +6,12 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-import yaml
 
 from worldmodel.comparison.document import Code, Row, Table, number
 from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost
 from worldmodel.comparison.results import WORK, Results, of_arm
+from worldmodel.plain_yaml import to_yaml
 from worldmodel.run_folder import differences
 
 Blocks = Iterator[Any]
@@ -104,7 +104,7 @@ def arms(plan: Plan) -> Blocks:
                 texts = differences(reference, mine, ())
                 yield Code("\n".join(texts) or "nothing", f"{task}: where {name} differs from {plan.reference}")
             else:
-                text = yaml.safe_dump(json.loads(json.dumps(mine)), sort_keys=False, allow_unicode=True).rstrip()
+                text = to_yaml(json.loads(json.dumps(mine))).rstrip()
                 yield Code(text, f"{task}: configuration of {name}, but for the seed")
 
 

@@ -5,13 +5,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from worldmodel.command import configs_folder
 from worldmodel.comparison.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.comparison.kinds import BASELINE, KINDS
 from worldmodel.comparison.plan import Arm, Plan
 from worldmodel.composition import UsageError
+from worldmodel.plain_yaml import read_yaml
 from worldmodel.run_folder import differences
 from worldmodel.validation import validated
 
@@ -89,7 +88,7 @@ def _task(name: str, config: CompareConfig, configs: Path) -> TaskConfig:
             f"suite.environments: unknown environment {name}; accepted are {known}, and your own as "
             "suite.environments.NAME={words: [...], steps: ..., low: ..., high: ...}"
         )
-    values = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    values = read_yaml(file.read_text(encoding="utf-8")) if file.exists() else {}
     own = dict(given or {})
     if isinstance(own.get("arms", {}), Mapping):
         own["arms"] = {**values.get("arms", {}), **own.get("arms", {})}
@@ -103,7 +102,7 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
         raise UsageError(f"arms: unknown arm {name}{of}; accepted are {', '.join(known)}, and your own as arm.NAME")
     values = config.arm.get(name)
     if values is None:
-        values = yaml.safe_load((configs / "arm" / f"{name}.yaml").read_text(encoding="utf-8"))
+        values = read_yaml((configs / "arm" / f"{name}.yaml").read_text(encoding="utf-8"))
     if not isinstance(values, Mapping):
         raise UsageError(f"arm.{name}={values}: keys such as {{words: [...], controls: [...]}} are accepted")
     return _validated(ArmConfig, values, f"arm.{name}")

@@ -13,6 +13,7 @@ from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
 from worldmodel.comparison.running import Failures, Run, finished
 from worldmodel.evaluation import read_evaluation
+from worldmodel.plain_yaml import read_yaml
 from worldmodel.run_folder import METRICS, RunFolderError, differences
 
 WORK = {  # the last parts of metrics that tell how much was done
@@ -108,7 +109,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _about(path: Path, planned: Mapping[str, Any]) -> dict[str, Any]:
     """With what the run was made. Raises RunFolderError where its configuration is not the planned one."""
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        values = read_yaml((path / "config.yaml").read_text(encoding="utf-8"))
         about = {key: values.pop(key, None) for key in ("versions", "commit", "hardware")}
     except (OSError, ValueError, yaml.YAMLError, AttributeError):
         raise RunFolderError(f"{path / 'config.yaml'}: is damaged; remove its folder to run it again") from None

@@ -4,7 +4,6 @@ import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from worldmodel.atomic_file import atomic_file
 from worldmodel.evaluation import write_evaluation
 from worldmodel.optimisation.objectives import POINT, check_installed, objective
 from worldmodel.optimisation.recorded import recorded
+from worldmodel.plain_yaml import to_yaml
 from worldmodel.samplers import Sampler
 
 BEST = "best.yaml"
@@ -66,7 +66,7 @@ def run(config: HpoConfig) -> int:
             }
             writer.write(number, row | {f"quantum/{key}": value for key, value in spent.items()})
         with atomic_file(folder / BEST) as file:
-            file.write(yaml.safe_dump(study.best_trial.user_attrs[POINT]).encode())
+            file.write(to_yaml(study.best_trial.user_attrs[POINT]).encode())
         writer.flush()
         best = Episode(0, config.trials, -study.best_value)
         write_evaluation(folder, [best], config.trials, folder / BEST, finished=config.trials)
