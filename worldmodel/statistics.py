@@ -81,22 +81,26 @@ def performance_profile(scores: Scores, thresholds: ArrayLike) -> Floats:
 def probability_of_improvement(scores: Scores, others: Scores) -> float:
     """The chance that a run scores more than one of the others, ties half, every task alike (Mann-Whitney)."""
     _check_tasks(scores, others)
-    chances = []
-    for one, other in zip(_arrays(scores), _arrays(others), strict=True):
-        difference = one[:, None] - other
-        chances.append((difference > 0).mean() + 0.5 * (difference == 0).mean())
-    return float(np.mean(chances))
+    return float(_chance(_arrays(scores), _arrays(others)))
 
 
 def improvement(scores: Scores, others: Scores, rng: np.random.Generator, resamples: int = 2000) -> Interval:
     """`probability_of_improvement` with its interval by the stratified bootstrap."""
+    value = probability_of_improvement(scores, others)
+    tasks = [*_arrays(scores), *_arrays(others)]
+    drawn = [[task[rng.integers(task.size, size=task.size)] for task in tasks] for _ in range(resamples)]
+    both = [np.stack(draws) for draws in zip(*drawn, strict=True)]
+    low, high = np.percentile(_chance(both[: len(scores)], both[len(scores) :]), [2.5, 97.5])
+    return Interval(value, float(low), float(high))
 
-    def drawn(runs: Scores) -> Scores:
-        return {name: rng.choice(np.asarray(task), np.size(task)) for name, task in runs.items()}
 
-    chances = [probability_of_improvement(drawn(scores), drawn(others)) for _ in range(resamples)]
-    low, high = np.percentile(chances, [2.5, 97.5])
-    return Interval(probability_of_improvement(scores, others), float(low), float(high))
+def _chance(scores: Sequence[Floats], others: Sequence[Floats]) -> Floats:
+    """The chance that a run [..., R] scores more than one of the others, ties half, mean of the tasks: [...]."""
+    chances = []
+    for one, other in zip(scores, others, strict=True):
+        difference = one[..., :, None] - other[..., None, :]
+        chances.append((difference > 0).mean((-2, -1)) + 0.5 * (difference == 0).mean((-2, -1)))
+    return np.asarray(np.mean(chances, 0))
 
 
 def sample_complexity(steps: ArrayLike, curves: ArrayLike, threshold: float, share: float = 0.5) -> float:
