@@ -43,6 +43,7 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
         self.parts, self.replay = dict(parts), replay
         self.archive = folder / "replay"
+        self._needed: dict[Path, list[str]] = {}  # of each checkpoint whose state was seen, its files of the archive
 
     def save(self, step: int, about: Mapping[str, Any]) -> Path:
         """Write checkpoint `step` and remove those that are no longer kept. `about`: more to find in it.
@@ -70,6 +71,7 @@ class Checkpoints:
             raise
         target = self.folder / f"step-{step:012d}-{_count(self.folder):06d}"
         temporary.rename(target)
+        self._needed[target] = list(files)
         sync_folder(self.folder)
         self._tidy()
         return target
@@ -107,12 +109,18 @@ class Checkpoints:
             path.rename(self.folder / "incomplete")  # a name that no reader takes for a checkpoint
             shutil.rmtree(self.folder / "incomplete")
         try:
-            needed = {name for path in kept for name in load_state(path / "state.pt", mmap=True)["files"]}
+            self._needed = {path: self._needed.get(path) or _files(path) for path in kept}
         except CorruptFile:  # what an older checkpoint needs is not known: nothing is removed
             return
+        needed = {name for names in self._needed.values() for name in names}
         for file in self.archive.iterdir():
             if file.name not in needed:
                 file.unlink()
+
+
+def _files(path: Path) -> list[str]:
+    """The files of the archive that a checkpoint needs. Raises CorruptFile."""
+    return list(load_state(path / "state.pt", mmap=True)["files"])
 
 
 def checkpoints(folder: Path) -> list[Path]:
