@@ -1,6 +1,6 @@
 """Compare arms at equal budget: `python -m worldmodel.compare [key=value] ...`, `--help` lists the keys."""
 
-from worldmodel.command import command
+from worldmodel.command import command, leave
 
 if __name__ == "__main__":
-    raise SystemExit(command("compare", "worldmodel.comparison.comparing:run"))
+    leave(command("compare", "worldmodel.comparison.comparing:run"))

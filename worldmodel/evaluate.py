@@ -1,6 +1,6 @@
 """Evaluate a trained agent: `python -m worldmodel.evaluate logdir=... [key=value] ...`, `--help` lists the keys."""
 
-from worldmodel.command import command
+from worldmodel.command import command, leave
 
 if __name__ == "__main__":
-    raise SystemExit(command("evaluate", "worldmodel.evaluating:run"))
+    leave(command("evaluate", "worldmodel.evaluating:run"))

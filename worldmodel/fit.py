@@ -1,6 +1,6 @@
 """Train a small model on fixed data: `python -m worldmodel.fit [key=value] ...`, `--help` lists the keys."""
 
-from worldmodel.command import command
+from worldmodel.command import command, leave
 
 if __name__ == "__main__":
-    raise SystemExit(command("fit", "worldmodel.optimisation.fitting:run"))
+    leave(command("fit", "worldmodel.optimisation.fitting:run"))

@@ -1,6 +1,6 @@
 """Search for hyperparameters: `python -m worldmodel.search [group=choice] [key=value] ...`, `--help` lists them."""
 
-from worldmodel.command import command
+from worldmodel.command import command, leave
 
 if __name__ == "__main__":
-    raise SystemExit(command("search", "worldmodel.searching:run"))
+    leave(command("search", "worldmodel.searching:run"))

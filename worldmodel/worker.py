@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from worldmodel.command import leave
 from worldmodel.samplers import reseeded
 from worldmodel.study import Guard, counted, open_storage, open_study
 from worldmodel.trial import Stopped, TrialFailed, Work, run_trial
@@ -64,4 +65,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

@@ -72,12 +72,13 @@ class Run:
 
 
 FORK = """
-import contextlib, json, os, sys, threading
+import contextlib, gc, json, os, sys, threading
 import matplotlib.figure, torch._dynamo
 from worldmodel.command import command
 with contextlib.redirect_stdout(sys.stderr):  # a run, which loads the compiled kernels too
     assert command("train", "worldmodel.training:run", sys.argv[1:]) == 0
 assert threading.active_count() == 1
+gc.freeze()
 for request in map(json.loads, sys.stdin):
     if isinstance(request, int):
         pid, status = os.waitpid(request, os.WNOHANG)
