@@ -4,13 +4,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.worldmodel.runs import Run, Starter, last_step, rows, starter, timeless
+from tests.worldmodel.runs import Run, Starter, last_step, rows, timeless
 from worldmodel.command import command
 from worldmodel.config import TrainConfig
 from worldmodel.trainer import RandomStates
@@ -34,12 +33,6 @@ CASES = {
     "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
 EVERYTHING = (*STREAMS, "replay=prioritized", "replay.storage=disk", "replay.capacity=300")
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    with starter(tmp_path_factory.mktemp("printed")) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

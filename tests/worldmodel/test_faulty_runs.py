@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worldmodel.runs import ENVIRONMENT, Run, full_disk, last_step, line_of, rows, timeless, train
+from tests.worldmodel.runs import ENVIRONMENT, Starter, full_disk, last_step, line_of, rows, timeless, train
 from worldmodel.checkpoint import checkpoints, load_state
 
 FRAGILE = "env.id=tests.worldmodel.worlds:Fragile-v0"
@@ -176,9 +176,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["memory", "disk"])
-def test_a_disk_that_fills_up(disk: Path, storage: str) -> None:
+def test_a_disk_that_fills_up(disk: Path, forks: Starter, storage: str) -> None:
     words = ("steps=9000", "train_ratio=0.01", "checkpoint.minutes=0.001", "log.every=1", f"replay.storage={storage}")
-    run = Run(disk / "run", *words)
+    run = forks.run(disk / "run", *words)
     assert run.reach(60)
     with (disk / "others").open("wb", buffering=0) as others, pytest.raises(OSError, match="No space left"):
         while True:
@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up(disk: Path, storage: str) -> None:
     is_whole(disk / "run")
     step = last_step(disk / "run")
     (disk / "others").unlink()
-    run = Run(disk / "run", *words)
+    run = forks.run(disk / "run", *words)
     assert run.reach(step + 1)
     run.kill(signal.SIGTERM)
     assert run.finish()[0] == 130
