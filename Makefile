@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Modules are compiled once, not at every start: those of packages by all cores, where pip would take one. What does not
-# compile there (templates, Python 2) is left alone, as pip leaves it.
+# Modules are compiled when they are first imported, once; to compile all that the packages hold takes a minute more.
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: install train test lint types clean
@@ -14,7 +13,6 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
-	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
