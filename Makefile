@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Modules are compiled when they are first imported, once; to compile all that the packages hold takes a minute more.
+# Modules are compiled when they are first imported, once (also where this is set); to compile all would take a minute.
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: install train test lint types clean

@@ -125,7 +125,7 @@ def _join(*parts: str) -> str:
 
 
 def _read(path: Path) -> _File:
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     lines = text.splitlines()
     head = [line for line in lines if line.strip()][:2]
     packages = [match[1] for match in map(_PACKAGE.match, head) if match]

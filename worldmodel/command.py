@@ -50,7 +50,7 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with an exit code, without a last search for garbage: among PyTorch's objects it takes long."""
+    """End the program with an exit code, without a last search for garbage: among PyTorch's objects it takes long."""
     gc.freeze()
     raise SystemExit(code)
 

@@ -79,7 +79,7 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
 
 @cache
 def _chosen(configs: Path, name: str, *choices: str) -> Composition:
-    """What Hydra composes of the choices alone, once in a process: it reads every file anew."""
+    """What Hydra composes of the choices alone, once in a process: later changes of the files are not seen."""
     with initialize_config_dir(str(configs), version_base="1.3"):
         config = compose(name, overrides=list(choices), return_hydra_config=True)
     made = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
@@ -104,6 +104,8 @@ def _apply(override: Override, config: DictConfig) -> None:
 
 def parsed(word: str) -> Override:
     """A word such as `steps=1e5` as an override. Raises UsageError."""
+    if word.encode(errors="replace").decode() != word:
+        raise UsageError(f"{word!a}: has bytes that are no UTF-8")
     if word.startswith("-"):
         raise UsageError(f"{word}: unknown option; accepted are --help, --cfg, --version and key=value")
     if "=" not in word and not word.startswith("~"):

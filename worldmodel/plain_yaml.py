@@ -1,4 +1,4 @@
-"""YAML of plain values, by libyaml where PyYAML was built with it, as its wheels are: six times as fast."""
+"""YAML of plain values, by libyaml where PyYAML was built with it, as its wheels are: several times as fast."""
 
 from typing import Any
 

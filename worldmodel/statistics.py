@@ -87,10 +87,11 @@ def probability_of_improvement(scores: Scores, others: Scores) -> float:
 def improvement(scores: Scores, others: Scores, rng: np.random.Generator, resamples: int = 2000) -> Interval:
     """`probability_of_improvement` with its interval by the stratified bootstrap."""
     value = probability_of_improvement(scores, others)
-    tasks = [*_arrays(scores), *_arrays(others)]
-    drawn = [[task[rng.integers(task.size, size=task.size)] for task in tasks] for _ in range(resamples)]
-    both = [np.stack(draws) for draws in zip(*drawn, strict=True)]
-    low, high = np.percentile(_chance(both[: len(scores)], both[len(scores) :]), [2.5, 97.5])
+    runs = {(arm, name): np.asarray(both[name]) for arm, both in enumerate((scores, others)) for name in both}
+    draws = [[task[rng.integers(task.size, size=task.size)] for task in runs.values()] for _ in range(resamples)]
+    drawn = dict(zip(runs, map(np.stack, zip(*draws, strict=True)), strict=True))
+    one, other = ([drawn[arm, name] for name in sorted(scores)] for arm in (0, 1))
+    low, high = np.percentile(_chance(one, other), [2.5, 97.5])
     return Interval(value, float(low), float(high))
 
 
@@ -98,8 +99,8 @@ def _chance(scores: Sequence[Floats], others: Sequence[Floats]) -> Floats:
     """The chance that a run [..., R] scores more than one of the others, ties half, mean of the tasks: [...]."""
     chances = []
     for one, other in zip(scores, others, strict=True):
-        difference = one[..., :, None] - other[..., None, :]
-        chances.append((difference > 0).mean((-2, -1)) + 0.5 * (difference == 0).mean((-2, -1)))
+        mine, theirs = one[..., :, None], other[..., None, :]
+        chances.append((mine > theirs).mean((-2, -1)) + 0.5 * (mine == theirs).mean((-2, -1)))
     return np.asarray(np.mean(chances, 0))
 
 

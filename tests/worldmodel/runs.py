@@ -117,6 +117,10 @@ def starter(folder: Path) -> Iterator[Starter]:
         yield Starter(process, printed)
         assert process.stdin
         process.stdin.close()
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
 
 
 class ForkedRun(Run):

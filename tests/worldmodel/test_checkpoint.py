@@ -112,6 +112,18 @@ def test_old_ones_and_unused_files_are_removed(tmp_path: Path) -> None:
     loaded(tmp_path / "c")
 
 
+def test_files_that_an_older_checkpoint_of_another_process_needs_are_kept(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "c", keep=2)
+    saved.advance(15)
+    older = saved.save()
+    again = loaded(tmp_path / "c", keep=2)
+    again.advance(25)  # over all that the older one holds
+    again.save()
+    oldest = Saved(tmp_path / "c")
+    oldest.checkpoints.load(older)
+    oldest.check(15)
+
+
 def test_names_are_never_used_twice(tmp_path: Path) -> None:
     saved = Saved(tmp_path / "c", keep=1)
     saved.advance(5)

@@ -215,6 +215,7 @@ def test_text_is_taken_as_it_was_written(configs: Path) -> None:
         ("steps=-1 seed=x log.every=q", "steps=-1: must be greater than or equal to 0 (and 2 more)"),
         ("steps=7", "steps=7 does not go with this seed"),
         ("steps=???", "steps=VALUE: must be given"),
+        ("name=a\udcff", "'name=a\\udcff': has bytes that are no UTF-8"),
     ],
 )
 def test_wrong_input_is_one_line(configs: Path, capsys: pytest.CaptureFixture[str], words: str, error: str) -> None:

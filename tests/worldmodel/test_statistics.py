@@ -60,6 +60,19 @@ def test_improvement_is_mann_whitneys() -> None:
     assert statistics.probability_of_improvement({"a": one}, {"a": one}) == 0.5
 
 
+def test_improvement_resamples_within_tasks_in_their_order() -> None:
+    """So the same seed makes the same interval as one draw after the other does."""
+    scores = {"c": rng(1).normal(size=5), "a": rng(2).normal(size=7)}
+    others = {"a": rng(3).normal(size=6), "c": rng(4).normal(size=5)}
+    draw, chances = rng(5), []
+    for _ in range(300):
+        one, other = ({name: draw.choice(task, task.size) for name, task in both.items()} for both in (scores, others))
+        wins = [stats.mannwhitneyu(one[name], other[name]).statistic for name in one]
+        chances.append(np.mean([wins[0] / (5 * 5), wins[1] / (7 * 6)]))
+    found = statistics.improvement(scores, others, rng(5), resamples=300)
+    np.testing.assert_allclose([found.low, found.high], np.percentile(chances, [2.5, 97.5]), rtol=1e-12)
+
+
 def test_sample_complexity() -> None:
     steps, nan = [10, 20, 30], float("nan")
     curves = [[0.0, 5.0, 1.0], [nan, 1.0, 5.0], [5.0, 5.0, 5.0], [0.0, nan, 0.0]]
