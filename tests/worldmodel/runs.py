@@ -86,7 +86,9 @@ for request in map(json.loads, sys.stdin):
     elif not (answer := os.fork()):
         for number, path in ((0, "/dev/null"), (1, request["out"]), (2, request["err"])):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        sys.exit(command("train", "worldmodel.training:run", request["words"]))
+        code = command("train", "worldmodel.training:run", request["words"])
+        sys.stdout.flush()
+        os._exit(code)
     print(json.dumps(answer), flush=True)
 """
 
