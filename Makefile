@@ -1,4 +1,5 @@
-# Everything on a fresh machine: `make train` trains the default run, `make test` lints, types and tests.
+# Everything on a fresh machine: `make train` trains the default run, `make test` lints, types and tests; with ARGS="-m ''",
+# which .ci/run gives, the slow tests too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
