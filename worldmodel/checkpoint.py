@@ -71,7 +71,7 @@ class Checkpoints:
             raise
         target = self.folder / f"step-{step:012d}-{_count(self.folder):06d}"
         temporary.rename(target)
-        self._needed[target] = list(files)
+        self._needed[target] = files
         sync_folder(self.folder)
         self._tidy()
         return target

@@ -65,14 +65,13 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
     groups = [override for override in overrides if is_group(override, catalogue)]
     for override in groups:
         _check_choice(override, catalogue)
-    chosen = _chosen(configs.absolute(), name, *(str(override.input_line).lstrip("+") for override in groups))
-    config = deepcopy(chosen.config)
-    composition = Composition(config, dict(chosen.choices), {})
+    choices = (str(override.input_line).lstrip("+") for override in groups)
+    composition = deepcopy(_chosen(configs.absolute(), name, *choices))
     known = composition.open
     for override in overrides:
         if not is_group(override, catalogue):
             _check_key(override, known, catalogue)
-            _apply(override, config)
+            _apply(override, composition.config)
             composition.texts[override.key_or_group] = str(override.input_line).partition("=")[2]
     return composition
 
