@@ -72,23 +72,25 @@ class Run:
 
 
 FORK = """
-import contextlib, gc, json, os, sys, threading
+import contextlib, gc, json, multiprocessing, os, sys, threading
 import matplotlib.figure, torch._dynamo
 from worldmodel.command import command
 with contextlib.redirect_stdout(sys.stderr):  # a run, which loads the compiled kernels too
     assert command("train", "worldmodel.training:run", sys.argv[1:]) == 0
 assert threading.active_count() == 1
 gc.freeze()
+def run(words, out, err):
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.exit(command("train", "worldmodel.training:run", words))
+processes = {}
 for request in map(json.loads, sys.stdin):
     if isinstance(request, int):
-        pid, status = os.waitpid(request, os.WNOHANG)
-        answer = os.waitstatus_to_exitcode(status) if pid else None
-    elif not (answer := os.fork()):
-        for number, path in ((0, "/dev/null"), (1, request["out"]), (2, request["err"])):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        code = command("train", "worldmodel.training:run", request["words"])
-        sys.stdout.flush()
-        os._exit(code)
+        answer = processes[request].exitcode
+    else:
+        process = multiprocessing.get_context("fork").Process(target=run, kwargs=request)
+        process.start()
+        processes[answer := process.pid] = process
     print(json.dumps(answer), flush=True)
 """
 
