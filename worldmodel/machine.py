@@ -5,15 +5,18 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psutil
 import torch
 
+T = TypeVar("T")
+
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
+_shares = 1  # threads of compiled kernels, where they are more than PyTorch's
 
 
 class MachineError(ValueError):
@@ -50,19 +53,26 @@ def choose_precision(name: str, device: torch.device, small: bool = False) -> to
 
 
 def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
-    """Set the CPU threads of PyTorch and return their number; auto: the cores this process may use, at most 8.
+    """Set the CPU threads and return their number; auto: the cores this process may use, at most 8.
 
-    small: of small operators, where a second thread waits more than it computes: auto is then 1.
+    small: with small operators, where a second thread waits more than it computes: auto then gives PyTorch one thread,
+    and the others to the compiled kernels alone.
     """
+    global _shares
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = map(int, _CGROUP.joinpath("cpu.max").read_text().split())
         cores = max(1, min(cores, quota // period))
     except (OSError, ValueError):  # no control group, no quota ("max"), or another system
         pass
-    count = (1 if small else min(cores, 8)) if threads == "auto" else threads
-    torch.set_num_threads(count)
-    return count
+    _shares = min(cores, 8) if threads == "auto" else threads
+    torch.set_num_threads(1 if small and threads == "auto" else _shares)
+    return _shares
+
+
+def kernel_threads() -> int:
+    """Among how many threads a compiled kernel shares its rows."""
+    return max(_shares, torch.get_num_threads())
 
 
 def in_threads(work: Callable[[int], None], parts: int) -> None:
@@ -71,6 +81,15 @@ def in_threads(work: Callable[[int], None], parts: int) -> None:
     work(0)
     for other in others:
         other.result()
+
+
+def aside(work: Callable[[], T]) -> Future[T]:
+    """What work gives: done in a thread of its own where PyTorch's operators leave one idle, else here and now."""
+    if kernel_threads() > torch.get_num_threads():
+        return _pool().submit(work)
+    done: Future[T] = Future()
+    done.set_result(work())
+    return done
 
 
 @cache

@@ -14,7 +14,7 @@ from worldmodel.actor import STD, Actor
 from worldmodel.behavior import Imagined
 from worldmodel.compiled_cell import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
 from worldmodel.lanes import LANES, draw, gate, gather, lanes_for, mean, network, scatter
-from worldmodel.machine import in_threads
+from worldmodel.machine import in_threads, kernel_threads
 from worldmodel.nets import Head
 from worldmodel.panels import PANEL, Array, Layer, Output, array, head_of
 from worldmodel.rows import head
@@ -73,7 +73,7 @@ def imagine(
     widest = max(3 * size.deter, size.hidden, size.units, *outputs)
     discrete = actor.spec.kind == "discrete"
     sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
-    tiles, threads = -(-rows // LANES), torch.get_num_threads()
+    tiles, threads = -(-rows // LANES), kernel_threads()
 
     def share(part: int) -> None:
         begin, end = (min(rows, LANES * (tiles * number // threads)) for number in (part, part + 1))

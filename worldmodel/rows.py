@@ -6,7 +6,7 @@ cache from its first term to its last. The last register of a row overlaps the o
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from hybrid_opt.simulator import registers
 from hybrid_opt.simulator.registers import BYTES, Memory, Vector, routine, written
 from worldmodel import nets
-from worldmodel.machine import in_threads
+from worldmodel.machine import aside, in_threads
 from worldmodel.nets import EPS, REGISTER, Head
 
 SHARE = 2**15  # numbers that are worth a thread
@@ -285,13 +285,21 @@ class PassedHead(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, pre, *weights, matrix, _ = ctx.saved_tensors
-        scales, found = weights[2::3], [grad.sum(0)]
+        scales, sums, products = weights[2::3], [grad.sum(0)], []
         for number in range(len(pre) - 1, -1, -1):
-            found.insert(0, grad.t() @ _norm_silu_of(pre[number], scales[number]))
+            products.append(aside(partial(_product, grad, pre[number], scales[number])))
             at_pre, at_scale, at_bias = _back(grad @ matrix, pre[number], scales[number])
-            found[:0] = at_bias, at_scale
+            sums += at_scale, at_bias
             grad, matrix = at_pre, weights[3 * number]
-        return None, None, None, grad.t() @ x, *found
+        found = [grad.t() @ x]
+        for product in reversed(products):
+            found += sums.pop(), sums.pop(), product.result()
+        return None, None, None, *found, sums.pop()
+
+
+def _product(grad: Tensor, pre: Tensor, scale: Tensor) -> Tensor:
+    """The gradient of the weights of the layer after, whose own output has the gradient `grad` [N, O]."""
+    return grad.t() @ _norm_silu_of(pre, scale)
 
 
 def head(net: Head, x: Tensor, pre: Tensor, out: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,9 +43,26 @@ def test_threads() -> None:
     before = torch.get_num_threads()
     try:
         assert machine.set_threads(3) == 3 == torch.get_num_threads()
-        assert 1 <= machine.set_threads("auto") <= min(8, os.cpu_count() or 1)
+        cores = machine.set_threads("auto")
+        assert 1 <= cores <= min(8, os.cpu_count() or 1)
+        assert machine.set_threads("auto", small=True) == cores == machine.kernel_threads()
+        assert torch.get_num_threads() == 1
+        assert machine.set_threads(3, small=True) == 3 == torch.get_num_threads()
     finally:
-        torch.set_num_threads(before)
+        machine.set_threads(before)
+
+
+def test_work_aside() -> None:
+    """It has a thread of its own only where PyTorch leaves one idle."""
+    before = torch.get_num_threads()
+    try:
+        idle = machine.set_threads("auto", small=True) > 1
+        assert (machine.aside(threading.get_ident).result() != threading.get_ident()) == idle
+        for threads in (1, 2):
+            machine.set_threads(threads, small=True)
+            assert machine.aside(threading.get_ident).result() == threading.get_ident()
+    finally:
+        machine.set_threads(before)
 
 
 def test_deterministic_mode_is_for_the_cpu() -> None:

@@ -1,6 +1,7 @@
 """Training runs from end to end: what is in the folder, what may be continued, and by whom."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.worldmodel.runs import ENVIRONMENT, PATIENCE, ROOT, Run, evaluate, line_of, rows, train
+from tests.worldmodel.runs import ENVIRONMENT, PATIENCE, ROOT, Run, evaluate, line_of, rows, timeless, train
+from worldmodel import machine
 from worldmodel.checkpoint import checkpoints
 
 WORDS = ("steps=100", "eval.every=50", "eval.episodes=1", "checkpoint.minutes=0.001")
@@ -186,6 +188,18 @@ def test_predictions_of_every_kind_of_observation(tmp_path: Path) -> None:
     (film,) = seen.Images("open_loop/camera")
     assert (film.width, film.height) == (32, 48)  # the truth, the prediction and the error below each other
     assert film.encoded_image_string.startswith(b"GIF")
+
+
+def test_threads_of_kernels_change_no_digit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    words = (*WORDS, "batch_size=8", "batch_length=16", "train_ratio=32")  # 4 tiles of rows
+    for threads in ("auto", "1"):
+        assert train(*words, f"threads={threads}", f"logdir={tmp_path / threads}") == 0
+    assert "3 threads" in capsys.readouterr().out
+    assert timeless(tmp_path / "auto") == timeless(tmp_path / "1")
 
 
 def test_a_logdir_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
