@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 _OPTIONS = {
     "-h": "help",
@@ -53,6 +53,29 @@ def leave(code: int) -> NoReturn:
     """End the program with an exit code, without a last search for garbage: among PyTorch's objects it takes long."""
     gc.freeze()
     raise SystemExit(code)
+
+
+class Stoppable(Protocol):
+    """Work that ends in good order once `stopping` is set."""
+
+    stopping: bool
+
+
+@contextmanager
+def stopped_by_signals(work: Stoppable) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the work to stop where nothing is half done; the second one raises KeyboardInterrupt."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if work.stopping:
+            raise KeyboardInterrupt
+        work.stopping = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(name: str, target: str, words: list[str], configs: Path) -> int:

@@ -14,7 +14,7 @@ from envs import Environments
 from worldmodel import machine
 from worldmodel.checkpoint import state_file
 from worldmodel.child import Ended, Program
-from worldmodel.command import configs_folder
+from worldmodel.command import configs_folder, stopped_by_signals
 from worldmodel.launchers import Launcher, Started, stop_all
 from worldmodel.run_folder import RunFolder, RunFolderError, differences
 from worldmodel.search_config import MAY_CHANGE, SearchConfig, searched, training_words
@@ -130,6 +130,7 @@ class Search:
     url: str
     workers: dict[str, Started] = field(default_factory=dict)
     started: int = 0
+    stopping: bool = False
 
     def run(self) -> None:
         """Search to the end. Raises Interrupted, SearchFailed, or what a worker failed with."""
@@ -146,9 +147,10 @@ class Search:
         (self.folder / "workers").mkdir(exist_ok=True)
         self.progress = SearchProgress(self.config.trials)
         try:
-            for _ in range(min(self.config.workers, self.config.trials - self._done())):
-                self._start()
-            self._watch()
+            with stopped_by_signals(self):  # not within the database, whose driver may lose an exception
+                for _ in range(min(self.config.workers, self.config.trials - self._done())):
+                    self._start()
+                self._watch()
         except KeyboardInterrupt:
             self._stop()
             done, wanted = self._done(), self.config.trials
@@ -171,6 +173,8 @@ class Search:
         done = self._show()
         while self.workers:
             time.sleep(POLL)
+            if self.stopping:
+                raise KeyboardInterrupt
             now = self._show()
             killed = 0 if now > done else killed
             done = now

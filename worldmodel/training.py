@@ -1,11 +1,9 @@
 """`python -m worldmodel.train`: a run composed from its configuration, begun or continued."""
 
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
 from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
+from worldmodel.command import stopped_by_signals
 from worldmodel.config import TrainConfig
 from worldmodel.direction import make_optimizer
 from worldmodel.evaluation import read_evaluation
@@ -93,7 +92,7 @@ def run(config: TrainConfig) -> int:
                 )
         else:
             writer.hparams(config.as_dict(), ["eval/return"])
-        with _stopped_by_signals(trainer):
+        with stopped_by_signals(trainer):
             trainer.run()
     return 0
 
@@ -184,20 +183,3 @@ def _selector(config: TrainConfig, probe: ModelProbe, backends: _Backends) -> Se
         options.selector: {"share": 1 - share, **chosen},
     }
     return make_selector("mixture", *given, components=components, correction="component")
-
-
-@contextmanager
-def _stopped_by_signals(trainer: Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the trainer to save and stop; the second one stops at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if trainer.stopping:
-            raise KeyboardInterrupt
-        trainer.stopping = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -13,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 import worldmodel
 from worldmodel.catalogue import Catalogue
-from worldmodel.command import command
+from worldmodel.command import command, stopped_by_signals
 from worldmodel.composition import composed as compose_command
 from worldmodel.composition import leaves
 
@@ -362,6 +364,16 @@ def test_runs_in_a_folder_with_packages_of_the_same_names(site: Path, tmp_path: 
     done = subprocess.run(words, check=False, cwd=here, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "ours ours ours ours mine\n"
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_interrupts(first: signal.Signals) -> None:
+    work, before = SimpleNamespace(stopping=False), signal.getsignal(first)
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals(work):
+        signal.raise_signal(first)
+        assert work.stopping
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(first) is before
 
 
 def test_a_stranger_that_was_imported_first_is_named(site: Path, tmp_path: Path) -> None:
