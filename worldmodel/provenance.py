@@ -27,11 +27,14 @@ def _commit() -> str | None:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
-    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    words = ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]  # describe --dirty would write the index
+    words = ["git", "--no-optional-locks", "-C", str(root), *words]
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
+    dirty = any(not line.startswith("#") for line in lines)
+    return lines[0].removeprefix("# branch.oid ") + "-dirty" * dirty
 
 
 def _hardware() -> dict[str, Any]:

@@ -16,6 +16,7 @@ import yaml
 
 import worldmodel
 from tests.worldmodel.runs import full_disk
+from worldmodel import provenance
 from worldmodel.atomic_file import WriteError, atomic_file
 from worldmodel.run_folder import RunFolder, RunFolderError, read_config
 
@@ -120,6 +121,23 @@ def test_config_says_what_ran_where(tmp_path: Path) -> None:
         assert written["hardware"].keys() == {"cpu", "cores", "memory_gib", "gpu"} and written["hardware"]["cores"] >= 1
         assert written["commit"] is None or len(written["commit"].removesuffix("-dirty")) == 40
         assert folder.config() == read_config(folder.path) == {**CONFIG, "env": {**CONFIG["env"], "resize": [64, 64]}}
+
+
+def test_the_commit_is_read_without_writing_to_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := tmp_path / "worldmodel" / "provenance.py").parent.mkdir()
+    file.write_text("1")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=me", "-c", "user.email=me@here"]
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    os.utime(file, (0, 0))  # git looks into the file, and would note in its index that it is the same
+    index = (tmp_path / ".git/index").stat().st_ino
+    with full_disk(0):
+        assert provenance.provenance()["commit"] == commit
+    assert (tmp_path / ".git/index").stat().st_ino == index and not (tmp_path / ".git/index.lock").exists()
+    file.write_text("2")
+    assert provenance.provenance()["commit"] == f"{commit}-dirty"
 
 
 def test_continuing_may_change_only_what_may_change(tmp_path: Path) -> None:
