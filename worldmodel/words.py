@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from worldmodel.composition import UsageError
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
+_SPECIAL = re.compile(r"[\\()\[\]{}:=, \t]")  # what it takes in a key, which has no quotes, behind a backslash
 
 
 def word(key: str, value: Any) -> str:
@@ -39,14 +40,15 @@ def _of_file(path: str) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A value in Hydra's grammar. A plain text is written as one would type it."""
+    """A value in Hydra's grammar. A plain text, and a key of a mapping, is written as one would type it."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
         case int() | float():
             return repr(value)
         case Mapping():
-            return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
+            pairs = [_SPECIAL.sub(r"\\\g<0>", str(key)) + f":{_text(inner)}" for key, inner in value.items()]
+            return "{" + ",".join(pairs) + "}"
         case list() | tuple():
             return "[" + ",".join(map(_text, value)) + "]"
     text = str(value)
