@@ -25,6 +25,7 @@ from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply,
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
+HANDSHAKE = 10.0  # seconds that connecting may take, which is no call that fails
 ANSWERS = ("estimate", "id", "ids", "pending", "done", "cancelled", "gone", "failed", "stopped", "bill")
 
 
@@ -171,19 +172,22 @@ class Flaky:
         with self._lock:
             self._idle.append(connection)
 
-    def _open(self) -> Connection:
-        """A connection; starts the vendor where there is none."""
+    def _open(self, again: bool = True) -> Connection:
+        """A connection; starts the vendor where there is none, and once more where it was about to end."""
         connection = self._connect()
         if connection is None:
             with open(self.folder / "start.lock", "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 connection = self._connect() or self._start()
+        limit = max(HANDSHAKE, self.config.call_timeout)
         try:
             connection.send(self.config)
-            if not connection.poll(self.config.call_timeout):
-                raise LostReply(f"backend={self.name}: no answer within {self.config.call_timeout:g} s")
+            if not connection.poll(limit):
+                raise LostReply(f"backend={self.name}: no answer within {limit:g} s")
             self._about = connection.recv()
         except (EOFError, OSError) as error:
+            if again:
+                return self._open(again=False)
             raise LostReply(f"backend={self.name}: the connection was lost") from error
         return connection
 

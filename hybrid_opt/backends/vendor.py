@@ -1,6 +1,7 @@
 """The process behind `flaky:`: takes jobs, runs them on a backend, bills them, and fails as it is told."""
 
 import fcntl
+import os
 import sqlite3
 import sys
 import threading
@@ -245,6 +246,7 @@ def main(folder: str, address: str, name: str, idle: float) -> None:
             if vendor.busy() or any(desk.is_alive() for desk in desks):
                 since = time.monotonic()
         listener.close()
+        os._exit(0)  # with the lock: the next one runs anew what the worker has not ended, which must not bill it too
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def test_every_kind_of_failure(folder: str, faults: dict[str, float]) -> None:
     backend = Ledgered(vendor, ledger)
     jobs = [backend.submit(program(i), f"{name}-{i}", seed=i) for i in range(count)]
     assert [job.result().samples[0].tobytes() for job in jobs] == outcomes(count)
-    bill = [line for line in vendor.bill() if line["key"].startswith(f"{name}-")]
+    lines = Flaky("statevector", folder=folder).bill()  # with patience, where the other gives up soon
+    bill = [line for line in lines if line["key"].startswith(f"{name}-")]
     assert sorted(line["key"] for line in bill) == sorted(f"{name}-{i}" for i in range(count))
     assert books_agree(ledger, bill)
     assert {job["status"] for job in ledger.jobs()} == {"done"} and len(ledger.jobs()) == count
