@@ -82,7 +82,7 @@ def expect(part: spaces.Space[Any], value: Any, path: str, result: dict[str, lis
         result[path.removeprefix("/") or "observation"] = numbers.tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(space, st.integers(0, 2**31))
 def test_every_number_arrives(part: spaces.Space[Any], seed: int) -> None:
     part.seed(seed)
@@ -96,7 +96,7 @@ def test_every_number_arrives(part: spaces.Space[Any], seed: int) -> None:
         }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.one_of(discrete, multidiscrete, multibinary), st.integers(0, 2**31))
 def test_one_hots_become_the_discrete_action(part: Any, seed: int) -> None:
     part.seed(seed)
@@ -114,7 +114,7 @@ def test_one_hots_become_the_discrete_action(part: Any, seed: int) -> None:
         assert np.array_equal(action, expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), min_size=1, max_size=4), st.integers(0, 2**31))
 def test_continuous_actions_are_rescaled_into_the_box(bounds: list[tuple[float, float]], seed: int) -> None:
     low = np.array([a for a, _ in bounds], np.float32)

@@ -12,7 +12,7 @@ operations = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(operations)
 def test_behaves_like_a_set_of_slots(steps: list[tuple[bool, list[int]]]) -> None:
     """Against a dict from slot to id: adding in growing order, the last one of a slot stays."""

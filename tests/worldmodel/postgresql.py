@@ -32,15 +32,16 @@ def server() -> Iterator[str]:
     as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
     if as_nobody:
         shutil.chown(folder, "nobody", "nogroup")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     initdb = [binaries / "initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "--no-sync"]
-    postgres = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port), "-F"]
+    initdb += ["--locale=C", "--encoding=UTF8"]
     process = None
     try:
         done = subprocess.run(initdb, capture_output=True, text=True, check=False, cwd=folder, **as_nobody)  # type: ignore[call-overload]
         assert done.returncode == 0, done.stderr
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        postgres = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port), "-F"]
         process = subprocess.Popen(postgres, stderr=subprocess.DEVNULL, cwd=folder, **as_nobody)  # type: ignore[call-overload]
         url = f"postgresql://tester:secret@127.0.0.1:{port}/postgres"
         deadline = time.monotonic() + 60

@@ -1,5 +1,6 @@
 """Whole runs for tests: settings that train in seconds, in this process or in one of its own."""
 
+import itertools
 import json
 import os
 import re
@@ -99,7 +100,7 @@ class Starter:
     """A process that has trained once, and starts runs by forking: each would take seconds to import and load all."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process, self._folder = process, folder
+        self._process, self._folder, self._numbers = process, folder, itertools.count()
 
     def ask(self, request: Any) -> Any:
         """One request and its answer."""
@@ -109,7 +110,7 @@ class Starter:
 
     def run(self, folder: Path, *words: object) -> "ForkedRun":
         """Start a run."""
-        return ForkedRun(self, self._folder, folder, *words)
+        return ForkedRun(self, self._folder / str(next(self._numbers)), folder, *words)
 
 
 @contextmanager
@@ -132,8 +133,9 @@ class ForkedRun(Run):
 
     def __init__(self, starter: Starter, printed: Path, folder: Path, *words: object) -> None:
         self.folder, self._starter = folder, starter
-        number = len(list(printed.iterdir())) // 2
-        self._out, self._err = printed / f"{number}.out", printed / f"{number}.err"
+        self._out, self._err = printed.with_suffix(".out"), printed.with_suffix(".err")
+        self._out.touch()
+        self._err.touch()
         line = [*TINY, *map(str, words), f"logdir={folder}"]
         self._pid = starter.ask({"words": line, "out": str(self._out), "err": str(self._err)})
         self._code: int | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.comparisons import WORDS, compare
-from tests.worldmodel.runs import ENVIRONMENT, last_step, train
+from tests.worldmodel.runs import ENVIRONMENT, last_step, rows, train
 from worldmodel.evaluation import read_evaluation
 
 SMALL = ["suite=smoke", "controls=false", "seeds=1", "suite.environments.cartpole.steps=120", WORDS]
@@ -71,8 +71,7 @@ def test_samplers_are_compared(tmp_path: Path) -> None:
     words = ["suite=search", "environments=[mlp_wine]", "arms=[random_search]", "reference=random_search", "seeds=1"]
     words += ["controls=false", "suite.environments.mlp_wine.steps=3", f"logdir={tmp_path / 'c'}"]
     assert compare(*words) == 0
-    rows = (tmp_path / "c/mlp_wine/random_search/seed-0/metrics.jsonl").read_text().splitlines()
-    losses = [json.loads(row)["loss/trial"] for row in rows]
+    losses = [row["loss/trial"] for row in rows(tmp_path / "c/mlp_wine/random_search/seed-0")]
     found = json.loads((tmp_path / "c/results.json").read_text())
     assert len(losses) == 3 and found["returns"]["random_search"]["mlp_wine"] == [-min(losses)]
 
@@ -83,6 +82,6 @@ def test_time_ends_training(tmp_path: Path) -> None:
     assert train(*words, "seconds=2") == 0
     evaluation = read_evaluation(tmp_path / "x")
     assert evaluation and 0 < evaluation["finished"] < 1_000_000
-    assert train(*words, "seconds=3") == 0
+    assert train(*words, f"seconds={rows(tmp_path / 'x')[-1]['time/seconds'] + 1}") == 0
     continued = read_evaluation(tmp_path / "x")
     assert continued and continued["finished"] > evaluation["finished"]

@@ -35,6 +35,10 @@ if words["kind"] == "refuses":
     sys.exit(2)
 if words["kind"] == "killed_once" and tries == 1:
     os.kill(os.getpid(), 9)
+end = time.monotonic() + 60
+while words["kind"] == "together" and len(list(folder.parent.glob("*/begun"))) < 3:
+    assert time.monotonic() < end
+    time.sleep(0.02)
 time.sleep(float(words.get("seconds", 0)))
 result = {"returns": [1.0], "mean": 1.0, "std": 0.0, "episodes": 1, "step": 5, "finished": 5}
 (folder / "evaluation.json").write_text(json.dumps(result))
@@ -70,23 +74,11 @@ def test_crashes_are_retried_once_and_then_failed(tmp_path: Path, capsys: pytest
 
 
 def test_workers_run_side_by_side(tmp_path: Path) -> None:
-    given = runs("good", "good", "good", seconds=1)
-    most, stop = 0, threading.Event()
-
-    def look() -> None:
-        nonlocal most
-        while not stop.is_set():
-            begun = [run for run in given if (tmp_path / run.name / "begun").exists()]
-            active = sum(not (tmp_path / run.name / "evaluation.json").exists() for run in begun)
-            most = max(most, active)
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    execute(given, tmp_path, LOCAL, 3, Failures(tmp_path))
-    stop.set()
-    thread.join()
-    assert most == 3
+    """Each of three waits until all have begun."""
+    failures, given = Failures(tmp_path), runs(*3 * ["together"])
+    execute(given, tmp_path, LOCAL, 3, failures)
+    assert not failures.reasons
+    assert all((tmp_path / run.name / "evaluation.json").exists() for run in given)
 
 
 def test_an_interrupt_stops_the_runs(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def fillings(draw: st.DrawFn) -> tuple[Filled, list[list[int]]]:
     return make(streams, length, window, stride), rounds
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(fillings())
 def test_items_and_windows(case: tuple[Filled, list[list[int]]]) -> None:
     filled, rounds = case
@@ -47,7 +47,7 @@ def test_items_and_windows(case: tuple[Filled, list[list[int]]]) -> None:
         assert window.weight.tolist() == [i + 0.5 for i in range(len(selector.draws))] and window.plan_age == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fillings(), st.integers(0, 12), st.integers(0, 99))
 def test_latents_are_written_back_to_steps_that_are_still_there(
     case: tuple[Filled, list[list[int]]], later: int, seed: int

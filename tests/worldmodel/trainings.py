@@ -24,13 +24,14 @@ def stop(number, frame):
     open(folder + "/saved", "w").write(str(step))
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
+pause = 0 if x > float(words.get("quick", 1)) else float(words.get("pause", 0))
 begin = int(open(folder + "/saved").read()) if os.path.exists(folder + "/saved") else 0
 print("from", begin, flush=True)
 with open(folder + "/metrics.jsonl", "a") as rows:
     for step in range(begin + 1, 11):
         rows.write(json.dumps({"step": step, "episode/return": x, "time/seconds": 3.0 * step}) + "\\n")
         rows.flush()
-        time.sleep(float(words.get("pause", 0)))
+        time.sleep(pause)
 if not words.get("mute"):
     json.dump({"mean": x}, open(folder + "/evaluation.json", "w"))
 """
