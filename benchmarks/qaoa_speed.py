@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt import Qubo
-from hybrid_opt.simulator.qubits import Qubits, processors
+from hybrid_opt.simulator.processors import processors
+from hybrid_opt.simulator.qubits import Qubits
 
 Case = Callable[[], object]
 

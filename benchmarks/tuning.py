@@ -30,8 +30,8 @@ from hybrid_opt.circuits.learned import Learned, learned
 from hybrid_opt.circuits.schedules import SCHEDULES, Angles, Schedule, optimised
 from hybrid_opt.circuits.tuning_features import WIDTHS, Deformation
 from hybrid_opt.simulator.mixers import moments
+from hybrid_opt.simulator.processors import processors
 from hybrid_opt.simulator.qaoa import QaoaSimulator, draw
-from hybrid_opt.simulator.qubits import processors
 
 Method = Callable[[Qubo, int, "Evaluations", int, np.random.Generator], Angles]
 LONG = 100  # evaluations of COBYLA that set the mark

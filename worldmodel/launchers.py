@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.simulator.processors import processors
 from worldmodel.child import Child, Ended, Program
 from worldmodel.composition import UsageError
 
@@ -57,7 +58,7 @@ class LocalConfig:
     name: Literal["local"]
 
     def open(self, workers: int) -> Launcher:
-        return Local()
+        return Local(workers)
 
 
 @dataclass(config=_strict)
@@ -80,10 +81,13 @@ LauncherChoice = Annotated[LocalConfig | RayConfig, Field(discriminator="name")]
 
 
 class Local:
-    """Starts programs as processes in sessions of their own."""
+    """Starts programs as processes in sessions of their own, among which the processors are divided."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._threads = max(1, processors() // workers)
 
     def start(self, program: Program) -> Started:
-        return Child(program)
+        return Child(program, environment={"OMP_NUM_THREADS": str(self._threads), **os.environ})
 
     def close(self) -> None:
         pass

@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 import psutil
 import torch
 
+from hybrid_opt.simulator.processors import processors
+
 T = TypeVar("T")
 
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
@@ -53,19 +55,13 @@ def choose_precision(name: str, device: torch.device, small: bool = False) -> to
 
 
 def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
-    """Set the CPU threads and return their number; auto: the cores this process may use, at most 8.
+    """Set the CPU threads and return their number; auto: `processors`, at most 8.
 
     small: with small operators, where a second thread waits more than it computes: auto then gives PyTorch one thread,
     and the others to the compiled kernels alone.
     """
     global _shares
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = map(int, _CGROUP.joinpath("cpu.max").read_text().split())
-        cores = max(1, min(cores, quota // period))
-    except (OSError, ValueError):  # no control group, no quota ("max"), or another system
-        pass
-    _shares = min(cores, 8) if threads == "auto" else threads
+    _shares = min(processors(), 8) if threads == "auto" else threads
     torch.set_num_threads(1 if small and threads == "auto" else _shares)
     return _shares
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.simulator.mixers import mixer_of, steps_of
+from hybrid_opt.simulator.processors import processors
 from hybrid_opt.simulator.product import Product, compiled
 from hybrid_opt.simulator.qaoa import draw
-from hybrid_opt.simulator.qubits import Qubits, processors
+from hybrid_opt.simulator.qubits import Qubits
 
 Floats = NDArray[np.float64]
 Key = tuple[Any, ...]

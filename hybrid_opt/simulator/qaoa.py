@@ -73,7 +73,8 @@ class QaoaSimulator:
             from hybrid_opt.simulator.tensors import Tensors
 
             return Tensors(costs, goals, *steps_of(self.mixer), real, device)
-        from hybrid_opt.simulator.qubits import Qubits, processors
+        from hybrid_opt.simulator.processors import processors
+        from hybrid_opt.simulator.qubits import Qubits
 
         threads = threads or processors()
         if not qubo.constrained and self.mixer.uniform and Qubits.fits(qubo.n, real):

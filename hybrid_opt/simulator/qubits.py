@@ -1,6 +1,5 @@
 """QAOA with the X mixer on all basis states, on the processor."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,13 +23,6 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Reals:
     memory = np.zeros(size + 64, np.uint8)
     begin = -memory.ctypes.data % 64
     return memory[begin : begin + size].view(dtype).reshape(shape)
-
-
-def processors() -> int:
-    """Threads to use: the processors of this process, or OMP_NUM_THREADS."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(available, int(asked)) if asked.isdigit() and int(asked) else available
 
 
 class Qubits:

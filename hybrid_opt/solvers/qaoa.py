@@ -164,7 +164,7 @@ class Qaoa(Solver):
             threads = 1 if together > 1 else self.config.threads
             self._train(problems[number], schedule, f"{key}-{number}", seed, stop, threads)
 
-        from hybrid_opt.simulator.qubits import processors
+        from hybrid_opt.simulator.processors import processors
 
         small = self.backend is None and all(problem.asked.feasible_space().size <= 1 << ALONE for problem in problems)
         together = min(len(problems), self.config.threads or processors()) if small else 1

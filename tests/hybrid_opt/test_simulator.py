@@ -1,11 +1,14 @@
 """QAOA states against dense linear algebra, Qiskit, PennyLane and finite differences."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
 
 from hybrid_opt import ProblemError, Qubo
 from hybrid_opt.circuits.qaoa import qaoa_circuit, qaoa_program
+from hybrid_opt.simulator import processors
 from hybrid_opt.simulator.mixers import mixer_of, moments, standardisation, unentangled
 from hybrid_opt.simulator.qaoa import QaoaSimulator, draw
 
@@ -273,3 +276,26 @@ def test_what_is_refused(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: namedtuple("Memory", "available")(100))
     with pytest.raises(ProblemError, match="bytes"):
         QaoaSimulator(free)
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "asked", "expected"),
+    [
+        (6, None, "", 6),
+        (6, "max 100000", "", 6),
+        (6, "250000 100000", "", 2),
+        (6, "50000 100000", "", 1),
+        (6, None, "4", 4),
+        (6, None, "9", 6),
+        (6, "250000 100000", "4", 2),
+        (6, None, "4,2", 6),  # for nested loops; no number
+        (6, None, "0", 6),
+    ],
+)
+def test_processors(tmp_path, monkeypatch, cores, quota, asked, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(processors, "_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert processors.processors() == expected

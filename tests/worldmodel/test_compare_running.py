@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
+from worldmodel import launchers
+from worldmodel.child import Program
 from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, RunRefused, execute
 from worldmodel.composition import UsageError
-from worldmodel.launchers import LaunchError, Local, RayConfig
+from worldmodel.launchers import LaunchError, Local, LocalConfig, RayConfig
 from worldmodel.run_folder import RunFolder, RunFolderError
 
 FAKE = """
@@ -79,6 +81,22 @@ def test_workers_run_side_by_side(tmp_path: Path) -> None:
     execute(given, tmp_path, LOCAL, 3, failures)
     assert not failures.reasons
     assert all((tmp_path / run.name / "evaluation.json").exists() for run in given)
+
+
+@pytest.mark.parametrize(("workers", "asked", "threads"), [(1, None, 5), (2, None, 2), (9, None, 1), (2, "4", 4)])
+def test_workers_divide_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, asked: str | None, threads: int
+) -> None:
+    monkeypatch.setattr(launchers, "processors", lambda: 5)
+    if asked is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    code, out = "import os; print(os.environ['OMP_NUM_THREADS'])", tmp_path / "out"
+    run = LocalConfig("local").open(workers).start(Program(("-c", code), str(out), str(tmp_path / "err")))
+    while run.ended() is None:
+        time.sleep(0.01)
+    assert out.read_text() == f"{threads}\n"
 
 
 def test_an_interrupt_stops_the_runs(tmp_path: Path) -> None:

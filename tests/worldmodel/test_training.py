@@ -1,7 +1,6 @@
 """Training runs from end to end: what is in the folder, what may be continued, and by whom."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -193,8 +192,7 @@ def test_predictions_of_every_kind_of_observation(tmp_path: Path) -> None:
 def test_threads_of_kernels_change_no_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "processors", lambda: 3)
     words = (*WORDS, "batch_size=8", "batch_length=16", "train_ratio=32")  # 4 tiles of rows
     for threads in ("auto", "1"):
         assert train(*words, f"threads={threads}", f"logdir={tmp_path / threads}") == 0
