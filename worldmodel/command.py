@@ -70,6 +70,9 @@ def stopped_by_signals(work: Stoppable) -> Iterator[None]:
             raise KeyboardInterrupt
         work.stopping = True
 
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.simulator.processors import processors
+from hybrid_opt.simulator.processors import asked, processors
 from worldmodel.child import Child, Ended, Program
 from worldmodel.composition import UsageError
 
@@ -87,7 +87,7 @@ class Local:
         self._threads = max(1, processors() // workers)
 
     def start(self, program: Program) -> Started:
-        return Child(program, environment={"OMP_NUM_THREADS": str(self._threads), **os.environ})
+        return Child(program, environment={**os.environ, "OMP_NUM_THREADS": str(asked() or self._threads)})
 
     def close(self) -> None:
         pass

@@ -58,7 +58,7 @@ def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
     """Set the CPU threads and return their number; auto: `processors`, at most 8.
 
     small: with small operators, where a second thread waits more than it computes: auto then gives PyTorch one thread,
-    and the others to the compiled kernels alone.
+    and the others to compiled rollouts and to what is done `aside`.
     """
     global _shares
     _shares = min(processors(), 8) if threads == "auto" else threads
@@ -67,13 +67,13 @@ def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
 
 
 def kernel_threads() -> int:
-    """Among how many threads a compiled kernel shares its rows."""
+    """Among how many threads a rollout shares its rows."""
     return max(_shares, torch.get_num_threads())
 
 
 def in_threads(work: Callable[[int], None], parts: int) -> None:
     """work(part) of every part, the first here and each other in a thread of its own."""
-    others = [_pool().submit(work, part) for part in range(1, parts)]
+    others = [_pool(torch.get_num_threads()).submit(work, part) for part in range(1, parts)]
     work(0)
     for other in others:
         other.result()
@@ -82,14 +82,15 @@ def in_threads(work: Callable[[int], None], parts: int) -> None:
 def aside(work: Callable[[], T]) -> Future[T]:
     """What work gives: done in a thread of its own where PyTorch's operators leave one idle, else here and now."""
     if kernel_threads() > torch.get_num_threads():
-        return _pool().submit(work)
+        return _pool(torch.get_num_threads()).submit(work)
     done: Future[T] = Future()
     done.set_result(work())
     return done
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads whose own operators take so many, which they ask for at their first one alone."""
     return ThreadPoolExecutor(thread_name_prefix="kernels")
 
 

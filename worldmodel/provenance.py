@@ -33,8 +33,8 @@ def _commit() -> str | None:
         lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    dirty = any(not line.startswith("#") for line in lines)
-    return lines[0].removeprefix("# branch.oid ") + "-dirty" * dirty
+    commit, dirty = lines[0].removeprefix("# branch.oid "), any(not line.startswith("#") for line in lines)
+    return None if commit == "(initial)" else commit + "-dirty" * dirty
 
 
 def _hardware() -> dict[str, Any]:

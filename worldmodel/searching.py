@@ -79,7 +79,7 @@ def run(config: SearchConfig, words: list[str]) -> int:
         folder = stack.enter_context(RunFolder(config.folder()))
         url = storage_url(config.storage, folder.path)
         _compare(config, folder)
-        launcher = stack.enter_context(closing(config.launcher.open(config.workers)))
+        launcher = stack.enter_context(closing(config.launcher.open(min(config.workers, config.trials))))
         storage = open_storage(url, config.heartbeat)
         name = folder.path.name if config.study == "auto" else config.study
         try:
@@ -134,6 +134,10 @@ class Search:
 
     def run(self) -> None:
         """Search to the end. Raises Interrupted, SearchFailed, or what a worker failed with."""
+        with stopped_by_signals(self):  # an exception within the database might be lost
+            self._run()
+
+    def _run(self) -> None:
         self.owner = f"{socket.gethostname()}:{self.folder}"
         trials = self._trials()
         lost = self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was killed", True)
@@ -147,10 +151,9 @@ class Search:
         (self.folder / "workers").mkdir(exist_ok=True)
         self.progress = SearchProgress(self.config.trials)
         try:
-            with stopped_by_signals(self):  # not within the database, whose driver may lose an exception
-                for _ in range(min(self.config.workers, self.config.trials - self._done())):
-                    self._start()
-                self._watch()
+            for _ in range(min(self.config.workers, self.config.trials - self._done())):
+                self._start()
+            self._watch()
         except KeyboardInterrupt:
             self._stop()
             done, wanted = self._done(), self.config.trials
@@ -173,8 +176,7 @@ class Search:
         done = self._show()
         while self.workers:
             time.sleep(POLL)
-            if self.stopping:
-                raise KeyboardInterrupt
+            self._heed()
             now = self._show()
             killed = 0 if now > done else killed
             done = now
@@ -198,7 +200,12 @@ class Search:
             raise SearchFailed(f"{killed} workers in a row were killed; the last one: {ended.reason}")
         self._start()
 
+    def _heed(self) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt
+
     def _start(self) -> None:
+        self._heed()
         name = f"{self.owner}:{os.getpid()}:{self.started}"
         config = self.config
         work = Work(

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from worldmodel.composition import UsageError
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
+_KEY = re.compile(r"[\w\-/.%*$@?|+\\()\[\]{}:=, \t]+", re.ASCII)  # keys that it can take
 _SPECIAL = re.compile(r"[\\()\[\]{}:=, \t]")  # what it takes in a key, which has no quotes, behind a backslash
 
 
@@ -39,6 +40,13 @@ def _of_file(path: str) -> list[str]:
     return [word(str(key), value) for key, value in values.items()]
 
 
+def _key(key: Any) -> str:
+    text = "null" if key is None else str(key)
+    if not _KEY.fullmatch(text):
+        raise UsageError(f"{text!r}: is a key that no command line can hold; ASCII letters, digits and _-/.%*$@?|+ are")
+    return _SPECIAL.sub(r"\\\g<0>", text)
+
+
 def _text(value: Any) -> str:
     """A value in Hydra's grammar. A plain text, and a key of a mapping, is written as one would type it."""
     match value:
@@ -47,8 +55,7 @@ def _text(value: Any) -> str:
         case int() | float():
             return repr(value)
         case Mapping():
-            pairs = [_SPECIAL.sub(r"\\\g<0>", str(key)) + f":{_text(inner)}" for key, inner in value.items()]
-            return "{" + ",".join(pairs) + "}"
+            return "{" + ",".join(f"{_key(key)}:{_text(inner)}" for key, inner in value.items()) + "}"
         case list() | tuple():
             return "[" + ",".join(map(_text, value)) + "]"
     text = str(value)

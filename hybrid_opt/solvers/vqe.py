@@ -17,6 +17,7 @@ from hybrid_opt.circuits.vqe import vqe_circuit
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Floats, Qubo
+from hybrid_opt.simulator.processors import processors
 from hybrid_opt.solvers.running import origin, run, share
 from hybrid_opt.solvers.solver import Origin, Solution, Solver
 from hybrid_opt.solvers.variational import finish
@@ -210,9 +211,7 @@ class _Draw:
         """work(part) of each, on all processors where it is worth their while."""
         if len(parts) == 1 or len(parts) << self.n < THREADED:
             return [work(part) for part in parts]
-        from numba import get_num_threads
-
-        with ThreadPoolExecutor(min(len(parts), get_num_threads())) as pool:
+        with ThreadPoolExecutor(min(len(parts), processors())) as pool:
             return list(pool.map(work, parts))
 
     def __call__(self, angles: Floats, shots: int, problems: list[_Problem]) -> tuple[Sequence[Bits], list[Cost]]:

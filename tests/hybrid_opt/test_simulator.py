@@ -288,7 +288,7 @@ def test_what_is_refused(monkeypatch):
         (6, None, "4", 4),
         (6, None, "9", 6),
         (6, "250000 100000", "4", 2),
-        (6, None, "4,2", 6),  # for nested loops; no number
+        (6, None, "4,2", 4),  # the second is for loops within loops
         (6, None, "0", 6),
     ],
 )

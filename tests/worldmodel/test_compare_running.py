@@ -83,7 +83,9 @@ def test_workers_run_side_by_side(tmp_path: Path) -> None:
     assert all((tmp_path / run.name / "evaluation.json").exists() for run in given)
 
 
-@pytest.mark.parametrize(("workers", "asked", "threads"), [(1, None, 5), (2, None, 2), (9, None, 1), (2, "4", 4)])
+@pytest.mark.parametrize(
+    ("workers", "asked", "threads"), [(1, None, 5), (2, None, 2), (9, None, 1), (2, "4", 4), (2, "", 2)]
+)
 def test_workers_divide_the_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, asked: str | None, threads: int
 ) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from envs import ActionSpec
 from tests.worldmodel.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, generator, make_agent
-from worldmodel import rollout
+from worldmodel import machine, rollout
 from worldmodel.agent import Agent
 from worldmodel.behavior import Imagined
 from worldmodel.rssm import State
@@ -32,12 +32,12 @@ def imagined(agent: Agent, rows: int, threads: int = 1) -> tuple[Imagined, Tenso
     stoch = torch.nn.functional.one_hot(classes, size.classes).transpose(1, 2).float()
     noise, chance = agent.noise((STEPS, rows), random), agent.actor.noise((STEPS, rows), random)
     heads, before = (agent.reward, agent.continuation, agent.slow_critic), torch.get_num_threads()
-    torch.set_num_threads(threads)
+    machine.set_threads(threads)
     try:
         start = State(deter, stoch)
         got = rollout.imagine(agent.rssm, agent.actor, agent.critic, heads, agent.twohot, start, noise, chance)
     finally:
-        torch.set_num_threads(before)
+        machine.set_threads(before)
     torch.testing.assert_close(got.feature[0], torch.cat([deter, stoch.flatten(1)], -1))
     return got, noise, chance
 

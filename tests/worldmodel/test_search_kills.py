@@ -15,6 +15,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.worldmodel.runs import ENVIRONMENT, ROOT, TINY, last_step
+from worldmodel import searching
+from worldmodel.command import command
 
 HERE = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 PATIENCE = 300.0  # seconds after which a test gives up
@@ -113,6 +115,22 @@ def test_kills(tmp_path: Path) -> None:
     gone = {*again, lost.number}
     done = [trial for trial in after if trial.number not in gone]
     assert len(done) == 3 and all(trial.state == TrialState.COMPLETE for trial in done)
+
+
+def test_an_interrupt_waits_until_the_database_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered, ask = [], searching.Search._show
+
+    def interrupted(search: searching.Search) -> int:
+        signal.raise_signal(signal.SIGINT)
+        answered.append(ask(search))
+        return answered[-1]
+
+    monkeypatch.setattr(searching.Search, "_show", interrupted)
+    words = [*WORDS, "trials=1", "steps=3000", f"logdir={tmp_path / 'search'}"]
+    assert command("search", "worldmodel.searching:run", words) == 130
+    assert answered == [0] and capsys.readouterr().err.startswith("interrupted after 0 of 1 trials; saved in ")
 
 
 @pytest.mark.slow

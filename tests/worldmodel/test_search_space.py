@@ -106,7 +106,8 @@ def test_passwords_are_no_part_of_the_configuration() -> None:
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=8)
-keys = st.one_of(st.text("ae1.-:=,()[]{}\\ ", min_size=1, max_size=4), st.sampled_from(["nan", "inf", "null", "true"]))
+letters = st.text("ae1_-/.%*$@?|+:=,()[]{}\\ \t", min_size=1, max_size=4)
+keys = st.one_of(letters, st.sampled_from(["nan", "inf", "null", "true"]))
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
@@ -120,6 +121,12 @@ def test_words_say_what_was_meant(value: Any) -> None:
     """Hydra reads a value back; plain text as it would read it on a command line."""
     override = OverridesParser.create().parse_override(word("key", value))
     assert repr(_typed(override.value())) == repr(_typed(value))  # nan equals nothing
+
+
+@pytest.mark.parametrize("key", ["größe", "a#b", "it's", "a\nb", ""])
+def test_keys_that_no_word_can_hold(key: str) -> None:
+    with pytest.raises(UsageError, match="is a key that no command line can hold; ASCII letters"):
+        word("env.kwargs", {key: 1})
 
 
 def _typed(value: Any) -> Any:

@@ -18,12 +18,13 @@ def run(config: CompareConfig, words: list[str]) -> int:
     plan = planned(config)
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.logdir))
-        launcher = stack.enter_context(closing(config.launcher.open(config.workers))) if config.execute else None
+        workers = min(config.workers, len(plan.runs))
+        launcher = stack.enter_context(closing(config.launcher.open(workers))) if config.execute else None
         plan.write(folder.path)
         failures = Failures(folder.path)
         print(f"{folder.path}: {len(plan.runs)} runs of {len(plan.arms)} arms; plan {plan.hash[:12]}", flush=True)
         if launcher is not None:
-            execute(plan.runs, folder.path, launcher, config.workers, failures)
+            execute(plan.runs, folder.path, launcher, workers, failures)
         results = collected(plan, folder.path, failures, config.device)
         told = [word for word in words if not word.startswith(_UNTOLD)]
         report = Report(plan, results, told, config.device)
