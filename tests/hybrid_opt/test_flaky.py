@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,25 @@ def books_agree(ledger: Ledger, bill: list[dict[str, Any]]) -> bool:
     assert spent.dollars == pytest.approx(sum(line["dollars"] for line in bill), rel=1e-12)
     assert spent.qpu_seconds == pytest.approx(sum(line["seconds"] for line in bill), rel=1e-12)
     return True
+
+
+def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
+    """The connection ends with it, and another vendor is started."""
+    first = Flaky("statevector", folder=str(tmp_path), **QUIET)
+    first.stop()
+    listener = Listener(first._address, "AF_UNIX")
+
+    def end() -> None:
+        connection = listener.accept()
+        listener.close()
+        connection.close()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    second = Flaky("statevector", folder=str(tmp_path), **QUIET)
+    ending.join()
+    assert second.bill() == []
+    second.stop()
 
 
 @pytest.mark.parametrize(
