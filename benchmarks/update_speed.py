@@ -11,7 +11,6 @@ at the rate of one large product.
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -131,7 +130,7 @@ def limit(batch: int, length: int, device: torch.device) -> str:
 def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
     """The process of one contestant: the milliseconds of one update for every request."""
     device = machine.choose_device(options.device)
-    threads = machine.set_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or "auto")
+    threads = machine.set_threads("auto")
     if name == "ours":
         machine.keep_freed_memory()
         precision = machine.choose_precision(options.precision, device, small=SIZE["deter"] <= WIDEST)

@@ -70,15 +70,8 @@ def stopped_by_signals(work: Stoppable) -> Iterator[None]:
             raise KeyboardInterrupt
         work.stopping = True
 
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+    with _handled(stop, signal.SIGINT, signal.SIGTERM):
         yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run(name: str, target: str, words: list[str], configs: Path) -> int:
@@ -116,14 +109,21 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    with _handled(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # no other may set handlers
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _options(words: list[str]) -> tuple[set[str], list[str]]:

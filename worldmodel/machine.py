@@ -18,7 +18,7 @@ from hybrid_opt.simulator.processors import processors
 T = TypeVar("T")
 
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
-_shares = 1  # threads of compiled kernels, where they are more than PyTorch's
+_shares = 1  # threads of rollouts and of what is done aside, where they are more than PyTorch's
 
 
 class MachineError(ValueError):
@@ -90,7 +90,7 @@ def aside(work: Callable[[], T]) -> Future[T]:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads whose own operators take so many, which they ask for at their first one alone."""
+    """For each number of PyTorch's threads: a thread keeps the number that it finds at its first operator."""
     return ThreadPoolExecutor(thread_name_prefix="kernels")
 
 

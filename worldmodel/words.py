@@ -43,7 +43,7 @@ def _of_file(path: str) -> list[str]:
 def _key(key: Any) -> str:
     text = "null" if key is None else str(key)
     if not _KEY.fullmatch(text):
-        raise UsageError(f"{text!r}: is a key that no command line can hold; ASCII letters, digits and _-/.%*$@?|+ are")
+        raise UsageError(f"{text!r}: no key that a word can hold; ASCII letters, digits and most signs are accepted")
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 

@@ -70,13 +70,13 @@ def test_faults_of_a_step(how: str, text: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium tells the fault too
 def test_an_observation_of_another_shape(mode: str) -> None:
     assert "failed (ValueError" in str(fault("shape", mode))
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium tells the fault too
 def test_a_frame_that_cannot_be_rendered(mode: str) -> None:
     broken_frames = config("tests.envs.custom:Broken-v0", kwargs={"how": "render"}, vectorization=mode)
     env = Environments(broken_frames, num=2, seed=0, render=True)

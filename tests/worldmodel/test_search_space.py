@@ -125,7 +125,7 @@ def test_words_say_what_was_meant(value: Any) -> None:
 
 @pytest.mark.parametrize("key", ["größe", "a#b", "it's", "a\nb", ""])
 def test_keys_that_no_word_can_hold(key: str) -> None:
-    with pytest.raises(UsageError, match="is a key that no command line can hold; ASCII letters"):
+    with pytest.raises(UsageError, match="no key that a word can hold; ASCII letters"):
         word("env.kwargs", {key: 1})
 
 
