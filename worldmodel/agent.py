@@ -269,6 +269,8 @@ class Agent(nn.Module):
     def _replay_value_loss(self, windows: Windows, feature: Tensor, returns: Tensor) -> Tensor:
         """Critic loss on replayed states [T, B], bootstrapped from imagined returns; none on a window's last step.
 
+        Its mean over T is the mean over the T - 1 steps that have one, as in the reference.
+
         A terminated step ends the return; a truncated one cuts the trace and bootstraps. Nothing is learned on
         the step after which the episode ended, since what follows it in the window is another episode.
         """
@@ -281,4 +283,5 @@ class Agent(nn.Module):
             mix = (~last).float() * config.return_lambda
             target = lambda_return(windows.reward, returns, live, mix)  # [T - 1, B]
         loss = self.twohot.loss(logits[:-1], (target, 1.0), (slow[:-1], config.slow_regularizer))
-        return F.pad(loss * (~last[:-1]).float(), (0, 0, 0, 1))
+        counted = (~last[:-1]).float() * (len(last) / (len(last) - 1))
+        return F.pad(loss * counted, (0, 0, 0, 1))

@@ -27,7 +27,8 @@ class ImageDecoder(nn.Module):
         self.grid = (size.blocks, height // 16, width // 16, widths[-1] // size.blocks or 1)
         outputs = math.prod(self.grid[1:])
         top = size.blocks * self.grid[3]
-        self.deter_in = BlockLinear(size.blocks, size.deter // size.blocks, outputs)
+        per_block = size.deter // size.blocks
+        self.deter_in = BlockLinear(size.blocks, per_block, outputs, size.block_fan_in(per_block))
         self.stoch_in = nn.Sequential(
             Linear(size.stoch * size.classes, 2 * size.units),
             NormAct(2 * size.units),

@@ -1,6 +1,6 @@
 """Recurrent state-space model: a deterministic block GRU and categorical latents (DreamerV3, arXiv 2301.04104)."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field
@@ -24,6 +24,11 @@ class ModelSize:
     depth: Positive
     stoch: Positive = 32
     blocks: Positive = 8
+    fan_in: Literal["all", "block"] = "block"  # as earlier runs, which have no such key, were initialised
+
+    def block_fan_in(self, inputs: int) -> int:
+        """The fan-in that sets the scale of a block-diagonal layer's initial weights: `inputs` are one block's."""
+        return inputs * self.blocks if self.fan_in == "all" else inputs
 
     @property
     def feature(self) -> int:
@@ -71,12 +76,12 @@ class RSSM(nn.Module):
         self.deter_in, self.deter_norm = Linear(deter, hidden), NormAct(hidden)
         self.stoch_in, self.stoch_norm = Linear(stoch, hidden), NormAct(hidden)
         self.action_in = nn.Sequential(Linear(action, hidden), NormAct(hidden))
-        fan_in = per_block + 3 * hidden  # each block sees its part of deter and all inputs
+        fan_in = size.block_fan_in(per_block + 3 * hidden)  # each block sees its part of deter and all inputs
         self.mix_deter = BlockLinear(blocks, per_block, per_block, fan_in, bias=False)
         self.mix_state = Linear(2 * hidden, deter, fan_in=fan_in, bias=False)
         self.mix_action = Linear(hidden, deter, fan_in=fan_in)  # its bias is that of the sum
         self.mix_norm = NormAct(deter)
-        self.gates = BlockLinear(blocks, per_block, 3 * per_block)
+        self.gates = BlockLinear(blocks, per_block, 3 * per_block, size.block_fan_in(per_block))
         assert self.gates.bias is not None
         nn.init.constant_(self.gates.bias[..., -per_block:], -1.0)  # the state is kept at first
         self.post_deter = Linear(deter, hidden, fan_in=deter + embed)

@@ -30,7 +30,8 @@ from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 
 ITEM_BYTES = 48  # about, of an item in the selectors
-MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
+# Keys that may differ when a run is continued; its weights have been drawn, whatever size.fan_in says now.
+MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
 
 
 def run(config: TrainConfig) -> int:
