@@ -55,7 +55,8 @@ def lambda_return(reward: Tensor, value: Tensor, live: Tensor, mix: float | Tens
     reward, value, live [H + 1, ...]: at the arrival in each state, live its discount (0 where the episode terminated);
     mix: lambda, or a tensor that is 0 where a truncation cuts the trace, so that the return bootstraps there.
     """
-    mixes = torch.as_tensor(mix, dtype=value.dtype, device=value.device).expand(value.shape)
+    # full_like, not as_tensor: a copy from the host's unpinned memory cannot be captured in a CUDA graph.
+    mixes = mix.expand_as(value) if isinstance(mix, Tensor) else torch.full_like(value, mix)
     interim = reward[1:] + live[1:] * (1 - mixes[1:]) * value[1:]
     trace = live[1:] * mixes[1:]
     returns = [value[-1]]

@@ -10,7 +10,19 @@ from hybrid_opt.simulator import registers
 from worldmodel import compiled_cell
 from worldmodel.actor import Actor
 from worldmodel.compiled_cell import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
-from worldmodel.lanes import add_product, dense, draw, gate, gather, lanes_for, network, norm_silu, scatter, trunk
+from worldmodel.lanes import (
+    add_product,
+    dense,
+    draw,
+    gate,
+    gather,
+    lanes_for,
+    network,
+    norm_silu,
+    reset,
+    scatter,
+    trunk,
+)
 from worldmodel.nets import MLP
 from worldmodel.panels import PANEL, Array, Layer, Output, array, head_of, packed, padded, trunk_of
 from worldmodel.rssm import RSSM, State
@@ -95,8 +107,8 @@ def _act(
         gather(action, first, act)
         gather(deter, first, now)
         gather(stoch, first, sample)
-        act *= mask
-        feature *= mask
+        reset(act, mask)
+        reset(feature, mask)
         drive(nets.drive, act, entered, joint)
         enter(nets.cell, now, sample, entered)
         mix(nets.cell, now, entered, joint)

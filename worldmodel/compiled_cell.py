@@ -19,6 +19,7 @@ from worldmodel.lanes import (
     lanes_for,
     norm_silu,
     norm_silu_backward,
+    reset,
     scatter,
     softmax_backward,
 )
@@ -185,8 +186,8 @@ def _observe(
         gather(stoch, first, sample)
         for step in range(steps):
             gather(keep[step], first, mask)
-            now *= mask
-            sample *= mask
+            reset(now, mask)
+            reset(sample, mask)
             enter(cell, now, sample, inputs)
             scatter(inputs, saved.pre[step], first)
             gather(drive[step], first, joint)
@@ -307,8 +308,9 @@ def _observe_backward(
             stoch[:] = 0.0
             add_product(back.stoch, pre[hidden:], stoch)
             gather(keep[step], first, mask)
-            deter *= mask
-            stoch *= mask * KEPT
+            stoch *= KEPT
+            reset(deter, mask)
+            reset(stoch, mask)
     at_scale += scale.sum(1).reshape(2, hidden)
     at_mix_scale += mix_scale.sum(1)
     at_post_scale += post_scale.sum(1)

@@ -293,6 +293,14 @@ def gather(rows: Array, first: int, tile: Array) -> None:
 
 
 @compiled
+def reset(tile: Array, keep: Array) -> None:
+    """Zeros in the lanes where keep [1, LANES] is 0, whatever the tile holds there."""
+    for lane in range(tile.shape[1]):
+        if keep[0, lane] == 0.0:
+            tile[:, lane] = 0.0
+
+
+@compiled
 def scatter(tile: Array, rows: Array, first: int) -> None:
     """A tile's features into rows [N, F] from number `first` on, as far as there are rows."""
     count, width = min(tile.shape[1], len(rows) - first), rows.shape[1]

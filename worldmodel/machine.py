@@ -28,7 +28,10 @@ class MachineError(ValueError):
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto: CUDA where there is a GPU. Raises MachineError."""
+    """Return the device called `name`, and make a GPU the current one; auto: CUDA where there is a GPU.
+
+    Streams, graphs and what PyTorch asks of "the" GPU are those of the current device. Raises MachineError.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -39,7 +42,22 @@ def choose_device(name: str) -> torch.device:
         raise MachineError(f"device={name}: auto, cpu, cuda or cuda:N is accepted")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise MachineError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices; cpu is accepted")
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)
     return device
+
+
+def explained(name: str, device: torch.device, small: bool) -> str:
+    """Return the device as text, with the reason where device=auto chose it.
+
+    small: of a model that compiled kernels take on the CPU.
+    """
+    if name != "auto":
+        return str(device)
+    if device.type == "cpu":
+        return "cpu (auto: PyTorch sees no CUDA device)"
+    hint = "; for a model of vectors this small, device=cpu may be faster" if small else ""
+    return f"{device} (auto: there is a CUDA device{hint})"
 
 
 def choose_precision(name: str, device: torch.device, small: bool = False) -> torch.dtype:
@@ -49,9 +67,15 @@ def choose_precision(name: str, device: torch.device, small: bool = False) -> to
     """
     if name == "auto":
         amx = torch.cpu._is_amx_tile_supported() and not small
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else amx
+        fast = _native_bfloat16(device) if device.type == "cuda" else amx
         name = "bfloat16" if fast else "float32"
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _native_bfloat16(device: torch.device) -> bool:
+    """Whether this GPU computes in bfloat16, rather than emulating it slowly."""
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:

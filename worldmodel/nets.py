@@ -103,9 +103,14 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
-            return F.silu(F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps))
+            return norm_silu_operators(x, self.weight, self.eps)
         y: Tensor = FusedNormSiLU.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return y
+
+
+def norm_silu_operators(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """SiLU(x / rms(x) * weight) by PyTorch's operators: computed in float32, given in the precision of x."""
+    return F.silu(F.rms_norm(x.float(), weight.shape, weight, eps)).to(x.dtype)
 
 
 class FusedNormSiLU(torch.autograd.Function):

@@ -13,6 +13,10 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
+class NonFiniteGradient(RuntimeError):
+    """A gradient is NaN or infinite. Neither parameters nor moments were changed."""
+
+
 @dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
 class LaPropOptions:
     """Options of the base optimiser. final_rate: see `Update`."""
@@ -65,18 +69,21 @@ class LaProp(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update of all parameters that have a gradient."""
+        """Update all parameters that have a gradient. Raises NonFiniteGradient before anything has changed."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._update(params, [p.grad for p in params], group)
+        parts = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
+        parts = [(group, params) for group, params in parts if params]
+        norms = [torch.stack(torch._foreach_norm([p.grad for p in params])) for _, params in parts]
+        if norms and not torch.cat(norms).isfinite().all():
+            raise NonFiniteGradient("the norm of a gradient is not finite")
+        for (group, params), norm in zip(parts, norms, strict=True):
+            self._update(params, [p.grad for p in params], norm, group)
         return loss
 
-    def _update(self, params: list[Tensor], grads: Tensors, group: dict[str, Any]) -> None:
+    def _update(self, params: list[Tensor], grads: Tensors, norms: Tensor, group: dict[str, Any]) -> None:
         for p in params:
             if p not in self.state:
                 self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
@@ -87,8 +94,7 @@ class LaProp(torch.optim.Optimizer):
         means, squares = [state["mean"] for state in states], [state["square"] for state in states]
         if group["clip"] > 0:
             limits = torch.stack(torch._foreach_norm(params)).clamp_(min=1e-3).mul_(group["clip"])
-            norms = torch.stack(torch._foreach_norm(grads)).clamp_(min=1e-30)
-            grads = torch._foreach_mul(grads, list((limits / norms).clamp_(max=1.0).unbind()))
+            grads = torch._foreach_mul(grads, list((limits / norms.clamp_(min=1e-30)).clamp_(max=1.0).unbind()))
         beta1, beta2 = group["beta1"], group["beta2"]
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)

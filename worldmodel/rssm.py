@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from worldmodel.nets import BlockLinear, Head, Linear, NormAct
-from worldmodel.recurrence import UNIMIX, Recurrence, Weights, cell, one_hot_sample
+from worldmodel.recurrence import UNIMIX, Recurrence, Weights, cell, one_hot_sample, reset
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -109,7 +109,7 @@ class RSSM(nn.Module):
         Returns the states [T, B] (straight-through samples) and the posterior probabilities [T, B, K, S].
         """
         keep = (~is_first).unsqueeze(-1).float()  # [T, B, 1]
-        drive = self._drive(action * keep)
+        drive = self._drive(reset(action, keep))
         seen = self.post_embed(embed) + self.post_deter.bias
         start = (state.deter, state.stoch.flatten(-2))
         weights = self.weights(drive.dtype)

@@ -76,7 +76,8 @@ def run(config: TrainConfig) -> int:
             stack.callback(optimizer.close)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
-        about = f"{device}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
+        chosen = machine.explained(config.device, device, agent.small)
+        about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
         for name in folder.cut_back(marks(found[-1]) if found else {}):
             print(f"{path / name}: holds less than at the checkpoint; it was changed since")

@@ -38,7 +38,8 @@ class TwoHot(nn.Module):
 
             return rows.expected(logits, self.bins[half + 1 :])
         probs = logits.float().softmax(-1)
-        return (probs[..., 1 : half + 1] - probs[..., half + 1 :]) @ self.bins[half + 1 :]
+        # No matrix product: autocast would run it in bfloat16, and round every value to 8 bits.
+        return ((probs[..., 1 : half + 1] - probs[..., half + 1 :]) * self.bins[half + 1 :]).sum(-1)
 
     def loss(self, logits: Tensor, *targets: tuple[Tensor, float]) -> Tensor:
         """Sum over (target, scale) of scale times the cross-entropy to the two-hot code of the target.

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Agent, Losses, Windows
+from worldmodel.optimizer import NonFiniteGradient
 from worldmodel.rssm import State
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss is NaN or infinite. The weights are those of before the update."""
+    """The loss, or a gradient of it, is NaN or infinite. The weights are those of before the update."""
 
     exit_code = 1
 
@@ -46,10 +47,16 @@ class Update:
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]
             raise NonFiniteLoss(f"the loss is not finite ({', '.join(names) or 'total'}); the weights were not changed")
-        if isinstance(self.optimizer, HybridOptimizer):
-            self.optimizer.step(batch=windows, loss=losses.metrics["loss/model"])
-        else:
-            self.optimizer.step()
+        try:
+            if isinstance(self.optimizer, HybridOptimizer):
+                self.optimizer.step(batch=windows, loss=losses.metrics["loss/model"])
+            else:
+                self.optimizer.step()
+        except NonFiniteGradient as error:
+            gradients = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
+            names = [name for name, gradient in gradients.items() if not gradient.norm().isfinite()]
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise NonFiniteLoss(f"the gradient is not finite ({shown}); the weights were not changed") from error
         self.agent.update_slow_critic()
         return losses
 

@@ -9,8 +9,9 @@ Shapes: L layers of CZ, angles float64 [L + 1, n], states float64 [2^n] in basis
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hybrid_opt.simulator.registers import cached
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def cvar_gradient(angles: Floats, sign: NDArray[np.int8], ranking: Ranking, alph
     return float(value), gradient
 
 
-@njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _signs(n: int) -> Any:
     sign = np.ones(1 << n, np.int8)
     for q in range(1, n):  # states below 2^(q + 1) by doubling: bit q is set in the upper half
@@ -67,7 +68,7 @@ def _signs(n: int) -> Any:
     return sign
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@cached(error_model="python", fastmath=True)
 def _product(angles: Floats) -> Any:
     """RY on |0>, by doubling."""
     psi = np.empty(1 << angles.size)
@@ -80,7 +81,7 @@ def _product(angles: Floats) -> Any:
     return psi
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@cached(error_model="python", fastmath=True)
 def _rotate(psi: Floats, q: int, angle: float) -> None:
     c, s, half = np.cos(angle / 2), np.sin(angle / 2), 1 << q
     for base in range(0, psi.size, 2 * half):
@@ -90,7 +91,7 @@ def _rotate(psi: Floats, q: int, angle: float) -> None:
             psi[k + half] = s * low + c * high
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@cached(error_model="python", fastmath=True)
 def _rotate_pair(psi: Floats, dual: Floats, q: int, angle: float) -> float:
     """Rotate both; the sum of dual_1 psi_0 - dual_0 psi_1, which the rotation leaves as it is."""
     c, s, half, total = np.cos(angle / 2), np.sin(angle / 2), 1 << q, 0.0
@@ -106,13 +107,13 @@ def _rotate_pair(psi: Floats, dual: Floats, q: int, angle: float) -> float:
     return total
 
 
-@njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _flip(psi: Floats, sign: NDArray[np.int8]) -> None:
     for k in range(sign.size):
         psi[k] *= sign[k]
 
 
-@njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _state(angles: Floats, sign: NDArray[np.int8]) -> Any:
     psi = _product(angles[0])
     for layer in range(1, angles.shape[0]):
@@ -122,7 +123,7 @@ def _state(angles: Floats, sign: NDArray[np.int8]) -> Any:
     return psi
 
 
-@njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _tail(probabilities: Floats, diagonal: Floats, order: NDArray[np.int64], alpha: float) -> Any:
     """CVaR, the states that are wholly in the tail (their number in `order`), and the quantile."""
     mass, total, count = 0.0, 0.0, 0
@@ -137,7 +138,7 @@ def _tail(probabilities: Floats, diagonal: Floats, order: NDArray[np.int64], alp
     return (total + (alpha - mass) * quantile) / alpha, count, quantile
 
 
-@njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _cvar_gradient(
     angles: Floats, sign: NDArray[np.int8], diagonal: Floats, order: NDArray[np.int64], alpha: float
 ) -> Any:

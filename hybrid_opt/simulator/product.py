@@ -12,12 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from hybrid_opt.simulator.registers import cached
+
 Floats = NDArray[np.float64]
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled = cached()
 
 
 class Reflection(NamedTuple):

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hybrid_opt.simulator import kernels
+from hybrid_opt.simulator.registers import cached
 
 Reals = NDArray[np.floating]
 Floats = NDArray[np.float64]
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, fastmath=True)
+compiled = cached(error_model="python", fastmath=True)
 ALONE = 18  # up to so many qubits a state is the work of one thread: sharing it costs more than it gains
 
 

@@ -6,6 +6,11 @@ Addresses and strides are in bytes.
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +35,18 @@ def cached(*modules: ModuleType, **options: Any) -> Decorator:
     """numba.njit without the interpreter's lock, whose code is kept on disk until a source of it changes.
 
     modules: whose functions and constants it takes; numba itself looks at the file of the function alone. options: of
-    numba.njit.
+    numba.njit; error_model is "numpy" unless given.
     """
+    options = {"error_model": "numpy", **options}
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        dispatcher: Any = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+        try:
+            dispatcher: Any = numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError as error:  # neither the package's folder nor the user's cache can be written
+            if "no locator available" not in str(error):
+                raise
+            _keep_in_temporary_folder()
+            dispatcher = numba.njit(nogil=True, cache=True, **options)(function)
         files = [Path(str(module.__file__)).stat() for module in modules]
         index = dispatcher._cache._cache_file
         index._source_stamp = (index._source_stamp, *((file.st_mtime, file.st_size) for file in files))
@@ -42,6 +54,18 @@ def cached(*modules: ModuleType, **options: Any) -> Decorator:
         return kernel
 
     return compiled
+
+
+def _keep_in_temporary_folder() -> None:
+    """Have this process and its children keep compiled code in a folder of their own until this process ends."""
+    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="numba-")
+    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    print(
+        f"compiled kernels cannot be kept: no cache folder can be written. They go to {folder} for this run; "
+        "set NUMBA_CACHE_DIR to a folder that can be written",
+        file=sys.stderr,
+    )
 
 
 class Vector:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.qubo import Bits, Floats, Qubo
+from hybrid_opt.simulator.registers import cached
 
 
 def anneal(
@@ -35,7 +35,7 @@ def anneal(
     return x.astype(np.uint8), len(x) * len(betas) * (len(free) + int(ends[-1]))
 
 
-@numba.njit(nogil=True, cache=True)
+@cached(error_model="python")
 def _sweeps(
     couplings: Floats,
     x: Floats,

@@ -1,17 +1,16 @@
 """Annealing by exchanges of one member of the batch and one that is not (Kawasaki moves), a compiled kernel."""
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_opt.simulator.registers import cached
 from quantum_sampler.batches.engine import Local, Reads, subsets
 from quantum_sampler.batches.law import BatchLaw
 from quantum_sampler.selector import Floats, Ids
 
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled = cached()
 UNIFORM = 0.1  # of the proposals, the others follow the priorities: at low temperature those would be always the same
 
 

@@ -1,17 +1,16 @@
 """The local pivotal method: batches spread in feature space, inclusions in proportion to size; the strict control."""
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
+from hybrid_opt.simulator.registers import cached
 from quantum_sampler.batches.engine import Local, Reads
 from quantum_sampler.batches.law import BatchLaw
 from quantum_sampler.batches.proportional import proportional
 from quantum_sampler.selector import Floats, Ids
 
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled = cached()
 
 
 class Pivotal(Local):

@@ -9,17 +9,16 @@ phases at its ends do not change what is measured, so a step is exp(-i (1 - g) d
 Shapes: n qubits, N = 2^n basis states (bit i of k is (k >> i) & 1), C chains.
 """
 
-from collections.abc import Callable
 from math import cos, sin
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_opt.simulator.registers import cached
+
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(nogil=True, cache=True, fastmath=True)
+compiled = cached(error_model="python", fastmath=True)
 
 
 class QuantumProposal:

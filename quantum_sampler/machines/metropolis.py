@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from hybrid_opt.simulator.registers import cached
 from quantum_sampler.selector import Floats
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@cached()
 def sweep(
     spins: Floats,
     fields: Floats,

@@ -1,5 +1,6 @@
 """Arithmetic on registers, against numpy, and kernels that are kept on disk."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,27 @@ def test_what_is_not_finite() -> None:
     assert np.isnan(got["exp"][0]) and np.isnan(got["sigmoid"][0]) and np.isnan(got["root"][0])
     assert got["sigmoid"][1:4].tolist() == [1.0, np.float32(1 / (1 + np.exp(87))), 1.0]
     assert np.isfinite(got["exp"]).tolist() == [False] + 15 * [True]
+
+
+def test_kernels_where_no_cache_can_be_written(tmp_path: Path) -> None:
+    """A temporary folder takes their place until the process ends, and a line says so, once."""
+    (tmp_path / "kernel.py").write_text(
+        "import os\nfrom numba.core import caching\n"
+        "def refuse(*_): raise OSError('read-only')\n"
+        "caching.InTreeCacheLocator.ensure_cache_path = caching.UserWideCacheLocator.ensure_cache_path = refuse\n"
+        "from hybrid_opt.simulator.registers import cached\n"
+        "@cached()\ndef one():\n    return 1\n"
+        "@cached()\ndef two():\n    return 2\n"
+        "folder = os.environ['NUMBA_CACHE_DIR']\n"
+        "print(one() + two(), folder, any(files for _, _, files in os.walk(folder)))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    command = [sys.executable, "-B", "kernel.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    total, folder, kept = done.stdout.split()
+    assert (total, kept) == ("3", "True") and not Path(folder).exists()
+    (line,) = done.stderr.splitlines()
+    assert folder in line and "NUMBA_CACHE_DIR" in line
 
 
 def test_a_kernel_is_compiled_again_when_what_it_calls_has_changed(tmp_path: Path) -> None:

@@ -51,6 +51,23 @@ def test_each_step_is_that_of_the_operators(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_new_episode_forgets_whatever_was_remembered(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    """NaN too: NaN times 0 would stay NaN."""
+    agent = make(action=CONTINUOUS)
+    monkeypatch.setattr("worldmodel.agent.fits_kernels", lambda deter: compiled)
+    start = agent.initial(3)
+    broken = Memory(State(*(torch.full_like(part, torch.nan) for part in start.state)), start.action + torch.inf)
+    seen = observations(agent.observations, (3,), generator())
+    first = torch.ones(3, dtype=torch.bool)
+    for ours, theirs in zip(
+        flat([agent.act(seen, first, broken, generator())]),
+        flat([agent.act(seen, first, start, generator())]),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+
+
 def test_it_follows_the_weights() -> None:
     """Those that an optimiser changes in place, that are loaded, and that a copy has."""
     agent, weights = make(action=CONTINUOUS), copy.deepcopy(make(action=CONTINUOUS).state_dict())

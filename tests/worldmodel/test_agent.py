@@ -232,9 +232,9 @@ def test_bfloat16(action: ActionSpec) -> None:
     assert losses.total.dtype == torch.float32
     assert losses.total.item() == pytest.approx(exact.total.item(), rel=0.05)
     for name, parameter in agent.named_parameters():
-        assert parameter.grad is None or (parameter.grad.dtype == torch.float32 and parameter.grad.isfinite().all()), (
-            name
-        )
+        if parameter.requires_grad:  # PyTorch 2.9 lost the actor's gradients in the cache of casted weights
+            grad = parameter.grad
+            assert grad is not None and grad.dtype == torch.float32 and grad.isfinite().all(), name
     assert losses.state.stoch.sum(-2).eq(1).all()
 
 

@@ -87,6 +87,8 @@ def replay_targets(windows: Windows) -> tuple[float, float]:
     peak = LOGITS > 1e5  # no code reaches there, and the prediction is spread over two bins alone
     assert difference[torch.from_numpy(peak)].abs().max() < 1e-4
     steps = learning_steps(windows)
+    # The loss is a mean over the T - 1 steps that have a successor; the others' weight is that of a sum over T.
+    difference = difference * (len(windows.reward) - 1) / len(windows.reward)
     codes = steps * prediction - difference
     assert codes.sum().item() == pytest.approx(steps, abs=1e-4)
     return steps, float((codes.numpy() * LOGITS).sum())

@@ -39,6 +39,44 @@ def test_precision() -> None:
     assert machine.choose_precision("auto", CPU, small=True) == torch.float32
 
 
+def test_a_chosen_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and captured graphs are those of the current device."""
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [str(machine.choose_device(name)) for name in ("cuda:1", "cuda", "auto", "cpu")] == [
+        "cuda:1", "cuda", "cuda", "cpu",
+    ]  # fmt: skip
+    assert chosen == [1, 0, 0]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_only_where_the_chosen_gpu_has_it(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    asked: list[torch.device] = []
+
+    class Current:
+        def __init__(self, device: torch.device) -> None:
+            asked.append(device)
+
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    second = torch.device("cuda:1")
+    assert machine.choose_precision("auto", second) == (torch.bfloat16 if native else torch.float32)
+    assert asked == [second]
+
+
+def test_the_choice_of_the_device_is_explained() -> None:
+    gpu = torch.device("cuda")
+    assert machine.explained("cuda:1", torch.device("cuda:1"), small=True) == "cuda:1"
+    assert machine.explained("auto", CPU, small=True) == "cpu (auto: PyTorch sees no CUDA device)"
+    assert machine.explained("auto", gpu, small=False) == "cuda (auto: there is a CUDA device)"
+    assert "device=cpu may be faster" in machine.explained("auto", gpu, small=True)
+
+
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:

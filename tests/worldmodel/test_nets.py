@@ -8,7 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.worldmodel.agents import generator
-from worldmodel.nets import MLP, BlockLinear, FusedNormSiLU, Head, Linear, NormAct, symexp, symlog, truncated_normal_
+from worldmodel.nets import (
+    MLP,
+    BlockLinear,
+    FusedNormSiLU,
+    Head,
+    Linear,
+    NormAct,
+    norm_silu_operators,
+    symexp,
+    symlog,
+    truncated_normal_,
+)
 
 
 def test_symlog() -> None:
@@ -36,6 +47,7 @@ def test_linear_starts_with_its_fan_in(layer: Linear, fan_in: int) -> None:
     assert layer.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.03)
     assert not layer.bias.any()
     assert BlockLinear(4, 300, 50).weight.std().item() == pytest.approx(300**-0.5, rel=0.03)
+    assert BlockLinear(4, 300, 50, 1200).weight.std().item() == pytest.approx(1200**-0.5, rel=0.03)
 
 
 def test_head_that_starts_at_zero() -> None:
@@ -102,6 +114,15 @@ def test_norm_act_in_bfloat16() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
     expected = reference(x.detach().double(), layer.weight.detach().double(), layer.eps)
     torch.testing.assert_close(y.double(), expected, rtol=2**-8, atol=2**-9)  # one rounding, of the result
+
+
+def test_the_operators_that_cuda_takes_round_once() -> None:
+    """The learned scale stays in float32: 1.001 would be 1 in bfloat16."""
+    x = torch.randn(5, 64, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(0))
+    weight = torch.linspace(1.0, 1.01, 64)
+    y = norm_silu_operators(x, weight, 1e-4)
+    expected = reference(x.double(), weight.double(), 1e-4)
+    assert y.dtype == torch.bfloat16 and torch.equal(y, expected.bfloat16())
 
 
 def test_norm_act_of_zeros() -> None:

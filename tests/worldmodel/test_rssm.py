@@ -1,5 +1,7 @@
 """The recurrent model, against a loop with dense matrices and against torch.distributions."""
 
+from typing import Literal
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -222,6 +224,34 @@ def test_an_episode_that_starts_in_the_window_forgets_what_was_before() -> None:
     torch.testing.assert_close(whole.deter[3:], fresh.deter)  # rounding depends on the shape of a product
     assert torch.equal(whole.stoch[3:], fresh.stoch)
     torch.testing.assert_close(probs[3:], fresh_probs)
+
+
+@both
+def test_what_was_before_an_episode_reaches_nothing_even_if_it_is_not_finite() -> None:
+    """States, actions and gradients: NaN times 0 would stay NaN."""
+    model = make_rssm()
+    embed, action, is_first, noise = sequence(4, 2)
+    is_first[0] = is_first[2, 0] = True
+    results = []
+    for value in (0.0, torch.nan):
+        action[0] = value
+        action[2, 0] = value
+        before = State(*(torch.full_like(part, value) for part in random_state(2, 1)))
+        states, probs = model.observe(embed, action, is_first, before, noise)
+        gradients = torch.autograd.grad(states.feature.square().sum() + probs.square().sum(), model.gates.weight)
+        results.append([*states, probs, *gradients])
+    assert all(torch.equal(zeros, nans) for zeros, nans in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(("fan_in", "std"), [("all", 0.0625), ("block", 0.1768)])
+def test_initial_block_weights(fan_in: Literal["all", "block"], std: float) -> None:
+    """The reference counts the inputs of all blocks: 1/sqrt(256), where one block has 32."""
+    size = ModelSize(deter=256, hidden=64, classes=4, units=64, depth=4, fan_in=fan_in)
+    model = RSSM(size, 64, 2)
+    assert model.gates.weight.std().item() == pytest.approx(std, rel=0.02)
+    mixed = (8 if fan_in == "all" else 1) * (32 + 3 * 64)
+    for weight in (model.mix_deter.weight, model.mix_state.weight, model.mix_action.weight):
+        assert weight.std().item() == pytest.approx(mixed**-0.5, rel=0.03)
 
 
 @both

@@ -1,5 +1,6 @@
 """One update: what it changes, what it never changes, and the precisions that it runs in."""
 
+import copy
 import math
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.worldmodel.agents import KEYS, VECTOR, generator, make_agent, make_windows
-from worldmodel.agent import Agent
+from worldmodel.agent import Agent, Losses, Windows
 from worldmodel.optimizer import LaProp
 from worldmodel.update import NonFiniteLoss, Update
 
@@ -79,6 +80,29 @@ def test_a_loss_that_is_not_finite_changes_no_weight(where: str, value: float) -
     for name, parameter in agent.named_parameters():
         assert torch.equal(parameter, before[name]), name
     assert all(torch.equal(a, s["mean"]) for a, s in zip(moments, update.optimizer.state.values(), strict=True))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_changes_no_weight(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    """The loss is finite: only the way back went wrong."""
+    agent = make_agent(VECTOR)
+    update = make_update(agent)
+    update(make_windows(agent))
+    before, state = weights(agent), copy.deepcopy(update.optimizer.state_dict()["state"])
+    gradients = update._gradients
+
+    def broken(windows: Windows) -> Losses:
+        losses = gradients(windows)
+        agent.rssm.gates.weight.grad[1, 2, 3] = value  # type: ignore[index]
+        return losses
+
+    monkeypatch.setattr(update, "_gradients", broken)
+    expected = r"^the gradient is not finite \(rssm\.gates\.weight\); the weights were not changed$"
+    with pytest.raises(NonFiniteLoss, match=expected) as caught:
+        update(make_windows(agent))
+    assert caught.value.exit_code == 1
+    assert all(torch.equal(parameter, before[name]) for name, parameter in agent.named_parameters())
+    torch.testing.assert_close(update.optimizer.state_dict()["state"], state, rtol=0, atol=0)
 
 
 def test_bfloat16_keeps_the_weights_in_float32() -> None:
