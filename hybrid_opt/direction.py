@@ -14,7 +14,7 @@ from hybrid_opt.direction_config import Counts, DirectionConfig, checked
 from hybrid_opt.errors import BackendError, ProblemError
 from hybrid_opt.escape import Escape, like
 from hybrid_opt.job import Job
-from hybrid_opt.loss_model import Loss, NoReference, Trials, by_curvature, by_losses
+from hybrid_opt.loss_model import Loss, NoReference, Trials, buffers_of, by_curvature, by_losses
 from hybrid_opt.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
@@ -67,8 +67,8 @@ class HybridOptimizer(torch.optim.Optimizer):
     ) -> None:
         self.base: torch.optim.Optimizer | None = None
         super().__init__(base.param_groups, base.defaults)
+        del self._own  # of the constructor; from here on groups and states are the base's
         self.base = base
-        self._share()
         self.config: DirectionConfig = checked(options)
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
         self._opened: list[Solver] = []
@@ -84,6 +84,7 @@ class HybridOptimizer(torch.optim.Optimizer):
             self._escape = Escape(self.config.escape, other, waits, self._record)
         self._loss: Loss | None = None
         self._blocks: Blocks | None = None
+        self._buffers: list[Tensor] = []  # that the loss may change
         self._anchor: Tensors = []  # the parameters after the last choice
         self._last: Tensors = []  # the last accepted move
         self._next = self.every  # the step of the next choice
@@ -91,16 +92,42 @@ class HybridOptimizer(torch.optim.Optimizer):
         self._spent, self._begin = 0.0, time.monotonic()
         self.recorder: Callable[[Qubo, Solution], None] | None = None  # told of every problem and its solution
 
+    # The base replaces its groups and states when it loads its own state: both are asked for, never kept.
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return self._own["param_groups"] if self.base is None else self.base.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self._set("param_groups", groups)
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]
+        return self._own["state"] if self.base is None else self.base.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._set("state", state)
+
+    def _set(self, name: str, value: Any) -> None:
+        if self.base is None:
+            self.__dict__.setdefault("_own", {})[name] = value
+        else:
+            setattr(self.base, name, value)
+
     def attach(
         self,
         loss: Loss,
         parameters: Iterable[tuple[str, Tensor]] | None = None,
         blocks: Sequence[Sequence[str]] | None = None,
+        buffers: Iterable[Tensor] | None = None,
     ) -> None:
         """Set the loss.
 
         loss(parameters, batch, generator) gives a scalar: of parameters by name, for `torch.func.functional_call`, the
-        batch that `step` is given, and a seeded generator for all that is random in it. It must change nothing.
+        batch that `step` is given, and a seeded generator for all that is random in it. What it changes in `buffers`,
+        such as running statistics, is put back; by default they are those of all modules that the function refers to.
         parameters: those that the loss depends on, such as model.named_parameters(); by default all of the base's, by
         the names that it was given. blocks: names of parameters that move together.
 
@@ -113,6 +140,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         if not named or any(id(p) not in ours for p in named.values()):
             raise ProblemError("attach: parameters: those of the base optimiser, with their names, are accepted")
         self._loss, self._blocks = loss, Blocks(named, blocks or self.config.blocks)
+        self._buffers = list(buffers_of(loss) if buffers is None else buffers)
         count = len(self.config.moves)
         size = self._blocks.count * count
         one_hot = [tuple(range(b, b + count)) for b in range(0, size, count)]
@@ -281,7 +309,7 @@ class HybridOptimizer(torch.optim.Optimizer):
 
     def _trials(self, blocks: Blocks, batch: Any, purpose: int) -> Trials:
         assert self._loss is not None
-        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk)
+        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk, self._buffers)
 
     def _seed(self, purpose: int) -> int:
         """Of one purpose at this step."""
@@ -339,7 +367,6 @@ class HybridOptimizer(torch.optim.Optimizer):
         assert self.base is not None
         rest = {key: value for key, value in state_dict.items() if key != "direction"}
         self.base.load_state_dict(rest)
-        self._share()
         own = state_dict.get("direction")
         if own is None:
             return
@@ -384,11 +411,6 @@ class HybridOptimizer(torch.optim.Optimizer):
                 "attach: the base optimiser knows no names; attach(loss, model.named_parameters()) is accepted"
             )
         return [pair for own, params in names for pair in zip(own or (), params, strict=True)]
-
-    def _share(self) -> None:
-        """One set of groups and states for both."""
-        assert self.base is not None
-        self.param_groups, self.state = self.base.param_groups, self.base.state
 
     def _open(self, solver: Any, key: str, where: Mapping[str, Any]) -> Solver:
         if isinstance(solver, Solver):

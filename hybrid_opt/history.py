@@ -1,6 +1,7 @@
 """What a study has evaluated, as a surrogate sees it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +15,45 @@ from hybrid_opt.axis import Axis
 
 Floats = NDArray[np.float64]
 RELATIVE = "qubo:relative"  # system attribute: what was proposed, in Optuna's internal numbers, for the other workers
+SELDOM = 8  # trials for every change of a range, at least: else it changes with the trial
 EQUAL = 1e-9  # positions this close are the same
 
 
-def common_space(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """All parameters of the finished trials, by name, but those whose distribution changed or has one value only."""
+def common_space(trials: Sequence[FrozenTrial]) -> tuple[dict[str, BaseDistribution], set[str]]:
+    """Return the parameters of the finished trials, by name, and the names whose range changed.
+
+    A range that changed seldom, as between two sittings of a study, is the latest one. One that changes with every few
+    trials is left out, and so are parameters with one value only.
+    """
     space: dict[str, BaseDistribution] = {}
-    changed = set()
-    for trial in trials:
+    seen, changes, mixed = Counter[str](), Counter[str](), set[str]()
+    for trial in sorted(trials, key=lambda trial: trial.number):
         for name, distribution in trial.distributions.items():
-            if space.setdefault(name, distribution) != distribution:
-                changed.add(name)
-    return {name: space[name] for name in sorted(space) if name not in changed and not space[name].single()}
+            known = space.setdefault(name, distribution)
+            if type(known) is not type(distribution):
+                mixed.add(name)
+            seen[name] += 1
+            changes[name] += known != distribution
+            space[name] = distribution
+    dynamic = mixed | {name for name, count in changes.items() if SELDOM * count > seen[name]}
+    kept = {name: space[name] for name in sorted(space) if name not in dynamic and not space[name].single()}
+    return kept, {name for name in kept if changes[name]}
+
+
+def lies_within(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether all values of a trial are in these ranges; parameters that it did not have do not count."""
+    return all(
+        position_of(Axis(name, space[name]), trial.params[name]) is not None for name in space.keys() & trial.params
+    )
+
+
+def position_of(axis: Axis, value: Any) -> float | None:
+    """The position of a value, None where it is not in the range: of an earlier range, or enqueued by mistake."""
+    try:
+        inner = axis.distribution.to_internal_repr(value)
+        return axis.position(value) if axis.distribution._contains(inner) else None
+    except (ValueError, TypeError):
+        return None
 
 
 def all_trials(study: Study) -> list[FrozenTrial]:
@@ -114,7 +142,10 @@ def _report(trial: FrozenTrial, step: int, sign: float) -> float:
 
 
 def _params(trial: FrozenTrial, axes: Sequence[Axis]) -> dict[str, float]:
-    """Positions by name: those that the trial asked for, and of a trial that did not finish those that it may yet."""
+    """Positions by name: those that the trial asked for, and of a trial that did not finish those that it may yet.
+
+    Values outside of the ranges are left out; Optuna itself fails the trial that was given them.
+    """
     positions = {}
     proposed = trial.system_attrs.get(RELATIVE, {}) if trial.state not in VALUED else {}
     fixed = trial.system_attrs.get("fixed_params", {}) if not trial.state.is_finished() else {}
@@ -128,7 +159,9 @@ def _params(trial: FrozenTrial, axes: Sequence[Axis]) -> dict[str, float]:
             value = axis.distribution.to_external_repr(proposed[axis.name])
         else:
             continue
-        positions[axis.name] = axis.position(value)
+        position = position_of(axis, value)
+        if position is not None:
+            positions[axis.name] = position
     return positions
 
 

@@ -1,7 +1,9 @@
 """The loss as a pairwise function of choices, from losses at trial points or from curvature."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -28,14 +30,17 @@ WORST = 10.0  # a loss that is not finite counts as this many ranges above the l
 class Trials:
     """Losses of a batch at trial points around the parameters, all under the same random numbers.
 
-    The generator is seeded anew for every point, and so are torch's own, whose states are put back: training sees
-    nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the memory of as many copies of the
-    parameters.
+    The generator is seeded anew for every point, and so are torch's own. Their states, and the buffers, are put back:
+    training sees nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the memory of as many
+    copies of the parameters.
 
     Counts `forwards` and `gradients`.
     """
 
-    def __init__(self, loss: Loss, blocks: Blocks, batch: Any, seed: int, chunk: int = 1) -> None:
+    def __init__(
+        self, loss: Loss, blocks: Blocks, batch: Any, seed: int, chunk: int = 1, buffers: Sequence[Tensor] = ()
+    ) -> None:
+        self._buffers, self._kept = list(buffers), [buffer.clone() for buffer in buffers]
         self.loss, self.blocks, self.batch, self.seed, self.chunk = loss, blocks, batch, seed, chunk
         self.origin = blocks.values
         self._fixed = {name: value.detach() for name, value in blocks.parameters.items()}
@@ -78,6 +83,7 @@ class Trials:
             value = self.loss(
                 {**self._fixed, **dict(zip(self.blocks.names, point, strict=True))}, self.batch, generator
             )
+        self._put_back()
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ProblemError(f"loss: gave {type(value).__name__}; a tensor with one number is accepted")
         return value.reshape(())
@@ -100,7 +106,28 @@ class Trials:
         with _untouched(self._device) as own:
             generator = self._seeded(own)
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
+        self._put_back()
         return values
+
+    def _put_back(self) -> None:
+        """Undo what the loss changed in buffers, such as the running statistics of normalisation."""
+        with torch.no_grad():
+            for buffer, kept in zip(self._buffers, self._kept, strict=True):
+                buffer.copy_(kept)
+
+
+def buffers_of(function: Any) -> list[Tensor]:
+    """The buffers of all modules that a function refers to: bound, in its closure, as a global, or in a partial."""
+    found: list[Any] = [function, getattr(function, "__self__", None)]
+    while isinstance(function, partial):
+        found += [*function.args, *function.keywords.values()]
+        function = function.func
+    function = getattr(function, "__func__", function)
+    if inspect.isfunction(function):
+        names = inspect.getclosurevars(function)
+        found += [*names.nonlocals.values(), *names.globals.values(), *(function.__defaults__ or ())]
+    modules = [module for each in found if isinstance(each, torch.nn.Module) for module in each.modules()]
+    return list({id(buffer): buffer for module in modules for buffer in module.buffers(recurse=False)}.values())
 
 
 def by_losses(trials: Trials, moves: Moves) -> tuple[Qubo, float]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
@@ -18,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hybrid_opt.axis import Axis
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.history import RELATIVE, VALUED, History, all_trials, common_space
+from hybrid_opt.history import RELATIVE, VALUED, History, all_trials, common_space, lies_within, position_of
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
 from hybrid_opt.surrogate import Observations, make_surrogate
@@ -44,8 +45,9 @@ class QuboSampler(BaseSampler):
     fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers;
     `trial.set_constraint` works too.
 
-    Parameters that only some trials have are part of the same model. One whose distribution changes, or that was never
-    seen, takes a value from a Latin hypercube. Pruned trials count by the quantile of their last report, running ones
+    Parameters that only some trials have are part of the same model. One whose distribution changes with the trial, or
+    that was never seen, takes a value from a Latin hypercube. Where a range changed between two sittings, the trials
+    within the latest one are used. Pruned trials count by the quantile of their last report, running ones
     as average (constant liar), failed ones not at all; a point is proposed once, until the space is exhausted. The user
     attribute "qubo" of every proposed trial has the solver's cost and how well the surrogate predicted so far.
 
@@ -74,6 +76,8 @@ class QuboSampler(BaseSampler):
             raise ProblemError(f"n_startup_trials={n_startup_trials}: a positive integer is accepted")
         if int(levels) != levels or levels < 4:
             raise ProblemError(f"levels={levels}: an integer from 4 is accepted")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+            raise ProblemError(f"seed={seed!r}: None or an integer >= 0 is accepted")
         robust([0.0], transform)
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
         moved = backend != "statevector" or any(each is not None for each in (ledger, budget, fallback))
@@ -87,10 +91,12 @@ class QuboSampler(BaseSampler):
         self._surrogate_options = (surrogate, dict(surrogate_options or {}))
         self._surrogate = make_surrogate(*self._surrogate_options)
         self._startup, self._transform, self._levels = n_startup_trials, transform, int(levels)
-        self._seed, self._constraints = seed, constraints_func
-        self._entropy = self._fresh() if seed is None else seed
+        self._constraints = constraints_func
+        self._seed = None if seed is None else int(seed)  # storages write it as JSON, which knows no NumPy numbers
+        self._entropy = self._fresh() if self._seed is None else self._seed
         self._names: list[str] = []  # of the parameters that the surrogate has learned
         self._designs: dict[str, int] = {}
+        self._told: tuple[str, ...] = ()  # ranges whose change was said
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,10 +133,29 @@ class QuboSampler(BaseSampler):
         """All parameters so far, once the start points are evaluated or under way; until then none."""
         trials = all_trials(study)
         finished = [each for each in trials if each.state in VALUED and each.number != trial.number]
-        space = common_space(finished)
+        space, changed = common_space(finished)
+        if changed:
+            finished = self._kept(finished, space, changed)
         starts = self._startup or max([STARTS, *(Axis(*each).bits(self._levels) for each in space.items())])
         running = sum(each.state == TrialState.RUNNING and each.number != trial.number for each in trials)
         return space if len(finished) + running >= starts and len(finished) >= (starts + 1) // 2 else {}
+
+    def _kept(
+        self, finished: list[FrozenTrial], space: Mapping[str, BaseDistribution], changed: set[str]
+    ) -> list[FrozenTrial]:
+        """The trials within ranges that changed; how many are not is said, once for each change."""
+        kept = [each for each in finished if lies_within(each, space)]
+        change = tuple(f"{name} {space[name]}" for name in sorted(changed))
+        if change != self._told:
+            self._told = change
+            names = ", ".join(sorted(changed))
+            warnings.warn(
+                f"the range of {names} changed: {len(finished) - len(kept)} of {len(finished)} earlier trials lie"
+                " outside of it and are not used",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return kept
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -211,11 +236,10 @@ class QuboSampler(BaseSampler):
         fixed = trial.system_attrs.get("fixed_params", {})
         ranked = history.losses.argsort(kind="stable")
         centre = history.positions[ranked[min(int(rng.geometric(0.5)), 3, len(ranked)) - 1]]
+        given = [position_of(axis, fixed[axis.name]) if axis.name in fixed else None for axis in axes]
         return [
-            np.array([axis.position(fixed[axis.name])])
-            if axis.name in fixed
-            else axis.levels(self._levels, at, len(history.losses), rng)
-            for axis, at in zip(axes, centre.tolist(), strict=True)
+            axis.levels(self._levels, at, len(history.losses), rng) if own is None else np.array([own])
+            for axis, at, own in zip(axes, centre.tolist(), given, strict=True)
         ]
 
     def _solver_of(self, states: int, taken: int) -> Solver:

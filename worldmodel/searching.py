@@ -24,7 +24,6 @@ from worldmodel.space import Parameter
 from worldmodel.study import (
     GRACE,
     Guard,
-    StorageError,
     claim,
     counted,
     give_up,
@@ -61,8 +60,6 @@ class Interrupted(Exception):
 
 def run(config: SearchConfig, words: list[str]) -> int:
     """Search; returns the exit code. What can be wrong with the input is found before anything is written."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from hybrid_opt.search import QuboSampler
 
     common = training_words(words, configs_folder())
@@ -82,25 +79,21 @@ def run(config: SearchConfig, words: list[str]) -> int:
         launcher = stack.enter_context(closing(config.launcher.open(min(config.workers, config.trials))))
         storage = open_storage(url, config.heartbeat)
         name = folder.path.name if config.study == "auto" else config.study
-        try:
-            study = open_study(storage, name, sampler, pruner)
-            if other := differences(claim(study, config.identity()), config.identity(), MAY_CHANGE):
-                raise RunFolderError(
-                    f"study={name}: {shown(url)} holds a study of another configuration under this name: "
-                    f"{'; '.join(other)}; give the same or another study"
-                )
-            folder.write_config({**config.as_dict(), "storage": config.identity()["storage"]})  # without a password
-            print(
-                f"{config.env.id}: {len(space)} keys, sampler {config.sampler.name}, {config.trials} trials by "
-                f"{config.workers} workers, study {name} in {shown(url)}; logdir {folder.path}"
+        study = open_study(storage, name, sampler, pruner)
+        if other := differences(claim(study, config.identity()), config.identity(), MAY_CHANGE):
+            raise RunFolderError(
+                f"study={name}: {shown(url)} holds a study of another configuration under this name: "
+                f"{'; '.join(other)}; give the same or another study"
             )
-            guard = stack.enter_context(closing(Guard(folder.path)))
-            search = Search(config, folder.path, study, storage, guard, launcher, space, tuple(common), url)
-            search.run()
-            lines = summarise(study, folder.path, config.objective, common)
-        except SQLAlchemyError as error:
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise StorageError(f"storage={shown(url)}: {reason}; the same command continues the search") from error
+        folder.write_config({**config.as_dict(), "storage": config.identity()["storage"]})  # without a password
+        print(
+            f"{config.env.id}: {len(space)} keys, sampler {config.sampler.name}, {config.trials} trials by "
+            f"{config.workers} workers, study {name} in {shown(url)}; logdir {folder.path}"
+        )
+        guard = stack.enter_context(closing(Guard(folder.path)))
+        search = Search(config, folder.path, study, storage, guard, launcher, space, tuple(common), url)
+        search.run()
+        lines = summarise(study, folder.path, config.objective, common)
         print("\n".join(lines))
         if best_trial(study.get_trials(deepcopy=False)) is None:
             raise SearchFailed(f"no trial has a value; {search.last_failure()}")

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from hybrid_opt.backends.redaction import redact
 from worldmodel.composition import UsageError
 
 if TYPE_CHECKING:
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GRACE = 5  # heartbeats that may be missing
-
-
-class StorageError(Exception):
-    """The storage of a search that runs could not be reached. The message is one line."""
-
-    exit_code = 1
 
 
 class Guard:
@@ -56,16 +51,16 @@ class Guard:
 
 def storage_url(url: str, folder: Path) -> str:
     """The URL with its driver, or that of the SQLite file in the folder. Raises UsageError."""
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
     if url == "auto":
-        return f"sqlite:///{folder / 'study.db'}"
+        return URL.create("sqlite", database=str(folder / "study.db")).render_as_string()  # quoted
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         raise UsageError(
-            f"storage={url}: a URL such as sqlite:///FILE or postgresql://USER@HOST/DATABASE is accepted"
+            f"storage={redact(url)}: a URL such as sqlite:///FILE or postgresql://USER@HOST/DATABASE is accepted"
         ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -84,8 +79,9 @@ def shown(url: str) -> str:
 def open_storage(url: str, heartbeat: int) -> "RDBStorage":
     """Open the storage, with its tables made. Raises UsageError."""
     from optuna.exceptions import ExperimentalWarning
-    from optuna.storages import RDBStorage
-    from sqlalchemy.exc import DatabaseError, NoSuchModuleError, OperationalError
+    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+
+    from worldmodel.patient_storage import PatientStorage
 
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
@@ -93,7 +89,7 @@ def open_storage(url: str, heartbeat: int) -> "RDBStorage":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
+            return PatientStorage(
                 url,
                 options,
                 heartbeat_interval=heartbeat,
@@ -106,8 +102,10 @@ def open_storage(url: str, heartbeat: int) -> "RDBStorage":
         driver = f"{error.__cause__ or error}".partition("'")[2].partition("'")[0] or "its driver"
         extra = ': pip install "worldmodel[postgresql]"' if url.startswith("postgresql") else ""
         raise UsageError(f"storage={shown(url)}: needs {driver}{extra}") from None
+    except ArgumentError as error:
+        raise UsageError(f"storage={shown(url)}: {redact(' '.join(str(error).split()))}") from None
     except (OperationalError, DatabaseError) as error:
-        reason = " ".join(str(error.orig or error).split())
+        reason = redact(" ".join(str(error.orig or error).split()))
         raise UsageError(f"storage={shown(url)}: cannot be opened: {reason}") from None
     except RuntimeError as error:  # tables of another version of Optuna
         raise UsageError(f"storage={shown(url)}: {' '.join(str(error).split())}") from None

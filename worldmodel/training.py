@@ -79,6 +79,8 @@ def run(config: TrainConfig) -> int:
         chosen = machine.explained(config.device, device, agent.small)
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
+        if config.budget is not None and not backends.opened:
+            print("budget: no part of this run is on a backend that counts; shots simulated here are free")
         for name in folder.cut_back(marks(found[-1]) if found else {}):
             print(f"{path / name}: holds less than at the checkpoint; it was changed since")
         folder.write_config(config.as_dict())
@@ -155,6 +157,11 @@ class _Backends:
     def __init__(self, config: TrainConfig, path: Path, stack: ExitStack) -> None:
         self._ledger, self._budget, self._stack = path / "ledger.sqlite", config.budget, stack
         self._opened: dict[str, Backend] = {}
+
+    @property
+    def opened(self) -> bool:
+        """Whether any part of the run has a backend of its own."""
+        return bool(self._opened)
 
     def open(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with backends in the place of their names; our own simulator needs none. Raises ProblemError."""

@@ -1,7 +1,10 @@
 """Budgets: the most that may be spent, in shots, seconds of the processor, and dollars."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import ProblemError
@@ -20,7 +23,7 @@ def limits_of(budget: Any) -> dict[str, float]:
         if unit not in UNITS:
             raise ProblemError(f"budget.{unit}: no such unit; {', '.join(UNITS)} are accepted")
         if most is not None:
-            if isinstance(most, bool) or not isinstance(most, int | float) or not most >= 0:
+            if isinstance(most, bool | np.bool_) or not isinstance(most, Real) or not most >= 0:
                 raise ProblemError(f"budget.{unit}={most!r}: a number from 0 is accepted")
             limits[unit] = float(most)
     return limits

@@ -13,8 +13,9 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program
 from hybrid_opt.backends.observables import Basis, bases
+from hybrid_opt.backends.redaction import redact
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.errors import BackendError, ProblemError
 
 Floats = NDArray[np.float64]
 KEPT = 32  # compiled circuits
@@ -96,7 +97,13 @@ class CompiledCircuits(ABC):
 
     def _kept(self, circuit: Any, program: CircuitProgram, basis: Basis | None) -> Any:
         def compile_it() -> Any:
-            compiled = self._compile(circuit if basis is None else basis.rotate(circuit), program)
+            try:
+                compiled = self._compile(circuit if basis is None else basis.rotate(circuit), program)
+            except (ProblemError, BackendError, MemoryError):
+                raise
+            except Exception as error:  # a transpiler's: what the circuit needs the device does not have
+                line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                raise ProblemError(f"circuit: cannot be compiled for backend={self.name}: {redact(line)}") from error
             depth, allowed = self._depth(compiled), self.config.max_depth
             if allowed is not None and depth > allowed:
                 raise ProblemError(f"circuit: depth {depth} on backend={self.name}; max_depth={allowed} is allowed")

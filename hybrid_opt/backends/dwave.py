@@ -14,6 +14,7 @@ from hybrid_opt.backends.annealer import Annealer, raw
 from hybrid_opt.backends.backend import Bits, Program, Result
 from hybrid_opt.backends.dwave_errors import mapped
 from hybrid_opt.backends.names import nearest
+from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.backends.remote_job import RemoteJob
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, ProblemError
@@ -57,6 +58,7 @@ class DWave(Annealer):
             from dwave.system import DWaveSampler
         except ImportError as error:
             raise ProblemError(f"backend={name}: needs {error.name}; pip install dwave-ocean-sdk") from error
+        redact_logs()
         with mapped(name, "opening"):
             try:
                 sampler = DWaveSampler() if solver is None else DWaveSampler(solver=solver)

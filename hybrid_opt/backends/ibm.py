@@ -16,6 +16,7 @@ from hybrid_opt.backends.ibm_errors import mapped
 from hybrid_opt.backends.names import nearest
 from hybrid_opt.backends.primitives import bits_of, blocks, means_of, measured
 from hybrid_opt.backends.provider import compiled_for
+from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.backends.remote_job import RemoteJob
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, ProblemError
@@ -67,6 +68,7 @@ class Ibm(CompiledCircuits):
             raise ProblemError(
                 f"backend={self.name}: needs qiskit-ibm-runtime; pip install qiskit-ibm-runtime"
             ) from error
+        redact_logs()
         with mapped(self.name, "opening"):
             self._service = QiskitRuntimeService(instance=self.config.instance)
             self._device = self._found(device)

@@ -1,6 +1,10 @@
 """What went wrong at IBM's, in our words."""
 
+import socket
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+
+import requests
 
 from hybrid_opt.backends.redaction import redact
 from hybrid_opt.backends.vendor_errors import Stage, mapping
@@ -22,6 +26,8 @@ def _ours(error: Exception, name: str, stage: Stage) -> Exception:
 
     line = f"backend={name}: {redact(' '.join(str(error).split()))[:300]}"
     status = _status(error)
+    if stage == "opening" and _unreachable(error):  # the vendor's client tells it as an account that is missing
+        return TransientError(f"backend={name}: IBM's service cannot be reached: {line.partition(': ')[2]}")
     if isinstance(error, vendor.IBMAccountError) or (stage == "opening" and "Unable to find account" in str(error)):
         return ProblemError(f"backend={name}: no IBM account; {ACCOUNT}")
     if isinstance(error, vendor.IBMNotAuthorizedError) or status in (401, 403):
@@ -44,16 +50,30 @@ def _ours(error: Exception, name: str, stage: Stage) -> Exception:
     return LostReply(line)
 
 
-def _status(error: BaseException) -> int | None:
-    """The HTTP status behind an error, -1 where there was no answer, None where no request was behind it."""
+def _unreachable(error: BaseException) -> bool:
+    """Whether a connection that was not made, or broke, is behind an error."""
+    return any(
+        isinstance(each, ConnectionError | TimeoutError | socket.gaierror | requests.RequestException)
+        and getattr(each, "response", None) is None
+        for each in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: BaseException | None = error
     for _ in range(8):
         if seen is None:
-            return None
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error, -1 where there was no answer, None where no request was behind it."""
+    for seen in _chain(error):
         code = getattr(seen, "status_code", None)
         if code is None:
             code = getattr(getattr(seen, "response", None), "status_code", None)
         if isinstance(code, int):
             return code
-        seen = seen.__cause__ or seen.__context__
     return None

@@ -23,6 +23,7 @@ from hybrid_opt.backends.budget import UNITS, amounts, limits_of
 from hybrid_opt.backends.ledger_config import LedgerConfig
 from hybrid_opt.backends.ledger_file import HOST, born, connect
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.backends.sqlite import sqlite_errors
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, BudgetExceeded, ProblemError
 
@@ -56,10 +57,13 @@ class Ledger:
         except ValidationError as error:
             first = error.errors()[0]
             raise ProblemError(f"ledger.{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
-        self.path, self.owner = str(path), uuid.uuid4().hex
+        self.path, self.owner = str(path if str(path) == ":memory:" else Path(path).expanduser()), uuid.uuid4().hex
         self._lock, self._collected = threading.RLock(), set[str]()
         limits = None if budget is None else limits_of(budget)
         self._database = connect(self.path, must_exist)
+        self.readable_only = bool(self._database.execute("PRAGMA query_only").fetchone()[0])
+        if self.readable_only:
+            return
         with self._transaction() as database:
             me = (self.owner, HOST, os.getpid(), born(os.getpid()))
             database.execute("INSERT INTO owners VALUES (?, ?, ?, ?, NULL)", me)
@@ -190,8 +194,8 @@ class Ledger:
 
     def stopped(self, key: str) -> bool:
         """Whether a job was asked to be cancelled."""
-        with self._lock:
-            row = self._database.execute("SELECT stop FROM jobs WHERE key = ?", (key,)).fetchone()
+        with self._reading() as database:
+            row = database.execute("SELECT stop FROM jobs WHERE key = ?", (key,)).fetchone()
         return row is not None and bool(row["stop"])
 
     def collect(self, key: str) -> None:
@@ -207,8 +211,8 @@ class Ledger:
     def content(self, key: str) -> tuple[bytes, bytes]:
         """The program of a job and its circuit, as they were packed. Raises ProblemError for an unknown key."""
         query = "SELECT program, content FROM jobs JOIN circuits ON circuit = hash WHERE key = ?"
-        with self._lock:
-            row = self._database.execute(query, (key,)).fetchone()
+        with self._reading() as database:
+            row = database.execute(query, (key,)).fetchone()
         if row is None:
             raise ProblemError(f"key={key}: no such job in {self.path}")
         return row["program"], row["content"]
@@ -216,8 +220,8 @@ class Ledger:
     def result(self, key: str) -> bytes | None:
         """The packed result of a finished job, where it was kept."""
         query = "SELECT result FROM jobs WHERE key = ? AND status = 'done'"
-        with self._lock:
-            row = self._database.execute(query, (key,)).fetchone()
+        with self._reading() as database:
+            row = database.execute(query, (key,)).fetchone()
         return None if row is None else row["result"]
 
     def jobs(self, status: str | None = None) -> list[dict[str, Any]]:
@@ -226,20 +230,20 @@ class Ledger:
             "SELECT key, request, backend, seed, owner, status, origin, created, ended, error, circuit, "
             "length(result) AS bytes, collected, stop FROM jobs WHERE ? IS NULL OR status = ? ORDER BY created, rowid"
         )
-        with self._lock:
-            return [dict(row) for row in self._database.execute(query, (status, status))]
+        with self._reading() as database:
+            return [dict(row) for row in database.execute(query, (status, status))]
 
     def attempts(self, key: str | None = None) -> list[dict[str, Any]]:
         """The attempts, oldest first: of one job, or all. Those that have not ended hold their estimate."""
         query = "SELECT * FROM attempts WHERE ? IS NULL OR key = ? ORDER BY begun, rowid"
-        with self._lock:
-            return [dict(row) for row in self._database.execute(query, (key, key))]
+        with self._reading() as database:
+            return [dict(row) for row in database.execute(query, (key, key))]
 
     @property
     def budget(self) -> dict[str, float]:
         """The limits, by unit."""
-        with self._lock:
-            return {row["unit"]: row["most"] for row in self._database.execute("SELECT * FROM budget")}
+        with self._reading() as database:
+            return {row["unit"]: row["most"] for row in database.execute("SELECT * FROM budget")}
 
     @property
     def spent(self) -> Cost:
@@ -269,13 +273,15 @@ class Ledger:
             if self._database is None:
                 return
             atexit.unregister(self._at_exit)
-            with self._transaction() as database:
-                if clean:
-                    database.execute("UPDATE owners SET ended = ? WHERE id = ?", (time.time(), self.owner))
-                    marks = [(key,) for key in self._collected]
-                    database.executemany("UPDATE jobs SET collected = 1 WHERE key = ?", marks)
-            self._database.close()
-            self._database = None  # type: ignore[assignment]
+            try:
+                if clean and not self.readable_only:
+                    with self._transaction() as database:
+                        database.execute("UPDATE owners SET ended = ? WHERE id = ?", (time.time(), self.owner))
+                        marks = [(key,) for key in self._collected]
+                        database.executemany("UPDATE jobs SET collected = 1 WHERE key = ?", marks)
+            finally:
+                self._database.close()
+                self._database = None  # type: ignore[assignment]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -283,16 +289,27 @@ class Ledger:
         with self._lock:
             if self._database is None:
                 raise BackendError(f"ledger={self.path}: is closed")
+            if self.readable_only:
+                raise ProblemError(f"ledger={self.path}: cannot be written; show and export are accepted")
             if self._database.in_transaction:
                 yield self._database
                 return
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+            with sqlite_errors(self.path):
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._database
+                    self._database.execute("COMMIT")
+                except BaseException:
+                    if self._database.in_transaction:  # SQLite ends some by itself, where the disk is full
+                        self._database.execute("ROLLBACK")
+                    raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, sqlite_errors(self.path):
+            if self._database is None:
+                raise BackendError(f"ledger={self.path}: is closed")
+            yield self._database
 
     def _earlier(self, request: str) -> Iterator[sqlite3.Row]:
         """Jobs of the same request that may be resumed; see LedgerConfig."""
@@ -354,8 +371,8 @@ class Ledger:
 
     def _sum(self, condition: str) -> Cost:
         query = f"SELECT TOTAL(shots), TOTAL(seconds), TOTAL(dollars) FROM attempts WHERE {condition}"
-        with self._lock:
-            shots, seconds, dollars = self._database.execute(query).fetchone()
+        with self._reading() as database:
+            shots, seconds, dollars = database.execute(query).fetchone()
         return Cost(shots=int(shots), qpu_seconds=seconds, dollars=dollars)
 
     def _alive(self, owner: str | None) -> bool:

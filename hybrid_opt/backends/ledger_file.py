@@ -1,10 +1,12 @@
 """The file of a ledger, and the processes that work on it."""
 
+import os
 import socket
 import sqlite3
 import time
 from pathlib import Path
 
+from hybrid_opt.backends.sqlite import file_uri
 from hybrid_opt.errors import ProblemError
 
 HOST = socket.gethostname()
@@ -30,9 +32,14 @@ PRAGMA user_version = 1;
 
 
 def connect(path: str, must_exist: bool) -> sqlite3.Connection:
-    """Open the file, and make its tables where it has none."""
+    """Open the file, and make its tables where it has none.
+
+    must_exist: the file is there, and is opened for reading where it cannot be written.
+    """
     if path != ":memory:" and not (Path(path).is_file() if must_exist else Path(path).absolute().parent.is_dir()):
         raise ProblemError(f"ledger={path}: no such {'file' if must_exist else 'folder'}")
+    if must_exist and not (os.access(path, os.W_OK) and os.access(Path(path).absolute().parent, os.W_OK)):
+        return _read_only(path)
     try:
         database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         database.row_factory = sqlite3.Row
@@ -55,6 +62,25 @@ def connect(path: str, must_exist: bool) -> sqlite3.Connection:
     if version > 1 or (version == 0 and tables):
         database.close()
         raise ProblemError(f"ledger={path}: not a ledger of this version; a new file, or one of version 1 is accepted")
+    return database
+
+
+def _read_only(path: str) -> sqlite3.Connection:
+    """A file that cannot be written, such as one on a read-only file system."""
+    try:
+        log = Path(f"{path}-wal")
+        settled = not log.exists() or not log.stat().st_size  # else what its log holds would be missed
+        database = sqlite3.connect(
+            file_uri(path, immutable=settled), uri=True, timeout=60, isolation_level=None, check_same_thread=False
+        )
+        database.row_factory = sqlite3.Row
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        raise ProblemError(f"ledger={path}: cannot be opened for reading ({error})") from error
+    if version != 1:
+        database.close()
+        raise ProblemError(f"ledger={path}: not a ledger of this version; one of version 1 is accepted")
+    database.execute("PRAGMA query_only = ON")
     return database
 
 

@@ -73,7 +73,8 @@ class Ledgered:
     "cache"), key, backend, vendor_id, attempts, resumed, and where a fallback took over, why (`fallback_reason`).
 
     ledger: a Ledger, or the path of its file; None: one in memory. budget: see Ledger. fallback: a backend, or its
-    name, that takes over where this one fails for good; never where the budget is exceeded.
+    name, that takes over where this one fails for good; never where the budget is exceeded. reason: why the fallback
+    is the backend already, where that one could not be opened.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Ledgered:
         ledger: Ledger | str | Path | None = None,
         budget: Any = None,
         fallback: Backend | str | None = None,
+        reason: str = "",
     ) -> None:
         if backend.capabilities.circuits:
             load_qiskit()  # here, not in the workers
@@ -89,7 +91,7 @@ class Ledgered:
             from hybrid_opt.backends.registry import open_backend
 
             fallback = open_backend(fallback)
-        self.backend, self.fallback, self.name = backend, fallback, backend.name
+        self.backend, self.fallback, self.name, self.reason = backend, fallback, backend.name, reason
         self._own = not isinstance(ledger, Ledger)
         if isinstance(ledger, Ledger):
             self.ledger = ledger

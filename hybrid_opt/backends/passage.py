@@ -46,7 +46,7 @@ class Passage:
     def run(self) -> Result:
         """Bring the job to its end, also in the ledger. Raises what it failed of."""
         try:
-            reason = ""
+            reason = self.owner.reason
             try:
                 result = self._carry()
             except (BudgetExceeded, Cancelled):

@@ -1,5 +1,6 @@
 """Backends by name."""
 
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.backends.names import nearest
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.errors import ProblemError, TransientError
 
 BACKENDS = {  # name -> module, class, and whether it takes a name after the colon
     "statevector": ("statevector", "Statevector", "no"),
@@ -31,19 +32,28 @@ def open_backend(
     returned as it is; or a qiskit BackendV2.
     options: of the backend's config (max_depth, dollars_per_second, ...).
 
-    Raises ProblemError for a name or option that is not known, and for an account or an extra that is missing.
+    Raises ProblemError for a name or option that is not known, and for an account or an extra that is missing. A vendor
+    that cannot be reached is a TransientError, unless there is a fallback, which then takes over with a warning.
     """
     if isinstance(backend, Mapping):
         options = {**{key: value for key, value in backend.items() if key != "name"}, **options}
         backend = backend.get("name", "")
     given = not isinstance(backend, str)
-    opened: Backend = _adapted(backend, options) if given else _named(backend, options)
+    reason = ""
+    try:
+        opened: Backend = _adapted(backend, options) if given else _named(backend, options)
+    except TransientError as error:
+        if fallback is None:
+            raise
+        fallback = opened = open_backend(fallback) if isinstance(fallback, str) else fallback
+        reason = str(error)
+        warnings.warn(f"{reason}; fallback={opened.name} takes over", RuntimeWarning, stacklevel=2)
     if ledger is None and budget is None and fallback is None:
         return opened
     from hybrid_opt.backends.ledgered import Ledgered
 
     try:
-        recorded: Backend = Ledgered(opened, ledger, budget, fallback)
+        recorded: Backend = Ledgered(opened, ledger, budget, fallback, reason)
     except BaseException:
         if opened is not backend:
             opened.close()

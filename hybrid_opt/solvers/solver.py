@@ -56,7 +56,7 @@ class Solver(ABC):
 
     Config: the pydantic dataclass of its options. runs_on: what its backends must be able to do: "circuits", "anneals",
     or "" where it runs right here only. `backend` is None where it runs right here too: the name was statevector, and
-    no ledger wants to know.
+    neither a ledger, a budget nor a fallback wants to know.
     """
 
     name: ClassVar[str]
@@ -68,12 +68,20 @@ class Solver(ABC):
     ) -> None:
         self.config = config
         self.backend: Backend | None = None
-        if backend == "statevector" and (ledger is None or self.runs_on != "circuits"):
-            return
+        label = getattr(backend, "name", backend)
+        recorded = {"ledger": ledger, "budget": budget, "fallback": fallback}
+        given = [key for key, value in recorded.items() if value is not None]
+        if isinstance(backend, str) and backend == "statevector":
+            if given and self.runs_on != "circuits":
+                where = "backend=dwave is" if self.runs_on else "a solver of circuits or anneals is"
+                raise ProblemError(
+                    f"{given[0]}: solver={self.name} runs here and has no jobs to record; {where} accepted"
+                )
+            if not given:
+                return
         from hybrid_opt.backends import open_backend  # vendor libraries are slow to import
         from hybrid_opt.circuits.loading import load_qiskit
 
-        label = getattr(backend, "name", backend)
         if not self.runs_on:
             raise ProblemError(f"backend={label}: {self.name} runs on no backend; statevector is accepted")
         self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback)

@@ -1,5 +1,6 @@
 """What backends of circuits refuse, and how they say it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from qiskit.quantum_info import SparsePauliOp
 
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.errors import BudgetExceeded, ProblemError
 from hybrid_opt.qubo import Qubo
+from hybrid_opt.solvers import make_solver
 
 Floats = NDArray[np.float64]
 
@@ -99,3 +101,32 @@ def test_a_missing_library_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(ProblemError, match=f"backend={name}: needs .*pip install"):
         open_backend(name)
+
+
+def test_what_a_transpiler_cannot_do_is_one_line() -> None:
+    """No rotation can be made of these gates."""
+    from qiskit.providers.fake_provider import GenericBackendV2
+
+    backend = open_backend(GenericBackendV2(3, basis_gates=["id", "x", "cx"], seed=0))
+    with pytest.raises(ProblemError, match=r"^circuit: cannot be compiled for backend=.*: TranspilerError: ") as caught:
+        make_solver("qaoa", backend=backend, layers=1).solve(Qubo(np.diag([1.0, -1.0]) + np.triu(np.ones((2, 2)), 1)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["exact", "random", "greedy", "annealing", "path_integral", "qaoa", "grover", "vqe"])
+def test_budgets_ledgers_and_fallbacks_are_kept_or_refused(name: str, tmp_path: Path) -> None:
+    """Also where the backend is our own simulator."""
+    qubo = Qubo(np.array([[1.0, -3.0], [0.0, 1.0]]))
+    circuits = name in ("qaoa", "grover", "vqe")
+    with pytest.raises(ProblemError, match="budget"):
+        make_solver(name, budget={"foo": "bar"})
+    if not circuits:
+        for key, value in {"budget": {"shots": 10}, "ledger": tmp_path / "l.sqlite", "fallback": "aer"}.items():
+            with pytest.raises(ProblemError, match=f"^{key}: solver={name} runs here and has no jobs to record"):
+                make_solver(name, **{key: value})
+        return
+    shots = {} if name == "grover" else {"shots": 100}
+    solver = make_solver(name, budget={"shots": 0 if name == "grover" else 10}, **shots)
+    with pytest.raises(BudgetExceeded, match=r"budget\.shots="):
+        solver.solve(qubo)
+    solver.close()

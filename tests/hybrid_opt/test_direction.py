@@ -3,6 +3,7 @@
 import copy
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -363,3 +364,41 @@ def test_wrong_use() -> None:
     with pytest.raises(ProblemError, match="36 qubits"):
         base = torch.optim.SGD(model.named_parameters(), lr=0.1)  # type: ignore[arg-type]
         HybridOptimizer(base, solver="vqe", blocks=99).attach(noisy(model))
+
+
+def _partial(model: Any, parameters: Any, batch: Any, generator: torch.Generator) -> Tensor:
+    return torch.func.functional_call(model, parameters, (batch,)).square().mean()
+
+
+@pytest.mark.parametrize("how", ["closure", "partial", "given"])
+def test_running_statistics_are_put_back(how: str) -> None:
+    """Every batch counts once, whatever was tried on it."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    base = torch.optim.SGD(model.named_parameters(), lr=0.1)
+    optimizer = HybridOptimizer(base, solver="exact", every=4)
+    hidden = [model]
+    losses: dict[str, Any] = {
+        "closure": lambda parameters, batch, generator: _partial(model, parameters, batch, generator),
+        "partial": partial(_partial, model),
+        "given": lambda parameters, batch, generator: _partial(hidden[0], parameters, batch, generator),
+    }
+    optimizer.attach(losses[how], model.named_parameters(), **({"buffers": model.buffers()} if how == "given" else {}))
+    for step in range(10):
+        batch = torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        model(batch).square().mean().backward()
+        optimizer.step(batch=batch)
+    assert optimizer.counts.asked >= 1
+    assert int(model[1].num_batches_tracked) == 10  # type: ignore[arg-type]
+
+
+def test_a_state_that_the_base_loads_is_that_of_both() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    base = torch.optim.SGD([("weight", weight)], lr=0.01)
+    optimizer = HybridOptimizer(base, solver="exact", every=None)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1e-5)
+    base.load_state_dict(base.state_dict())
+    assert optimizer.param_groups is base.param_groups and optimizer.state is base.state
+    scheduler.step()
+    assert base.param_groups[0]["lr"] == pytest.approx(1e-7)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -279,3 +280,24 @@ def test_a_service_that_is_down_is_no_fault_of_the_user(cloud: Cloud) -> None:
     cloud.fail["list_backends"] = [http(500)] * 9
     with pytest.raises(BackendError, match="the service lists no devices for this account"):
         opened()
+
+
+def test_a_network_that_is_down_is_no_missing_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vendor's client says that it cannot find the account's instances; a fallback takes over, and says so."""
+    import qiskit_ibm_runtime
+    from qiskit_ibm_runtime.exceptions import IBMAccountError
+
+    def unreachable(**_: Any) -> Any:
+        try:
+            raise requests.ConnectionError("HTTPSConnectionPool(host='iam'): Failed to resolve 'iam'")
+        except requests.ConnectionError as error:
+            raise IBMAccountError("Unable to retrieve instances.") from error
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", unreachable)
+    with pytest.raises(TransientError, match=r"^backend=ibm:ibm_torino: IBM's service cannot be reached: "):
+        open_backend("ibm:ibm_torino")
+    with pytest.warns(RuntimeWarning, match="cannot be reached.*; fallback=statevector takes over"):
+        backend = open_backend("ibm:ibm_torino", fallback="statevector")
+    about = backend.submit(program(), "key").result(30).about
+    backend.close()
+    assert about["origin"] == "fallback" and "cannot be reached" in about["fallback_reason"]

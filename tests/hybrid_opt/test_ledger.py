@@ -1,7 +1,9 @@
 """The ledger: what is promised of jobs, budgets, restarts and secrets, against the faults that they are about."""
 
+import logging
 import signal
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from hybrid_opt.backends.ledger import Ledger
 from hybrid_opt.backends.ledgered import Ledgered
-from hybrid_opt.backends.redaction import redact
+from hybrid_opt.backends.redaction import redact, redact_logs
 from hybrid_opt.backends.serialization import request_hash
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, BudgetExceeded, Cancelled, LostReply, ProblemError, TransientError
@@ -249,3 +251,69 @@ def test_tokens_are_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert redact("nothing to hide in job 3f2b8c5e-0000-4000-8000-123456789abc") == (
         "nothing to hide in job 3f2b8c5e-0000-4000-8000-123456789abc"
     )
+
+
+def test_budgets_take_any_kind_of_number() -> None:
+    ledger = Ledger(":memory:", {"shots": np.int64(10), "seconds": np.float32(2.5), "dollars": Fraction(1, 2)})
+    assert ledger.budget == {"shots": 10.0, "seconds": 2.5, "dollars": 0.5}
+
+
+def test_secrets_of_urls_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "value-of-a-key")
+    text = (
+        "postgresql://me:hun:t@er@host:5432/db pwd=hunter22 MY_KEY='abcdefgh' value-of-a-key postgresql//me:hunter3@h"
+    )
+    assert redact(text) == "postgresql://me:***@host:5432/db pwd=*** MY_KEY='***' *** postgresql//me:***@h"
+    assert redact("http://127.0.0.1:8080/jobs") == "http://127.0.0.1:8080/jobs"
+
+
+def test_what_vendors_log_has_no_tokens(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+    redact_logs()
+    token = "DEV-" + 20 * "a1"
+    for name in ("dwave.cloud.client", "qiskit_ibm_runtime.api", "urllib3"):
+        logging.getLogger(name).warning("session %r with %s", {"X-Auth-Token": token}, token)
+    logging.getLogger("of.the.user").warning("left as it is: %s", 20 * "a1")
+    assert token not in caplog.text and 20 * "a1" in caplog.text and "session" in caplog.text
+
+
+def test_faults_of_the_file_are_ours(tmp_path: Path) -> None:
+    """A full disk, and a file that was damaged while it was open: a line that names the ledger."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, **QUICK)
+    pages = ledger._database.execute("PRAGMA page_count").fetchone()[0]
+    ledger._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(BackendError, match=rf"^ledger={path}: database or disk is full$"):
+        for number in range(1000):
+            ledger.claim(f"{number}", "r", "b", 0, Cost(), ("h", bytes(9000)), bytes(9000))
+    ledger._database.execute("PRAGMA max_page_count = 100000")
+    ledger.close()
+    ledger = Ledger(path)
+    ledger._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(range(256)) * (16 * (pages - 1)))
+    ledger._database.execute("PRAGMA shrink_memory")
+    with pytest.raises(BackendError, match=rf"^ledger={path}: .*malformed"):
+        ledger.jobs()
+        ledger.attempts()
+    with pytest.raises(BackendError, match="malformed"):
+        ledger.close()  # nor can the end be noted; the file is closed all the same
+
+
+def test_a_ledger_that_cannot_be_written_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "what? 100% #1"
+    folder.mkdir()
+    path = folder / "ledger.sqlite"
+    Ledgered(Vendor(), Ledger(path, {"shots": 99}, **QUICK)).submit(anneal(), "a").result()
+    monkeypatch.setattr("hybrid_opt.backends.ledger_file.os.access", lambda *_: False)  # root may write everywhere
+    with Ledger(path, must_exist=True) as ledger:
+        assert [job["key"] for job in ledger.jobs()] == ["a"] and ledger.budget == {"shots": 99.0}
+        with pytest.raises(ProblemError, match="cannot be written; show and export are accepted"):
+            ledger.stop("a")
+
+
+def test_the_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Ledger("~/ledger.sqlite").close()
+    assert (tmp_path / "ledger.sqlite").is_file()

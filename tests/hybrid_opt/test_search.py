@@ -390,3 +390,49 @@ def test_no_warnings_of_deprecated_conventions():
         study = study_of(QuboSampler(seed=0, n_startup_trials=4))
         study.optimize(small, n_trials=6)
     assert len(about(study)) == 2
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite"])
+def test_a_bad_enqueued_value_fails_its_own_trial_alone(tmp_path, storage):
+    """Whether it waits, runs or was left by a dead worker: `ask()` without `tell()`."""
+    sampler = QuboSampler(seed=0, n_startup_trials=2)
+    study = study_of(sampler, storage=storage and f"sqlite:///{tmp_path / 'study.db'}")
+
+    def objective(trial):
+        return trial.suggest_float("x", 0.0, 1.0) + (trial.suggest_categorical("opt", ["a", "bb"]) == "a")
+
+    study.optimize(objective, n_trials=8)
+    study.enqueue_trial({"x": 3.0})
+    study.enqueue_trial({"opt": "sgd"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's own, of 3.0
+        study.optimize(objective, n_trials=4, catch=(ValueError,))
+        assert [trial.state.name for trial in study.trials[8:]] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+        study.enqueue_trial({"opt": "sgd"})
+        study.ask()
+        study.optimize(objective, n_trials=2)
+    assert [trial.state.name for trial in study.trials[12:]] == ["RUNNING", "COMPLETE", "COMPLETE"]
+
+
+def test_trials_within_a_range_that_was_narrowed_are_used():
+    def objective(low, high):
+        return lambda trial: sum((trial.suggest_float(name, low, high) - 3.3) ** 2 for name in "xy")
+
+    study = study_of(QuboSampler(seed=3))
+    study.optimize(objective(0, 10), n_trials=40)
+    within = sum(all(2 <= value <= 4 for value in trial.params.values()) for trial in study.trials)
+    assert 0 < within < 40
+    with pytest.warns(RuntimeWarning, match=rf"range of x, y changed: {40 - within} of 41 earlier trials"):
+        study.optimize(objective(2, 4), n_trials=60)
+    assert np.mean([trial.value for trial in study.trials[-30:]]) < 0.1
+
+
+def test_numbers_of_numpy_as_seeds(tmp_path):
+    study = study_of(QuboSampler(seed=np.int64(3)), storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study.optimize(small, n_trials=2)
+    twin = study_of(QuboSampler(seed=3))
+    twin.optimize(small, n_trials=2)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in twin.trials]
+    for seed in (-1, 1.5, "3", True):
+        with pytest.raises(ProblemError, match=r"^seed=.*: None or an integer >= 0 is accepted$"):
+            QuboSampler(seed=seed)

@@ -39,6 +39,8 @@ CASES = {
     "folder": ("space=empty space.logdir={type:categorical,choices:[a]}", "space.logdir: cannot be searched"),
     "empty space": ("space=empty", "space: holds no key; space.KEY={type:float,"),
     "storage": ("storage=here", "storage=here: a URL such as sqlite:///FILE or postgresql://USER@HOST/DATABASE is"),
+    "port": ("storage=postgresql://me:secret@127.0.0.1:x/y", "storage=postgresql://me:***@127.0.0.1:x/y: a URL such"),
+    "mistyped URL": ("storage=postgresql//me:secret@h/db", "storage=postgresql//me:***@h/db: a URL such as"),
     "storage in memory": ("storage=sqlite://", "storage=sqlite://: workers cannot share memory"),
     "database": ("storage=oracly://host/x", "storage=oracly://host/x: no such database; sqlite, postgresql or"),
     "no server": (

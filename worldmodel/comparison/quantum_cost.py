@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hybrid_opt.backends.sqlite import file_uri
 from worldmodel.run_folder import RunFolderError
 
 ANNEAL = 20e-6  # seconds of an anneal, D-Wave's default
@@ -50,7 +51,7 @@ def quantum_cost(ledger: Path, rows: Iterable[Mapping[str, Any]], device: str | 
         return total + QuantumCost(simulated_shots=shots, simulated_circuits=circuits)
     query = "SELECT a.shots, a.seconds, a.dollars, j.program FROM attempts a JOIN jobs j ON a.key = j.key"
     try:
-        with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as database:
+        with sqlite3.connect(file_uri(ledger), uri=True) as database:
             for shots, seconds, dollars, content in database.execute(query):
                 total += _job(int(shots), float(seconds), float(dollars), content, device)
     except sqlite3.Error as error:
