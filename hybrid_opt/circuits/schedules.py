@@ -168,9 +168,8 @@ def _adjoint(search: _Search, point: Floats, rng: np.random.Generator) -> None:
 
     def objective(x: Floats) -> tuple[float, Floats]:
         value, slope = search.gradient(x)
-        return (
-            value - search.centre
-        ) / search.unit / 5, slope / search.unit / 5  # so that the first step is a moderate one
+        unit = 5 * search.unit  # so that the first step is a moderate one
+        return (value - search.centre) / unit, slope / unit
 
     minimize(objective, point, jac=True, method="L-BFGS-B", options={"ftol": 1e-6, "gtol": 1e-5})
 

@@ -25,9 +25,9 @@ class Solution:
     """What a solver found for a Qubo of n variables.
 
     bits: the best feasible sample, int8 [n], of 0 and 1; the best of all where none is feasible. spins: 1 - 2 bits.
-    samples: every raw sample, never aggregated or repaired, int8 [S, n], with energies float64 [S] and feasible bool [S]. origin: where the samples
-    come from. angles: parameters of the circuit. trace: float64 [rows, 2], the evaluations so far (shots, energies or
-    queries, whatever the solver counts) and the best energy by then.
+    samples: every raw sample, never aggregated or repaired, int8 [S, n]. energies: float64 [S]. feasible: bool [S].
+    origin: where the samples come from. angles: parameters of the circuit. trace: float64 [rows, 2], the evaluations so
+    far (shots, energies or queries, whatever the solver counts) and the best energy by then.
     """
 
     bits: NDArray[np.int8]
