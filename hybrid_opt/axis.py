@@ -1,6 +1,7 @@
 """A parameter of a search: its values as positions, and the levels that a proposal may choose from."""
 
 from functools import cached_property
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Axis:
         if low == high:
             return 0.0
         if d.log:
+            if high / low == inf:
+                return float((np.log(inner) - np.log(low)) / (np.log(high) - np.log(low)))
             return float(np.log(inner / low) / np.log(high / low))
         return (inner - low) / (high - low)
 
@@ -70,7 +73,10 @@ class Axis:
                 return d.choices[int(position)]
             return d.choices[self.order[round(position * (len(self.order) - 1))]]
         low, high = float(d.low), float(d.high)
-        inner = low * (high / low) ** position if d.log else low + position * (high - low)
+        if d.log and high / low == inf:  # its logarithm is within the range of floats
+            inner = float(np.exp((1 - position) * np.log(low) + position * np.log(high)))
+        else:
+            inner = low * (high / low) ** position if d.log else low + position * (high - low)
         if d.step is not None:  # for integers it is 1 at least
             inner = low + round((inner - low) / d.step) * d.step
         inner = min(max(inner, low), high)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import inf, isfinite
+from math import gcd, inf, isfinite
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from hybrid_opt.qubo import Qubo
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+Bits = NDArray[np.int8]
 Weight = float | Literal["auto"]
+SUMS = 1 << 20  # sums of coefficients that are all looked at
 
 
 def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
@@ -66,6 +68,9 @@ def with_constraint(
     if not low <= high or (value is not None and value != low):
         asked = f"value={value}" if bounds is None else f"bounds={bounds}"
         raise ProblemError(f"constraint: {asked} can never hold; a'x takes integers from {least:g} to {most:g}")
+    if not _reaches(a, int(low), int(high)):
+        asked = f"value={value}" if bounds is None else f"bounds={bounds}"
+        raise ProblemError(f"constraint: {asked} can never hold; no bits give a'x such a value")
     if (low, high) == (least, most):
         return qubo
     slack = _slack(int(high - low))
@@ -103,7 +108,7 @@ def with_domain_walls(qubo: "Qubo", chains: Sequence[Sequence[int]], weight: Wei
 
 def repair(qubo: "Qubo", bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:
     """The nearest feasible bits, and how many were changed. See Qubo.repair."""
-    repaired = np.array(bits, np.uint8)
+    repaired = np.array(bits, np.int8)
     changed = np.zeros(repaired.shape[:-1], np.int64)
     for group, ones in qubo.groups:
         members = sorted(group)
@@ -145,7 +150,9 @@ def _margin(qubo: "Qubo") -> float:
 
 
 def _check(weight: Any) -> None:
-    if weight != "auto" and not (isinstance(weight, int | float) and isfinite(weight) and weight > 0):
+    if weight != "auto" and (
+        isinstance(weight, str) or not isinstance(weight, Real) or not isfinite(weight) or not weight > 0
+    ):
         raise ProblemError(f"weight={weight}: auto or a positive number is accepted")
 
 
@@ -160,6 +167,19 @@ def _coefficients(qubo: "Qubo", coefficients: Any) -> Floats:
     if a.shape != (qubo.n,) or not np.isfinite(a).all() or (a != np.round(a)).any():
         raise ProblemError(f"constraint: {qubo.n} integer coefficients are accepted, one a variable")
     return a
+
+
+def _reaches(a: Floats, low: int, high: int) -> bool:
+    """Whether a'x takes a value from low to high for any bits: by all sums where they are few, else by divisibility."""
+    weights = [int(each) for each in a if each]
+    least, span = sum(min(each, 0) for each in weights), sum(abs(each) for each in weights)
+    if span > SUMS:
+        divisor = gcd(*weights)
+        return high // divisor * divisor >= low
+    sums = 1  # bit s: the sum least + s can be had
+    for each in weights:
+        sums |= sums << abs(each)
+    return bool(sums >> (low - least) & ((1 << (high - low + 1)) - 1))
 
 
 def _slack(width: int) -> list[int]:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from hybrid_opt.qubo import Qubo
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+Bits = NDArray[np.int8]
 
+CHUNK = 1 << 16  # states that are evaluated together
 LARGEST = 1 << 24  # states whose energies are computed at once
 
 
@@ -40,6 +41,12 @@ class FeasibleSpace:
 
         Raises ProblemError above 2^24 states.
         """
+        energies = self.forms()
+        energies += self.qubo.offset
+        return energies
+
+    def forms(self) -> Floats:
+        """The energies without the offset, by which states are ranked."""
         if self.size > LARGEST:
             raise ProblemError(
                 f"{self.size} feasible states of {self.qubo.n} variables need {8 * self.size} bytes and as many "
@@ -47,6 +54,10 @@ class FeasibleSpace:
             )
         linear, couplings = self.qubo.linear, self.qubo.couplings
         free = list(self.free)
+        if self.ones is not None and 2 * self.ones > len(free) and not _even(linear, couplings):
+            numbers = np.arange(self.size)  # sums by complement would round away what the small coefficients say
+            parts = [self.qubo.form(self.bits(numbers[begin : begin + CHUNK])) for begin in range(0, self.size, CHUNK)]
+            return np.concatenate(parts)
         known = self.free_states
         energies = np.empty(self.size)
         if self.ones is None:
@@ -60,13 +71,12 @@ class FeasibleSpace:
                 np.add(energies[:known], self._fields(row, place), out=out)
                 out += linear[block[digit]]
             known *= len(block)
-        energies += self.qubo.offset
         return energies
 
     def bits(self, numbers: ArrayLike) -> Bits:
-        """The states of these numbers [...], uint8 [..., n]."""
+        """The states of these numbers [...], int8 [..., n]."""
         rest = np.array(numbers, np.int64)
-        bits = np.zeros((*rest.shape, self.qubo.n), np.uint8)
+        bits = np.zeros((*rest.shape, self.qubo.n), np.int8)
         rest, free = np.divmod(rest, self.free_states)
         if self.ones is None:
             for place, i in enumerate(self.free):
@@ -85,11 +95,11 @@ class FeasibleSpace:
         return bits
 
     def draw(self, count: int, rng: np.random.Generator) -> Bits:
-        """States drawn uniformly, with replacement, uint8 [count, n]; of spaces of any size."""
-        bits = rng.integers(0, 2, (count, self.qubo.n), np.uint8)
+        """States drawn uniformly, with replacement, int8 [count, n]; of spaces of any size."""
+        bits = rng.integers(0, 2, (count, self.qubo.n), np.uint8).view(np.int8)
         for group, ones in self.qubo.groups:
             order = np.array(group)[rng.random((count, len(group))).argsort(1)]
-            np.put_along_axis(bits, order, (np.arange(len(group)) < ones).astype(np.uint8)[None], 1)
+            np.put_along_axis(bits, order, (np.arange(len(group)) < ones).astype(np.int8)[None], 1)
         return bits
 
     def _fields(self, row: Floats, blocks: int) -> Floats:
@@ -122,7 +132,7 @@ def k_best(qubo: "Qubo", k: int) -> tuple[Bits, Floats]:
     if k < 1:
         raise ProblemError(f"k={k}: a positive number is accepted")
     space = FeasibleSpace(qubo)
-    energies = space.energies()
+    energies = space.forms()
     if k == 1:
         best = np.array([energies.argmin()])
     elif k < space.size:
@@ -132,9 +142,9 @@ def k_best(qubo: "Qubo", k: int) -> tuple[Bits, Floats]:
     else:
         best = np.arange(space.size)
     bits = space.bits(best)
-    exact = qubo.energy(bits)
+    exact = qubo.form(bits)
     order = np.argsort(exact, kind="stable")
-    return bits[order], exact[order]
+    return bits[order], exact[order] + qubo.offset
 
 
 def _double(linear: Floats, couplings: Floats, out: Floats) -> None:
@@ -185,3 +195,13 @@ def _subset_energies(linear: Floats, couplings: Floats, k: int) -> Floats:
             ]
         )
     return energies
+
+
+def _even(*coefficients: Floats) -> bool:
+    """Whether sums of all coefficients, less some, keep what the smallest of them says.
+
+    One that forbids, such as 1e17 among ones, would round it away.
+    """
+    sizes = np.abs(np.concatenate([each.ravel() for each in coefficients]))
+    sizes = sizes[sizes > 0]
+    return not len(sizes) or bool(sizes.sum() * 2.0**-40 <= sizes.min())

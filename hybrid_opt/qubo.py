@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from numbers import Real
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from hybrid_opt.enumeration import FeasibleSpace
 from hybrid_opt.errors import ProblemError
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+Bits = NDArray[np.int8]  # signed, so that 1 - 2x of them are spins
+HUGE = 1e150  # an entry whose square is finite
 
 
 class Qubo:
@@ -37,13 +40,17 @@ class Qubo:
     ) -> None:
         self.matrix: Floats = _matrix(matrix)
         self.n = len(self.matrix)
-        self.offset = float(offset)
+        self.offset = float(_reals(offset, "offset"))
         if not np.isfinite(self.offset):
             raise ProblemError(f"offset={offset}: must be finite")
         self.one_hot: tuple[tuple[int, ...], ...] = _blocks(one_hot, self.n)
         self.cardinality = _cardinality(cardinality, self.n, self.one_hot)
         self.labels: tuple[Any, ...] = tuple(range(self.n)) if labels is None else tuple(labels)
-        if len(self.labels) != self.n or len(set(self.labels)) != self.n:
+        try:
+            different = len(set(self.labels))
+        except TypeError as error:
+            raise ProblemError(f"labels: {error}; hashable ones are accepted") from None
+        if len(self.labels) != self.n or different != self.n:
             raise ProblemError(f"labels: {len(self.labels)} given; {self.n} different ones are accepted")
 
     def __repr__(self) -> str:
@@ -78,7 +85,9 @@ class Qubo:
         h: ArrayLike, couplings: ArrayLike, offset: float = 0.0, *, labels: Sequence[Any] | None = None
     ) -> "Qubo":
         """offset + h's + s'Js with s = 1 - 2x in {-1, 1}^n; h [n], J [n, n], symmetric or not."""
-        fields, j = np.asarray(h, np.float64), _matrix(couplings)
+        if isinstance(h, Mapping) or isinstance(couplings, Mapping):
+            raise ProblemError("h, J: mappings; arrays [n] and [n, n] are accepted, and Qubo.from_bqm of a dimod model")
+        fields, j = _reals(h, "h"), _matrix(couplings, "J")
         if fields.shape != (len(j),):
             raise ProblemError(f"h: shape {fields.shape}; [{len(j)}] is accepted")
         q = j + j.T
@@ -93,9 +102,13 @@ class Qubo:
 
     def energy(self, bits: ArrayLike) -> Any:
         """x'Mx + offset of bits [..., n], float64 [...]; a float for [n]."""
+        energies = self.form(bits) + self.offset
+        return float(energies) if np.ndim(energies) == 0 else energies
+
+    def form(self, bits: ArrayLike) -> Any:
+        """x'Mx of bits [..., n], float64 [...]: what states are ranked by, since a large offset would round it away."""
         x = self._bits(bits).astype(np.float64)
-        energies = np.einsum("...i,...i->...", x @ self.matrix, x) + self.offset
-        return float(energies) if energies.ndim == 0 else energies
+        return np.einsum("...i,...i->...", x @ self.matrix, x)
 
     def feasible(self, bits: ArrayLike) -> Any:
         """Whether bits [..., n] obey all constraints, bool [...]; a bool for [n]."""
@@ -111,6 +124,9 @@ class Qubo:
         x = np.asarray(bits)
         if not x.ndim or x.shape[-1] != self.n:
             raise ProblemError(f"bits: shape {x.shape}; [..., {self.n}] is accepted")
+        if x.dtype != np.bool_ and not ((x == 0) | (x == 1)).all():
+            wrong = x[(x != 0) & (x != 1)].flat[0]
+            raise ProblemError(f"bits: {wrong} is among them; 0 and 1 are accepted; of spins s, (1 - s) / 2")
         return x
 
     @cached_property
@@ -148,6 +164,15 @@ class Qubo:
         Raises ProblemError above 2^24 feasible states.
         """
         return enumeration.k_best(self, k)
+
+    def centred(self) -> "Qubo":
+        """The same problem without its offset, which would round away what differs between its states."""
+        if not self.offset:
+            return self
+        made = Qubo(self.matrix, one_hot=self.one_hot, cardinality=self.cardinality, labels=self.labels)
+        low, high = self.objective_range
+        made.__dict__["objective_range"] = (low - self.offset, high - self.offset)
+        return made
 
     def relaxed(self) -> "Qubo":
         """The same energies without constraints."""
@@ -216,34 +241,53 @@ class Qubo:
         return bool(self.one_hot) or self.cardinality is not None
 
 
-def _matrix(matrix: Any) -> Floats:
-    """A copy in float64, that cannot be written to. torch tensors of any device are taken too."""
-    if hasattr(matrix, "detach"):
-        matrix = matrix.detach().cpu().double().numpy()
+def _reals(values: Any, name: str) -> Floats:
+    """A copy in float64. torch tensors of any device are taken too."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.numpy() if values.is_complex() else values.double().numpy()
     try:
-        array = np.array(matrix, np.float64)
+        array = np.array(values)
+        if np.iscomplexobj(array):
+            raise TypeError("complex numbers")
+        return np.array(array, np.float64)
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"matrix: not a matrix of real numbers ({error})") from error
+        raise ProblemError(f"{name}: not of real numbers ({error})") from error
+
+
+def _matrix(matrix: Any, name: str = "matrix") -> Floats:
+    """A copy in float64, that cannot be written to."""
+    array = _reals(matrix, name)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not len(array):
-        raise ProblemError(f"matrix: shape {array.shape}; [n, n] is accepted")
+        raise ProblemError(f"{name}: shape {array.shape}; [n, n] is accepted")
     if not np.isfinite(array).all():
-        raise ProblemError(f"matrix: {(~np.isfinite(array)).sum()} entries are NaN or infinite")
+        raise ProblemError(f"{name}: {(~np.isfinite(array)).sum()} entries are NaN or infinite")
+    if (largest := np.abs(array).max()) > HUGE:
+        raise ProblemError(
+            f"{name}: an entry of size {largest:g}; up to {HUGE:g} are accepted, whose squares are finite"
+        )
     array.flags.writeable = False
     return array
 
 
 def _blocks(one_hot: Iterable[Sequence[int]], n: int) -> tuple[tuple[int, ...], ...]:
-    blocks = tuple(tuple(int(i) for i in block) for block in one_hot)
+    accepted = f"disjoint, non-empty tuples of indices 0..{n - 1} are accepted"
+    try:
+        blocks = tuple(tuple(index(i) for i in block) for block in one_hot)
+    except TypeError:  # a flat sequence, labels, or numbers that are no integers
+        raise ProblemError(f"one_hot={one_hot}: {accepted}") from None
     used = [i for block in blocks for i in block]
     if any(not block for block in blocks) or any(not 0 <= i < n for i in used) or len(set(used)) != len(used):
-        raise ProblemError(f"one_hot={blocks}: disjoint, non-empty tuples of indices 0..{n - 1} are accepted")
+        raise ProblemError(f"one_hot={blocks}: {accepted}")
     return blocks
 
 
-def _cardinality(cardinality: int | None, n: int, blocks: tuple[tuple[int, ...], ...]) -> int | None:
+def _cardinality(cardinality: Any, n: int, blocks: tuple[tuple[int, ...], ...]) -> int | None:
     if cardinality is None:
         return None
     low, high = len(blocks), n - sum(len(block) - 1 for block in blocks)
-    if cardinality != int(cardinality) or not low <= cardinality <= high:
+    if isinstance(cardinality, bool) or not isinstance(cardinality, Real) or not low <= cardinality <= high:
+        raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
+    if cardinality != int(cardinality):
         raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
     return int(cardinality)

@@ -101,7 +101,8 @@ def optimised(
     if method == "adjoint" and gradient is None:
         raise ProblemError("method=adjoint: evaluate has no gradient; cobyla, spsa are accepted")
     scale = moments(qubo).scale
-    search = _Search(evaluate, gradient, scale, moments(qubo).std, budget, radius)
+    centre, std = moments(qubo).mean, moments(qubo).std
+    search = _Search(evaluate, gradient, scale, centre, std, budget, radius)
     point = np.concatenate([start[0] / scale, start[1]])
     with suppress(_Spent):
         {"adjoint": _adjoint, "cobyla": _cobyla, "spsa": _spsa}[method](search, point, rng or np.random.default_rng(0))
@@ -132,9 +133,10 @@ class _Search:
     """Values at points (gammas / scale, betas), as long as the budget lasts."""
 
     def __init__(
-        self, evaluate: Evaluate, gradient: Any, scale: float, unit: float, budget: int, radius: float
+        self, evaluate: Evaluate, gradient: Any, scale: float, centre: float, unit: float, budget: int, radius: float
     ) -> None:
         self.evaluate, self.slope, self.scale, self.unit, self.budget = evaluate, gradient, scale, unit, budget
+        self.centre = centre  # of the energies: tolerances are relative to values, which must not hold an offset
         self.radius = radius
         self.lowest = np.inf
         self.best: Floats = np.zeros(0)
@@ -166,7 +168,8 @@ def _adjoint(search: _Search, point: Floats, rng: np.random.Generator) -> None:
 
     def objective(x: Floats) -> tuple[float, Floats]:
         value, slope = search.gradient(x)
-        return value / search.unit / 5, slope / search.unit / 5  # so that the first step is a moderate one
+        unit = 5 * search.unit  # so that the first step is a moderate one
+        return (value - search.centre) / unit, slope / unit
 
     minimize(objective, point, jac=True, method="L-BFGS-B", options={"ftol": 1e-6, "gtol": 1e-5})
 

@@ -67,7 +67,7 @@ class Grover(Solver):
         solutions = []
         for number, qubo in enumerate(qubos):
             rng = np.random.default_rng((seed, number))
-            asked = qubo.shuffled(rng) if self.config.shuffle else qubo
+            asked = (qubo.shuffled(rng) if self.config.shuffle else qubo).centred()
             if self.backend is None:
                 solutions.append(self._simulated(qubo, asked, rng, key, stop))
             else:
@@ -150,4 +150,4 @@ class Grover(Solver):
 
 def _slack(qubo: Qubo) -> float:
     """Energies this close are equal: what rounding may do."""
-    return 1e-12 * (abs(qubo.offset) + float(np.abs(qubo.linear).sum() + np.abs(qubo.couplings).sum()))
+    return 1e-12 * float(np.abs(qubo.linear).sum() + np.abs(qubo.couplings).sum())

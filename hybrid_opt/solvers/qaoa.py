@@ -75,7 +75,7 @@ class QaoaConfig:
 
 @plain
 class _Problem:
-    """A Qubo on its way: what is asked of the circuit, what it did cost, all training samples."""
+    """A Qubo on its way: what is asked of the circuit (without an offset), what it did cost, all training samples."""
 
     qubo: Qubo
     asked: Qubo
@@ -205,7 +205,7 @@ class Qaoa(Solver):
 
     def _problem(self, qubo: Qubo, rng: np.random.Generator) -> _Problem:
         config, training = self.config, Cost()
-        asked = self._penalised(qubo.shuffled(rng) if config.shuffle else qubo)
+        asked = self._penalised(qubo.shuffled(rng) if config.shuffle else qubo).centred()
         warm: Any = None if config.warm_start == "none" else config.warm_start
         if warm == "greedy":
             start, _ = asked.repair(rng.integers(0, 2, (1, qubo.n), np.uint8))

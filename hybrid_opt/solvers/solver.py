@@ -24,15 +24,15 @@ Origin = Literal["run", "fallback", "cache"]
 class Solution:
     """What a solver found for a Qubo of n variables.
 
-    bits: the best feasible sample, uint8 [n]; the best of all where none is feasible. samples: every raw sample, never
-    aggregated or repaired, uint8 [S, n], with energies float64 [S] and feasible bool [S]. origin: where the samples
-    come from. angles: parameters of the circuit. trace: float64 [rows, 2], the evaluations so far (shots, energies or
-    queries, whatever the solver counts) and the best energy by then.
+    bits: the best feasible sample, int8 [n], of 0 and 1; the best of all where none is feasible. spins: 1 - 2 bits.
+    samples: every raw sample, never aggregated or repaired, int8 [S, n]. energies: float64 [S]. feasible: bool [S].
+    origin: where the samples come from. angles: parameters of the circuit. trace: float64 [rows, 2], the evaluations so
+    far (shots, energies or queries, whatever the solver counts) and the best energy by then.
     """
 
-    bits: NDArray[np.uint8]
+    bits: NDArray[np.int8]
     energy: float
-    samples: NDArray[np.uint8]
+    samples: NDArray[np.int8]
     energies: NDArray[np.float64]
     feasible: NDArray[np.bool_]
     cost: SolverCost
@@ -42,13 +42,18 @@ class Solution:
     about: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(qubo: Qubo, samples: NDArray[np.uint8], cost: SolverCost, **rest: Any) -> "Solution":
+    def of(qubo: Qubo, samples: NDArray[np.integer[Any]], cost: SolverCost, **rest: Any) -> "Solution":
         """Evaluate samples [S, n] and pick the best feasible one."""
-        samples = np.ascontiguousarray(samples, np.uint8)
-        energies, feasible = qubo.energy(samples), qubo.feasible(samples)
-        ranked = np.where(feasible, energies, np.inf) if feasible.any() else energies
-        best = int(ranked.argmin())
+        samples = np.ascontiguousarray(samples, np.int8)
+        forms, feasible = qubo.form(samples), qubo.feasible(samples)
+        best = int((np.where(feasible, forms, np.inf) if feasible.any() else forms).argmin())
+        energies = forms + qubo.offset
         return Solution(samples[best], float(energies[best]), samples, energies, feasible, cost, **rest)
+
+    @property
+    def spins(self) -> NDArray[np.int8]:
+        """The bits as spins s = 1 - 2x, int8 [n]."""
+        return 1 - 2 * self.bits
 
 
 class Solver(ABC):
@@ -96,20 +101,22 @@ class Solver(ABC):
         """Whether its work is done elsewhere."""
         return self.backend is not None and self.backend.capabilities.remote
 
-    def submit(self, qubos: Qubo | Sequence[Qubo], seed: int = 0) -> Job[Any]:
+    def submit(self, qubos: Qubo | Sequence[Qubo], seed: int | None = 0) -> Job[Any]:
         """Start solving one Qubo (the job's result is a Solution) or a batch (a list of Solutions). Does not wait.
 
-        Raises ProblemError for a problem that this solver cannot take.
+        seed: an integer from 0; None: another one every time. Raises ProblemError for a problem that this solver cannot
+        take, and for what is no Qubo.
         """
         one = isinstance(qubos, Qubo)
-        batch: list[Qubo] = [qubos] if isinstance(qubos, Qubo) else list(qubos)
+        batch: list[Qubo] = [qubos] if isinstance(qubos, Qubo) else _problems(qubos)
+        seed = _seed(seed)
         for qubo in batch:
             self.check(qubo)
         key = uuid.uuid4().hex
 
         def work(stop: Event) -> Any:
             begin = time.perf_counter()
-            solutions = self._solve(batch, seed, key, stop)
+            solutions = self._solve(batch, seed, key, stop) if batch else []
             share = (time.perf_counter() - begin) / max(1, len(batch))
             solutions = [_timed(solution, share) for solution in solutions]
             return solutions[0] if one else solutions
@@ -121,7 +128,7 @@ class Solver(ABC):
 
         return ThreadJob(key, work, cancel)
 
-    def solve(self, qubo: Qubo, seed: int = 0) -> Solution:
+    def solve(self, qubo: Qubo, seed: int | None = 0) -> Solution:
         """Solve one Qubo and wait for it."""
         solution: Solution = self.submit(qubo, seed).result()
         return solution
@@ -155,3 +162,22 @@ def _timed(solution: Solution, seconds: float) -> Solution:
     cost = solution.cost
     rest = max(0.0, seconds - cost.training.wall_seconds - cost.sampling.wall_seconds)
     return replace(solution, cost=SolverCost(cost.training, cost.sampling + Cost(wall_seconds=rest)))
+
+
+def _problems(given: Any) -> list[Qubo]:
+    """The Qubos of a batch. Raises ProblemError for anything else, such as a matrix or another library's model."""
+    batch = list(given) if isinstance(given, list | tuple) else [given]
+    for each in batch:
+        if not isinstance(each, Qubo):
+            kind = type(each).__name__
+            raise ProblemError(f"qubo: a {kind}; a Qubo is accepted, as of Qubo(matrix) or Qubo.from_bqm(model)")
+    return batch
+
+
+def _seed(seed: Any) -> int:
+    """A seed as an int; a random one for None. Raises ProblemError."""
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ProblemError(f"seed={seed!r}: None or an integer >= 0 is accepted")
+    return int(seed)

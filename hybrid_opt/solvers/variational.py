@@ -41,7 +41,7 @@ def finish(
     energies = np.where(whole.feasible, whole.energies, np.inf)
     return replace(
         whole,
-        samples=samples,
+        samples=whole.samples[first:],
         energies=whole.energies[first:],
         feasible=whole.feasible[first:],
         angles=angles,

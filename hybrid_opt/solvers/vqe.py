@@ -106,7 +106,7 @@ class Vqe(Solver):
 
     def _problem(self, qubo: Qubo, rng: np.random.Generator) -> _Problem:
         asked = qubo.shuffled(rng) if self.config.shuffle else qubo
-        asked = asked.penalised(self.config.penalty) if asked.constrained else asked
+        asked = (asked.penalised(self.config.penalty) if asked.constrained else asked).centred()
         shape = (self.config.layers + 1, qubo.n)
         if self.config.parameters == "random":
             return _Problem(qubo, asked, rng, rng.uniform(-np.pi, np.pi, shape))
@@ -143,7 +143,8 @@ class Vqe(Solver):
 
         def train(problem: _Problem) -> None:
             scale, shape = _spread(problem.asked), problem.angles.shape
-            ranking = ranked(problem.asked.diagonal() / scale)
+            energies = problem.asked.diagonal()
+            ranking = ranked((energies - energies.mean()) / scale)  # tolerances are relative to values
 
             def objective(flat: Floats) -> tuple[float, Floats]:
                 draw.check()

@@ -48,7 +48,7 @@ def test_solutions_are_consistent_and_the_seed_fixes_them(name, form):
     solution = solver.solve(qubo, seed=5)
     np.testing.assert_allclose(solution.energies, qubo.energy(solution.samples))
     np.testing.assert_array_equal(solution.feasible, qubo.feasible(solution.samples))
-    assert solution.samples.dtype == np.uint8
+    assert solution.samples.dtype == np.int8
     assert solution.feasible.any()
     assert solution.energy == solution.energies[solution.feasible].min() == qubo.energy(solution.bits)
     assert solution.origin == "run"

@@ -1,0 +1,167 @@
+"""What must not matter: a constant offset, the order of the variables, the type of the numbers, a forbidding entry."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybrid_opt import ProblemError, Qubo, make_solver
+from hybrid_opt.axis import Axis
+
+SOLVERS: dict[str, dict[str, Any]] = {
+    "exact": {"samples": 4},
+    "random": {},
+    "greedy": {},
+    "annealing": {},
+    "path_integral": {},
+    "qaoa": {"layers": 3, "shots": 64},
+    "grover": {},
+    "vqe": {"training": "adjoint", "layers": 1, "shots": 64},
+}
+
+
+def matrix(n: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, n))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("offset", [1e3, 2.0**40])
+def test_an_offset_changes_nothing_but_energies(name: str, offset: float) -> None:
+    """Training circuits, angles, samples and the best state: the offset is added at the end."""
+    solver = make_solver(name, **SOLVERS[name])
+    plain, moved = (solver.solve(Qubo(matrix(), constant), seed=1) for constant in (0.0, offset))
+    assert plain.cost.training.circuits == moved.cost.training.circuits
+    assert np.array_equal(plain.samples, moved.samples) and np.array_equal(plain.bits, moved.bits)
+    np.testing.assert_allclose(moved.energies, plain.energies + offset, rtol=1e-15)
+    if plain.angles is not None:
+        np.testing.assert_array_equal(plain.angles, moved.angles)
+
+
+def test_scale_changes_no_training_of_qaoa() -> None:
+    """Its cost is standardised; powers of two are exact."""
+    solver = make_solver("qaoa", layers=3)
+    results = [solver.solve(Qubo(factor * matrix(10)), seed=1) for factor in (1.0, 2.0**-20, 2.0**20)]
+    for other in results[1:]:
+        assert other.cost.training.circuits == results[0].cost.training.circuits
+        np.testing.assert_array_equal(other.samples, results[0].samples)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 9), data=st.data())
+def test_exact_against_brute_force(seed: int, n: int, data: st.DataObject) -> None:
+    """Any cardinality, entries that forbid pairs, any offset, any order of the variables."""
+    rng = np.random.default_rng(seed)
+    k = data.draw(st.integers(0, n))
+    m = np.round(rng.normal(size=(n, n)), 3)
+    for _ in range(data.draw(st.integers(0, 2))):
+        i, j = rng.choice(n, 2, replace=False)
+        m[i, j] = data.draw(st.sampled_from([1e14, 1e17, -1e17, 1e30]))
+    order = rng.permutation(n)
+    offset = data.draw(st.sampled_from([0.0, 1e6, 1e17]))
+    states = np.zeros((0, n)) if k else np.zeros((1, n))
+    rows = [np.isin(np.arange(n), chosen) for chosen in combinations(range(n), k)] if k else [np.zeros(n, bool)]
+    states = np.array(rows, float)
+    forms = np.einsum("si,ij,sj->s", states, m, states)
+    best = Qubo(m, cardinality=k).minimum()[0]
+    assert best.sum() == k and float(best @ m @ best) == pytest.approx(forms.min(), rel=1e-9, abs=1e-9)
+    moved = Qubo(m[np.ix_(order, order)], offset, cardinality=k).minimum()[0]
+    back = np.empty(n)
+    back[order] = moved
+    assert float(back @ m @ back) == pytest.approx(forms.min(), rel=1e-9, abs=1e-9)
+
+
+def test_a_forbidding_entry_and_a_large_cardinality() -> None:
+    m = np.diag([4, 1, 3, 2, 0.5])
+    m[0, 1] = 1e17
+    solution = make_solver("exact").solve(Qubo(m, cardinality=3))
+    assert np.flatnonzero(solution.bits).tolist() == [1, 3, 4] and solution.energy == 3.5
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.float16, "torch", "list", "Fraction"])
+def test_types_of_numbers(kind: Any) -> None:
+    from fractions import Fraction
+
+    m = np.array([[1, -2, 0], [0, 3, 1], [0, 0, -1]])
+    made: Any = (
+        {"torch": lambda: torch.tensor(m), "list": lambda: m.tolist()}.get(kind, lambda: m.astype(kind))()
+        if (kind != "Fraction")
+        else [[Fraction(int(v)) for v in row] for row in m]
+    )
+    number = {"torch": torch.tensor(2), "list": 2, "Fraction": Fraction(2)}.get(kind) or np.int64(2)
+    qubo = Qubo(made, number, cardinality=None if kind in ("torch", "Fraction") else number)
+    expected = Qubo(m.astype(float), 2.0, cardinality=qubo.cardinality)
+    assert np.array_equal(qubo.diagonal(), expected.diagonal()) and qubo.minimum()[1] == expected.minimum()[1]
+    assert np.array_equal(qubo.penalised(np.float32(3)).matrix, expected.penalised(3.0).matrix)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_bits_are_signed(name: str) -> None:
+    solution = make_solver(name, **SOLVERS[name]).solve(Qubo(matrix(4)))
+    for bits in (
+        solution.bits,
+        solution.samples,
+        Qubo(matrix(4)).minimum()[0],
+        Qubo(matrix(4)).repair([1, 0, 1, 1])[0],
+    ):
+        assert set(np.unique(1 - 2 * bits)) <= {-1, 1}
+    assert np.array_equal(solution.spins, 1 - 2 * solution.bits.astype(int))
+
+
+@pytest.mark.parametrize("bits", [[255, 0], [-1, 1], [0.5, 1], [np.nan, 0], [2, 0]])
+def test_other_values_than_bits_are_refused(bits: list[float]) -> None:
+    qubo = Qubo(np.eye(2))
+    for question in (qubo.energy, qubo.feasible, qubo.repair):
+        with pytest.raises(ProblemError, match=r"^bits: .* is among them; 0 and 1 are accepted"):
+            question(bits)
+    assert qubo.energy([True, False]) == qubo.energy([1.0, 0.0]) == 1.0
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "complex": (lambda: Qubo(np.eye(2) * 1j), r"matrix: not of real numbers \(complex numbers\)"),
+    "complex torch": (lambda: Qubo(torch.eye(2) * 1j), "matrix: not of real numbers"),
+    "huge": (lambda: Qubo([[1e300]]), "matrix: an entry of size 1e\\+300; up to 1e\\+150"),
+    "flat blocks": (lambda: Qubo(np.eye(3), one_hot=(0, 1, 2)), r"one_hot=\(0, 1, 2\): disjoint, non-empty tuples"),
+    "labels as blocks": (
+        lambda: Qubo(np.eye(2), one_hot=[("a", "b")], labels="ab"),
+        "one_hot=.*tuples of indices 0..1",
+    ),
+    "fractions as indices": (lambda: Qubo(np.eye(2), one_hot=[(0.9, 1.9)]), "one_hot=.*tuples of indices"),
+    "nan ones": (lambda: Qubo(np.eye(2), cardinality=float("nan")), "cardinality=nan: an integer from 0 to 2"),
+    "half a one": (lambda: Qubo(np.eye(2), cardinality=1.5), "cardinality=1.5: an integer from 0 to 2"),
+    "unhashable labels": (lambda: Qubo(np.eye(2), labels=[[0], [1]]), "labels: unhashable type.*; hashable ones"),
+    "mappings": (lambda: Qubo.from_ising({0: 1.0}, {(0, 1): 1.0}), "h, J: mappings; arrays"),
+    "never": (lambda: Qubo(np.eye(2)).with_constraint([3, 3], 4), "constraint: value=4 can never hold"),
+    "never within": (lambda: Qubo(np.eye(2)).with_constraint([3, 7], bounds=(4, 6)), "bounds=.* can never hold"),
+    "weight": (lambda: Qubo(np.eye(2)).penalised("5"), "weight=5: auto or a positive number"),
+    "matrix": (lambda: make_solver("exact").solve(np.eye(2)), "qubo: a ndarray; a Qubo is accepted"),
+    "model": (lambda: make_solver("greedy").solve(Qubo(np.eye(2)).to_bqm()), "qubo: a BinaryQuadraticModel; a Qubo is"),
+    "seed": (lambda: make_solver("exact").solve(Qubo(np.eye(2)), seed=-1), "seed=-1: None or an integer >= 0"),
+    "half a seed": (lambda: make_solver("qaoa").solve(Qubo(np.eye(2)), seed=1.5), "seed=1.5: None or an integer >= 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_problems_are_one_line(case: str) -> None:
+    make, message = WRONG[case]
+    with pytest.raises(ProblemError, match=f"^{message}" if not message.startswith("bounds") else message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_no_problems_and_no_seed(name: str) -> None:
+    solver = make_solver(name, **SOLVERS[name])
+    assert solver.submit([]).result() == []
+    assert solver.solve(Qubo(matrix(3)), seed=None).feasible.all()
+
+
+def test_ranges_over_all_floats() -> None:
+    from optuna.distributions import FloatDistribution
+
+    axis = Axis("x", FloatDistribution(1e-300, 1e300, log=True))
+    assert axis.value(0.5) == pytest.approx(1.0, rel=1e-12) and axis.position(1.0) == pytest.approx(0.5)
+    assert [axis.value(at) for at in (0.0, 1.0)] == pytest.approx([1e-300, 1e300], rel=1e-12, abs=0)
