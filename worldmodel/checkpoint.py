@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from worldmodel.arrays import CorruptFile
-from worldmodel.atomic_file import WriteError, atomic_file, sync_folder
+from worldmodel.atomic_file import WriteError, sync_folder
 from worldmodel.replay import Replay
+from worldmodel.saved_state import FORMAT, load_state, save_state
 
-FORMAT = 1
 BEST = "best.pt"
 _NAME = re.compile(r"step-\d{12}-(\d{6})")
 
@@ -147,36 +146,6 @@ def _advised(path: Path) -> Iterator[None]:
 def _count(folder: Path) -> int:
     """The number of the next checkpoint: names are never used twice."""
     return max((int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))), default=-1) + 1
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and scalars atomically."""
-    with atomic_file(path) as file:
-        torch.save(dict(state), file)
-
-
-def load_state(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Read tensors and scalars, without running pickled code. Raises CorruptFile.
-
-    mmap: tensors stay in the file until they are looked at, and its checksums are not looked at.
-    """
-    try:
-        if not mmap:
-            _check_sums(path)
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        if state["format"] != FORMAT:
-            raise ValueError(f"format {state['format']}, this program reads {FORMAT}")
-        return state
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        reason = " ".join(str(error).split())[:120]
-        raise CorruptFile(f"{path}: cannot be read ({reason}); it is damaged, or not a checkpoint") from error
-
-
-def _check_sums(path: Path) -> None:
-    """Raise ValueError where the bytes of a tensor are not those that were written: torch.load takes any."""
-    with zipfile.ZipFile(path) as archive:
-        if (name := archive.testzip()) is not None:
-            raise ValueError(f"{name} fails its checksum")
 
 
 def state_file(path: Path) -> Path:

@@ -16,15 +16,14 @@ from envs.circuit import CircuitTuningVector
 from envs.circuit_sb3 import TuningVecEnv
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel.atomic_file import sync_folder
-from worldmodel.checkpoint import load_state, save_state
 from worldmodel.composition import UsageError
 from worldmodel.metrics import Means, MetricsWriter
 from worldmodel.run_folder import RunFolder
+from worldmodel.saved_state import FORMAT, load_state, save_state
 from worldmodel.trainer import Interrupted, RandomStates
 from worldmodel.tuning_config import TuneConfig
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sac": SAC}
-FORMAT = 1  # as in worldmodel.checkpoint, whose files these are
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 

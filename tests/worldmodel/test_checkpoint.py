@@ -19,8 +19,9 @@ from tests.worldmodel.test_replay import Filled, make
 from tests.worldmodel.test_replay import step as content
 from worldmodel.arrays import CorruptFile
 from worldmodel.atomic_file import WriteError
-from worldmodel.checkpoint import Checkpoints, checkpoints, load_state, load_weights, save_state, state_file
+from worldmodel.checkpoint import Checkpoints, checkpoints, load_weights, state_file
 from worldmodel.replay import Replay
+from worldmodel.saved_state import load_state, save_state
 
 
 class Part:
