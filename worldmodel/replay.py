@@ -293,6 +293,7 @@ def _allocate(shape: tuple[int, ...], dtype: Any, path: Path | None) -> Array:
     """A zeroed array whose pages take no memory before they are written: anonymous, or a file that is made anew."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # that of an earlier process; or a link, which is not followed
         return np.memmap(path, dtype, "w+", shape=shape)
     count = math.prod(shape)
     pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize), flags=PAGES)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from worldmodel.arrays import CorruptFile
-from worldmodel.atomic_file import atomic_file
+from worldmodel.atomic_file import ReadError, atomic_file, readable
 
 FORMAT = 1
 _SCALARS = (bool, int, float, str, type(None))
@@ -47,18 +47,22 @@ def check_leaves(state: Any, path: str = "state") -> None:
 
 
 def load_state(path: Path, mmap: bool = False, sums: bool | None = None) -> dict[str, Any]:
-    """Read tensors and scalars. Raises CorruptFile.
+    """Read tensors and scalars. Raises CorruptFile, and ReadError for a file that may not be read.
 
     mmap: tensors stay in the file until they are looked at. sums: look at the checksums, by default unless mmap.
     """
     try:
+        with readable(path), path.open("rb"):
+            pass
         if sums or (sums is None and not mmap):
             _check_sums(path)
-        with torch.serialization.safe_globals(_NUMPY):
+        with readable(path), torch.serialization.safe_globals(_NUMPY):
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if state["format"] != FORMAT:
             raise ValueError(f"format {state['format']}, this program reads {FORMAT}")
         return state
+    except ReadError:
+        raise
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
         reason = " ".join(str(error).split())[:120]
         raise CorruptFile(f"{path}: cannot be read ({reason}); it is damaged, or not a checkpoint") from error
