@@ -141,14 +141,14 @@ class RunFolder:
                 "give the same or another logdir"
             )
 
-    def refuse_foreign(self, names: Collection[str]) -> None:
-        """Raise RunFolderError where files of these names are there: they are not known as ours."""
+    def refuse_foreign(self, names: Collection[str], witness: str = "config.yaml") -> None:
+        """Raise RunFolderError where files of these names are there: without the witness they are not known as ours."""
         found = sorted(path.name for name in names for path in self.path.glob(name))
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise RunFolderError(
-                f"logdir={self.path}: holds {', '.join(found[:3])}{more}, and no config.yaml that says that they are a "
-                "run's; give another logdir, or move them away"
+                f"logdir={self.path}: holds {', '.join(found[:3])}{more}, and no {witness} that says whose they are; "
+                "give another logdir, or move them away"
             )
 
     def begin(self, config: Mapping[str, Any]) -> Path | None:

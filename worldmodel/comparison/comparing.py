@@ -20,7 +20,7 @@ def run(config: CompareConfig, words: list[str]) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.logdir))
         if not (folder.path / PLAN).exists():
-            folder.refuse_foreign((FAILURES, "report.*", "results.json", "figures", FILE))
+            folder.refuse_foreign((FAILURES, "report.*", "results.json", "figures", FILE), PLAN)
         workers = min(config.workers, len(plan.runs))
         launcher = stack.enter_context(closing(config.launcher.open(workers))) if config.execute else None
         plan.write(folder.path)
