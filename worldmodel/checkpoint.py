@@ -69,6 +69,12 @@ class Checkpoints:
         self._tidy()
         return target
 
+    def move(self, folder: Path) -> None:
+        """Save into another folder from now on. All that is not there is written anew."""
+        self.folder, self.archive, self._needed = folder, folder / "replay", {}
+        if not self.archive.exists():
+            self.replay.forget_archive()
+
     def save_best(self, step: int, mean: float) -> None:
         """Write the agent's weights as those of the best evaluation so far: at `step`, with this mean return."""
         state = {"agent": self.parts["agent"].state_dict(), "step": step, "eval/return": mean, "format": FORMAT}

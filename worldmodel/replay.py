@@ -228,6 +228,11 @@ class Replay:
         self._chunks = [c for c in self._chunks if c[3] > self._end[c[1]] - self.length]
         return [c[0] for c in self._chunks]
 
+    def forget_archive(self) -> None:
+        """Write all live steps anew when they are archived next: the files are gone."""
+        self._archived = np.zeros(self.streams, np.int64)
+        self._chunks = []
+
     def write_latents(self, path: Path) -> None:
         """Write the present latents of all live steps."""
         write_arrays(

@@ -38,6 +38,18 @@ class RunFolderError(Exception):
     exit_code = 2
 
 
+class FolderMoved(Exception):
+    """The run folder was moved or removed while the run used it; the run has been saved, and ends."""
+
+    exit_code = 1
+
+    def __init__(self, before: Path, now: Path, step: int) -> None:
+        where = f"was moved to {now}" if now != before else "was removed"
+        super().__init__(
+            f"logdir={before}: {where} while the run used it; saved at step {step}; logdir={now} continues it"
+        )
+
+
 class RunFolder:
     """A run's folder, created where it is missing and owned until `close` or the end of the process, however it ends.
 
@@ -104,7 +116,8 @@ class RunFolder:
         if self._begun and not (self.path / METRICS).exists():  # it failed before it measured anything
             shutil.rmtree(self.path / "replay", ignore_errors=True)
             (self.path / "config.yaml").unlink(missing_ok=True)
-        (self.path / "lock").unlink(missing_ok=True)
+        if _is_open_at(self.path / "lock", self._lock):
+            (self.path / "lock").unlink()
         self._forget()
         with suppress(OSError):  # something is in one of them
             for folder in self._made:
@@ -117,6 +130,27 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def follow(self) -> bool:
+        """Whether the folder has been moved or removed since it was opened; `path` is then where it is now.
+
+        One that was removed is made anew at its place, and holds nothing. Raises RunFolderError where that is taken.
+        """
+        if self._lock is None or _is_open_at(self.path / "lock", self._lock):
+            return False
+        try:
+            there = Path(os.readlink(f"/proc/self/fd/{self._lock}"))
+        except OSError:  # another system
+            there = self.path / "lock"
+        if _is_open_at(there, self._lock):
+            self.path = there.parent
+            return True
+        if self.path.exists():
+            raise RunFolderError(f"logdir={self.path}: was replaced while the run used it; nothing is saved")
+        self._forget()
+        self.path.mkdir(parents=True)
+        self._lock = self._locked()
+        return True
 
     def config(self) -> dict[str, Any] | None:
         """The configuration of the run that is in the folder, None where there is none. Raises RunFolderError."""
@@ -254,7 +288,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
 def _is_open_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

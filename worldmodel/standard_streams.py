@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 
 class Stream:
-    """Text to a stream. Once that cannot be written, all that follows goes nowhere, which is said on stderr once.
+    """Text to a stream. Once that cannot be written, all that follows goes nowhere; of stdout, stderr says so once.
 
     Everything but writing is that of the stream.
     """
@@ -43,8 +43,9 @@ class Stream:
             return
         self.lost = True
         nowhere(self.stream)
-        reason = getattr(error, "strerror", None) or error
-        print(f"warning: {self.name} cannot be written ({reason}); the command goes on without it", file=sys.stderr)
+        if self.name == "stdout":  # stderr would have nowhere to tell it
+            reason = getattr(error, "strerror", None) or error
+            print(f"warning: stdout cannot be written ({reason}); the command goes on without it", file=sys.stderr)
 
 
 def nowhere(stream: TextIO) -> None:

@@ -27,7 +27,7 @@ from worldmodel.predictions import write_predictions
 from worldmodel.progress import Progress
 from worldmodel.replay import Replay
 from worldmodel.rssm import State
-from worldmodel.run_folder import RunFolder
+from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.update import NonFiniteLoss, Update
 
 PREDICTED = 48  # steps of an open-loop prediction
@@ -106,7 +106,7 @@ class Trainer:
             "means": self.means,
             "random": RandomStates(player.generator),
         }
-        self.checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep, parts, replay)
+        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, config.checkpoint.keep, parts, replay)
         self._saved = time.monotonic()
         self._logged = (time.monotonic(), 0, 0)
 
@@ -205,6 +205,7 @@ class Trainer:
     def _log_if_due(self) -> None:
         counters, every = self.counters, self.config.log.every
         if counters.step // every > (counters.step - self.environments.num * self.environments.action_repeat) // every:
+            self._follow_folder()
             row = {f"replay/{key}": value for key, value in self.replay.selector.metrics().items()}
             optimizer = self.update.optimizer
             if isinstance(optimizer, HybridOptimizer):
@@ -258,6 +259,7 @@ class Trainer:
         except EnvironmentFault:
             self._save()
             raise
+        self._follow_folder()
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
         self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
@@ -292,6 +294,19 @@ class Trainer:
 
     def _save(self) -> Path:
         """Write a checkpoint. Raises NonFiniteLoss rather than put useless weights in the place of good ones."""
+        self._follow_folder()
+        return self._write_checkpoint()
+
+    def _follow_folder(self) -> None:
+        """Where the folder was moved or removed meanwhile, save into what is there now. Raises FolderMoved."""
+        before = self.folder.path
+        if self.folder.follow():
+            self.checkpoints.move(self.folder.path / CHECKPOINTS)
+            self.folder.write_config(self.config.as_dict())
+            self._write_checkpoint()
+            raise FolderMoved(before, self.folder.path, self.counters.step)
+
+    def _write_checkpoint(self) -> Path:
         if not all(parameter.isfinite().all() for parameter in self.player.agent.parameters()):
             raise NonFiniteLoss("the weights are not finite; they are not saved")
         self.writer.flush()

@@ -18,7 +18,7 @@ from worldmodel.atomic_file import WriteError
 from worldmodel.checkpoint import checkpoints, publish, remove
 from worldmodel.composition import UsageError
 from worldmodel.metrics import Means, MetricsWriter
-from worldmodel.run_folder import CHECKPOINTS, RunFolder
+from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.saved_state import FORMAT, load_state, save_state
 from worldmodel.trainer import Interrupted, RandomStates
 from worldmodel.tuning_config import TuneConfig
@@ -90,7 +90,10 @@ class Tuner:
         return policy_of(linear, "clip" if ppo else "tanh", tuning, about)
 
     def save(self, writer: MetricsWriter) -> None:
-        """Write a checkpoint and remove those that are no longer kept. Raises WriteError."""
+        """Write a checkpoint and remove those that are no longer kept. Raises WriteError, and FolderMoved."""
+        before = self.folder.path
+        moved = self.folder.follow()
+        self._checkpoints = self.folder.path / CHECKPOINTS
         writer.flush()
         state = {"model": _state(self.model), "random": self._random.state_dict(), "format": FORMAT, "step": self.step}
         state |= {"marks": self.folder.marks(), "sums": self.folder.sums()}
@@ -102,6 +105,9 @@ class Tuner:
                 remove(old)
         except OSError as error:
             raise WriteError(self._checkpoints, error) from error
+        if moved:
+            self.folder.write_config(self.config.effective())
+            raise FolderMoved(before, self.folder.path, self.step)
 
     def find(self) -> dict[str, Any] | None:
         """The latest checkpoint, None where there is none. Raises CorruptFile."""

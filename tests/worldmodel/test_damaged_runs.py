@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from worldmodel import run_folder
 from worldmodel.atomic_file import ReadError
 from worldmodel.checkpoint import checkpoints
 from worldmodel.command import command
+from worldmodel.metrics import MetricsWriter
 from worldmodel.saved_state import load_state
 
 WORDS = ("steps=60", "eval.every=30", "eval.episodes=1", "eval.final_episodes=1")
@@ -284,3 +286,53 @@ def test_a_lock_of_others_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "lock").write_text(json.dumps({"pid": 1, "host": "there", "since": "2020"}))  # of a killed run
     run_folder.RunFolder(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def at_row(count: int, happens: Callable[[], object]) -> Iterator[None]:
+    """Something happens before a row of metrics is written."""
+    write, rows_so_far = MetricsWriter.write, [0]
+
+    def counting(self: MetricsWriter, step: int, values: Any) -> None:
+        rows_so_far[0] += 1
+        if rows_so_far[0] == count:
+            happens()
+        write(self, step, values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetricsWriter, "write", counting)
+        yield
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_folder_that_is_moved_or_removed_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, storage: str
+) -> None:
+    words = (*WORDS, "steps=120", "optimizer.final_rate=1", "log.every=10", f"replay.storage={storage}")
+    run, now = tmp_path / "run", tmp_path / "runs" / "now" if how == "moved" else tmp_path / "run"
+
+    def happens() -> None:
+        now.parent.mkdir(exist_ok=True)
+        if how == "moved":
+            run.rename(now)
+            return
+        shutil.rmtree(run)
+        if how == "replaced":
+            run.mkdir()
+            (run / "lock").write_text("of another")
+
+    assert train(*words, f"logdir={run}", "steps=60") == 0
+    with at_row(3, happens):
+        code = train(*words, f"logdir={run}")
+    line = line_of(capsys.readouterr().err)
+    if how == "replaced":
+        assert code == 2 and line == f"logdir={run}: was replaced while the run used it; nothing is saved"
+        assert content(run) == {"lock": b"of another"}
+        return
+    what = f"was moved to {now}" if how == "moved" else "was removed"
+    assert code == 1 and line.startswith(f"logdir={run}: {what} while the run used it; saved at step ")
+    assert line.endswith(f"; logdir={now} continues it") and run.exists() == (now == run)
+    assert train(*words, f"logdir={now}") == 0
+    assert "continuing at step " in capsys.readouterr().out
+    assert run.exists() == (now == run) and rows(now)[-1]["step"] == 120
