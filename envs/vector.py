@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -35,6 +36,7 @@ CHEAP = (  # steps that cost less than the way to another process and back
 CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 PRELOADED = ["gymnasium.vector", "gymnasium.wrappers", "pydantic.dataclasses", "pydantic.types"]
 ROOT = str(Path(__file__).parent.parent)
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 5.0  # seconds a worker has to close its environment
 
 
@@ -238,6 +240,7 @@ def _serve(index: int, maker: StreamMaker, pipe: Any, *rest: Any) -> None:
     """The body of a worker. An interrupt is for the main process, which saves and then closes the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     with contextlib.suppress(OSError):  # the main process was killed: nobody is left to tell
         _async_worker(index, maker, pipe, *rest)
@@ -261,9 +264,10 @@ def _end_workers(pipes: list[Any], processes: list[Any]) -> None:
 
 @contextlib.contextmanager
 def _start_of_workers() -> Iterator[None]:
-    """What new processes copy from this one: this package before a namesake, and no main module.
+    """What new processes copy from this one: this package before a namesake, no main module, and blocked interrupts.
 
-    Else they would import the main module again, and torch with it.
+    Else they would import the main module again, and torch with it; and Ctrl-C, which goes to all processes of a
+    terminal, would end those that do not ignore it yet.
     """
     main, path = sys.modules["__main__"], list(sys.path)
     names = ("__spec__", "__file__")
@@ -271,8 +275,11 @@ def _start_of_workers() -> Iterator[None]:
     main.__dict__.pop("__file__", None)
     main.__spec__ = None
     sys.path.insert(0, ROOT)
+    resource_tracker.ensure_running()  # it would unblock them when it starts
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         main.__dict__.update(hidden)
         sys.path[:] = path

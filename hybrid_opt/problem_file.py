@@ -27,7 +27,8 @@ def save_problems(path: str | Path, qubos: Sequence[Qubo]) -> None:
         arrays[f"rest_{number}"] = np.array([qubo.offset, ones])
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    temporary.unlink(missing_ok=True)  # of a killed process; or a link, which is not followed
+    with open(temporary, "xb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     os.replace(temporary, path)
 

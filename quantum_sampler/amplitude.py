@@ -142,7 +142,7 @@ def effective_sample_size(
         two = partition_ratio(lambda i: exact[i] ** 2, known**2, rng, queries // 2)
         if not (one.value > 0.0 and two.value > 0.0):
             return Estimate(0.0 if not exact.any() else float(size if one.value else 1), inf, queries, size)
-        found = (known.sum() * one.value) ** 2 / ((known**2).sum() * two.value)
+        found = float((known.sum() * one.value) ** 2 / ((known**2).sum() * two.value))
         error = found * sqrt((2 * one.standard_error / one.value) ** 2 + (two.standard_error / two.value) ** 2)
     else:
         indices, parts = _drawn(size, rng, queries, method, known / known.sum(), weights)
@@ -151,7 +151,7 @@ def effective_sample_size(
         first, second = _mean(ratios, parts)[0], _mean(ratios * drawn, parts)[0]
         if not second > 0.0:
             return Estimate(0.0, inf, queries, probes)
-        found = known.sum() * first**2 / second
+        found = float(known.sum() * first**2 / second)
         error = _mean(found * (2 * ratios / first - ratios * drawn / second), parts)[1]
     return Estimate(min(float(size), max(1.0, found)), error, queries, probes)
 

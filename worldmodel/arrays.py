@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.atomic_file import atomic_file
+from worldmodel.atomic_file import ReadError, atomic_file, readable
 
 
 class CorruptFile(ValueError):
@@ -29,15 +29,20 @@ def write_arrays(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None
 
 
 def read_arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Read them back one by one. Raises CorruptFile when the file is missing, truncated or fails its checksum."""
+    """Read them back one by one.
+
+    Raises CorruptFile when the file is missing, truncated or fails its checksum, and ReadError when it may not be read.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with readable(path), zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             if archive.comment != b"%d arrays" % len(members):
                 raise ValueError("arrays are missing")
             for member in members:
                 with archive.open(member) as file:
                     yield member.removesuffix(".npy"), np.lib.format.read_array(file, allow_pickle=False)
+    except ReadError:
+        raise
     except Exception as error:  # the readers raise whatever the damaged bytes lead to
         reason = " ".join(str(error).split())[:120]
         raise CorruptFile(f"{path}: cannot be read ({reason}); a file of arrays of this program is accepted") from error

@@ -1,5 +1,6 @@
 """Atomic files: a reader finds the old content or the new, never a part of it, whatever happens while it is written."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -18,6 +19,27 @@ class WriteError(Exception):
 
     def __init__(self, path: Path, cause: OSError) -> None:
         super().__init__(f"{path}: cannot be written: {cause.strerror or cause}")
+
+
+class ReadError(Exception):
+    """A file is there and could not be read, for a cause that is not in its content. The message is one line."""
+
+    CAUSES = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(f"{path}: cannot be read: {cause.strerror or cause}; nothing was changed")
+        self.exit_code = 2 if cause.errno in (errno.EACCES, errno.EPERM) else 1
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise ReadError where reading fails and the content is not to blame."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in ReadError.CAUSES:
+            raise ReadError(path, error) from error
+        raise
 
 
 class _Raw(io.FileIO):
@@ -43,7 +65,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is overwritten
     raw: _Raw | None = None
     try:
-        raw = _Raw(temporary, "w")
+        temporary.unlink(missing_ok=True)  # of a killed process; or a link, which is not followed
+        raw = _Raw(temporary, "x")
         file = io.BufferedWriter(raw, buffer_size=1 << 20)
         yield file
         file.flush()

@@ -1,22 +1,21 @@
 """Checkpoints: atomic, complete, and declared by name."""
 
+import os
 import re
 import shutil
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from worldmodel.arrays import CorruptFile
-from worldmodel.atomic_file import WriteError, atomic_file, sync_folder
+from worldmodel.arrays import CorruptFile, read_arrays
+from worldmodel.atomic_file import ReadError, WriteError, readable, sync_folder
 from worldmodel.replay import Replay
+from worldmodel.saved_state import FORMAT, load_state, save_state
 
-FORMAT = 1
 BEST = "best.pt"
-_NAME = re.compile(r"step-\d{12}-(\d{6})")
+_NAME = re.compile(r"step-\d{12}(?:-(\d{6}))?")  # those of tuning once had no number
 
 
 class Stateful(Protocol):
@@ -58,23 +57,23 @@ class Checkpoints:
     def _save(self, step: int, about: Mapping[str, Any]) -> Path:
         self.archive.mkdir(parents=True, exist_ok=True)
         files = self.replay.archive(self.archive)
-        temporary = self.folder / "incomplete"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
-            self.replay.write_latents(temporary / "latents.npz")
+
+        def write(place: Path) -> None:
+            self.replay.write_latents(place / "latents.npz")
             state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"replay": self.replay.state_dict(), "files": files, "format": FORMAT, "step": step, **about}
-            save_state(temporary / "state.pt", state)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        target = self.folder / f"step-{step:012d}-{_count(self.folder):06d}"
-        temporary.rename(target)
+            save_state(place / "state.pt", state)
+
+        target = publish(self.folder, step, write)
         self._needed[target] = files
-        sync_folder(self.folder)
         self._tidy()
         return target
+
+    def move(self, folder: Path) -> None:
+        """Save into another folder from now on. All that is not there is written anew."""
+        self.folder, self.archive, self._needed = folder, folder / "replay", {}
+        if not self.archive.exists():
+            self.replay.forget_archive()
 
     def save_best(self, step: int, mean: float) -> None:
         """Write the agent's weights as those of the best evaluation so far: at `step`, with this mean return."""
@@ -86,31 +85,43 @@ class Checkpoints:
         save_state(self.folder / BEST, state)
 
     def best(self) -> float:
-        """The mean return of the best evaluation whose weights are kept, -inf where there is none."""
-        file = self.folder / BEST
-        return float(load_state(file, mmap=True)["eval/return"]) if file.exists() else float("-inf")
+        """The mean return of the best evaluation whose weights are kept, -inf where there is none.
 
-    def load(self, path: Path) -> dict[str, Any]:
-        """Restore every part and the replay from a checkpoint. Raises CorruptFile.
-
-        Returns what the parts' `load_state_dict` returned, by name.
+        A damaged file is set aside, which is said: the next evaluation is the best again.
         """
-        with _advised(path):
+        file = self.folder / BEST
+        if not file.exists():
+            return float("-inf")
+        try:
+            return float(load_state(file, mmap=True, sums=True)["eval/return"])
+        except (CorruptFile, LookupError) as error:
+            aside = file.with_name(f"damaged-{BEST}")
+            file.replace(aside)
+            print(f"{error}; it is {aside.name} now, and the weights of the next evaluation are kept as the best")
+            return float("-inf")
+
+    def load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Restore every part and the replay from a checkpoint. Raises CorruptFile, which says what can be done.
+
+        Returns what the parts' `load_state_dict` returned, by name, and the state itself.
+        """
+        try:
             state = load_state(path / "state.pt")
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
-        return results
+        except CorruptFile as error:
+            raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
+        return results, state
 
     def _tidy(self) -> None:
         """Remove old checkpoints, and the files of the archive that none of the remaining ones needs."""
         kept = checkpoints(self.folder)[-self.keep :]
         for path in checkpoints(self.folder)[: -self.keep]:
-            path.rename(self.folder / "incomplete")  # a name that no reader takes for a checkpoint
-            shutil.rmtree(self.folder / "incomplete")
+            remove(path)
         try:
             self._needed = {path: self._needed.get(path) or _files(path) for path in kept}
-        except CorruptFile:  # what an older checkpoint needs is not known: nothing is removed
+        except (CorruptFile, ReadError):  # what an older checkpoint needs is not known: nothing is removed
             return
         needed = {name for names in self._needed.values() for name in names}
         for file in self.archive.iterdir():
@@ -124,59 +135,67 @@ def _files(path: Path) -> list[str]:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The complete checkpoints in a folder, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
-
-
-def marks(path: Path) -> dict[str, int]:
-    """The sizes that the metrics and event files had at a checkpoint. Raises CorruptFile."""
-    with _advised(path):
-        sizes: dict[str, int] = load_state(path / "state.pt", mmap=True)["marks"]
-        return sizes
-
-
-@contextmanager
-def _advised(path: Path) -> Iterator[None]:
-    """What to do about a damaged file of a checkpoint, added to the error."""
+    """The complete checkpoints in a folder, oldest first. Raises ReadError where it may not be read."""
     try:
-        yield
-    except CorruptFile as error:
-        raise CorruptFile(f"{error}; without {path} the run continues from the checkpoint before it") from error
+        with readable(folder):
+            names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(folder / name for name in names if _NAME.fullmatch(name))
+
+
+def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
+    """A new checkpoint in a folder, written by `write` into one that nobody takes for a checkpoint, then renamed."""
+    temporary = folder / "incomplete"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        write(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    target = folder / f"step-{step:012d}-{_count(folder):06d}"
+    temporary.rename(target)
+    sync_folder(folder)
+    return target
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, which is none from the first moment on."""
+    path.rename(path.parent / "incomplete")
+    shutil.rmtree(path.parent / "incomplete")
+
+
+def _advice(path: Path, archive: Path) -> str:
+    """What can be done about a checkpoint with a damaged file: each checkpoint that is offered has been read."""
+    found = checkpoints(path.parent)
+    for place in reversed(range(found.index(path) if path in found else 0)):
+        if _is_whole(found[place], archive):
+            others = ", ".join(other.name for other in found[place + 1 :])
+            return f"move {others} out of {path.parent}, and the run continues from {found[place].name}"
+    try:
+        load_state(path / "state.pt", mmap=True, sums=True)
+    except (CorruptFile, ReadError):
+        return "there is no other checkpoint to continue from; give another logdir"
+    return f"no checkpoint can be continued from; init={path} with another logdir begins a run with its weights"
+
+
+def _is_whole(path: Path, archive: Path) -> bool:
+    """Whether all files of a checkpoint can be read."""
+    try:
+        files = load_state(path / "state.pt", mmap=True, sums=True)["files"]
+        for file in (path / "latents.npz", *(archive / name for name in files)):
+            for _ in read_arrays(file):
+                pass
+    except (CorruptFile, ReadError, LookupError, TypeError):
+        return False
+    return True
 
 
 def _count(folder: Path) -> int:
     """The number of the next checkpoint: names are never used twice."""
-    return max((int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))), default=-1) + 1
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and scalars atomically."""
-    with atomic_file(path) as file:
-        torch.save(dict(state), file)
-
-
-def load_state(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Read tensors and scalars, without running pickled code. Raises CorruptFile.
-
-    mmap: tensors stay in the file until they are looked at, and its checksums are not looked at.
-    """
-    try:
-        if not mmap:
-            _check_sums(path)
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        if state["format"] != FORMAT:
-            raise ValueError(f"format {state['format']}, this program reads {FORMAT}")
-        return state
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        reason = " ".join(str(error).split())[:120]
-        raise CorruptFile(f"{path}: cannot be read ({reason}); it is damaged, or not a checkpoint") from error
-
-
-def _check_sums(path: Path) -> None:
-    """Raise ValueError where the bytes of a tensor are not those that were written: torch.load takes any."""
-    with zipfile.ZipFile(path) as archive:
-        if (name := archive.testzip()) is not None:
-            raise ValueError(f"{name} fails its checksum")
+    matches = (_NAME.fullmatch(name) for name in os.listdir(folder))
+    return max((int(match[1] or 0) for match in matches if match), default=-1) + 1
 
 
 def state_file(path: Path) -> Path:

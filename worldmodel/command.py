@@ -8,11 +8,14 @@ import threading
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
+
+from worldmodel.atomic_file import WriteError
+from worldmodel.standard_streams import Stream, nowhere, standard_streams
 
 _OPTIONS = {
     "-h": "help",
@@ -32,21 +35,27 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
     words behind the command, by default those of sys.argv; one that is @FILE stands for the words of a YAML file.
 
     Exceptions with an attribute `exit_code` end as one line on stderr and that code; an interrupt, by SIGTERM too, is
-    130; any other exception is a fault of the program and is raised.
+    130, and so is whatever imports make of it; any other exception is a fault of the program and is raised.
     """
-    try:
-        with _interrupted_by_sigterm():
-            return _run(name, target, list(sys.argv[1:] if argv is None else argv), configs or configs_folder())
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if not isinstance(code, int):
-            raise
-        line = " ".join(str(error).split())
-        print(line if code == 130 else f"error: {line}", file=sys.stderr)
-        return code
+    with standard_streams():
+        interrupt = _Interrupt()
+        try:
+            with interrupt:
+                words = list(sys.argv[1:] if argv is None else argv)
+                return _run(name, target, words, configs or configs_folder(), interrupt)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if not isinstance(code, int):
+                if not interrupt.came:
+                    raise
+                print("interrupted", file=sys.stderr)
+                return 130
+            line = " ".join(str(error).split())
+            print(line if code == 130 else f"error: {line}", file=sys.stderr)
+            return code
 
 
 def leave(code: int) -> NoReturn:
@@ -63,18 +72,22 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stopped_by_signals(work: Stoppable) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the work to stop where nothing is half done; the second one raises KeyboardInterrupt."""
+    """SIGINT and SIGTERM ask the work to stop where nothing is half done; the second one raises KeyboardInterrupt.
+
+    So does SIGHUP, when the terminal is closed, unless it is ignored.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if work.stopping:
             raise KeyboardInterrupt
         work.stopping = True
 
-    with _handled(stop, signal.SIGINT, signal.SIGTERM):
+    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL else []
+    with _handled(stop, signal.SIGINT, signal.SIGTERM, *hangup):
         yield
 
 
-def _run(name: str, target: str, words: list[str], configs: Path) -> int:
+def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_Interrupt") -> int:
     options, words = _options(words)
     if "version" in options:
         from worldmodel import __version__
@@ -101,16 +114,34 @@ def _run(name: str, target: str, words: list[str], configs: Path) -> int:
     values = composition.values()
     function, schema, takes_words = _target(target)
     config: Any = validated(schema, values, composition.texts)
+    interrupt.begun = True
     return (function(config, words) if takes_words else function(config)) or 0
 
 
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+class _Interrupt:
+    """What SIGTERM, and SIGINT where it is not ignored, do: end the process while it still imports, else interrupt it.
 
-    with _handled(interrupt, signal.SIGTERM):
-        yield
+    begun: the command's own work has; before that there is nothing to save, and imports turn an exception into others.
+    """
+
+    def __init__(self) -> None:
+        self.begun = self.came = False
+        self._handlers = ExitStack()
+
+    def __enter__(self) -> None:
+        heeded = [signal.SIGINT] if signal.getsignal(signal.SIGINT) != signal.SIG_IGN else []
+        self._handlers.enter_context(_handled(self._heed, signal.SIGTERM, *heeded))
+
+    def __exit__(self, *error: object) -> None:
+        self._handlers.close()
+
+    def _heed(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        if not self.begun:
+            with suppress(OSError):
+                os.write(2, b"interrupted\n")
+            os._exit(130)
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -153,9 +184,12 @@ def configs_folder() -> Path:
 
 
 def _page(text: str) -> int:
+    out = sys.stdout.stream if isinstance(sys.stdout, Stream) else sys.stdout
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` or `less`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        out.write(text)
+        out.flush()
+    except OSError as error:
+        nowhere(out)
+        if not isinstance(error, BrokenPipeError):  # else the reader, `head` or `less`, has seen enough
+            raise WriteError(Path("stdout"), error) from error
     return 0

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import Environments, Episode
-from worldmodel.atomic_file import atomic_file
-from worldmodel.run_folder import RunFolderError
+from worldmodel.atomic_file import atomic_file, readable
+from worldmodel.run_folder import EVALUATION, RunFolderError
 
-EVALUATION = "evaluation.json"
 STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
@@ -84,11 +83,32 @@ def write_evaluation(
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """What the last evaluation wrote, None where there was none. Raises RunFolderError when it is damaged."""
+    """What the last evaluation wrote, None where there was none.
+
+    Raises RunFolderError when it is damaged, and ReadError when it may not be read.
+    """
+    file = folder / EVALUATION
     try:
-        result: dict[str, Any] = json.loads((folder / EVALUATION).read_bytes())
+        with readable(file):
+            result: dict[str, Any] = json.loads(file.read_bytes())
         return {**result, "mean": float(result["mean"]), "finished": int(result.get("finished") or 0)}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
         raise RunFolderError(f"logdir={folder}: its {EVALUATION} is damaged; remove it to evaluate again") from error
+
+
+def finished(folder: Path, steps: int, continuable: bool) -> dict[str, Any] | None:
+    """The evaluation of the run in a folder if that was trained for `steps` steps, None where there is more to do.
+
+    Raises RunFolderError for a run that has ended before and is not `continuable`: its checkpoints are gone.
+    """
+    done = read_evaluation(folder)
+    if not done or not done["finished"] or (done["finished"] < steps and continuable):
+        return None
+    if done["finished"] < steps:
+        raise RunFolderError(
+            f"logdir={folder}: its run has finished at step {done['finished']} and has no checkpoint to continue from; "
+            "give another logdir"
+        )
+    return done

@@ -4,7 +4,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def run(config: BaselineConfig) -> int:
         machine.make_deterministic(device)
     machine.set_threads(config.threads, small=True)
     with ExitStack() as stack:
-        logdir = Path("runs") / f"{config.algorithm}-{config.seed}" if config.logdir == "auto" else Path(config.logdir)
+        logdir = f"runs/{config.algorithm}-{config.seed}" if config.logdir == "auto" else config.logdir
         folder = stack.enter_context(RunFolder(logdir))
         folder.compare(config.as_dict(), ("logdir", "device", "threads"))
         done = read_evaluation(folder.path)
@@ -46,8 +45,7 @@ def run(config: BaselineConfig) -> int:
         environments = stack.enter_context(closing(Environments(config.env, config.env.num, config.seed)))
         vectorised = Vectorised(environments)
         model = _model(config, vectorised, device)
-        folder.cut_back({})
-        folder.write_config(config.as_dict())
+        folder.begin(config.as_dict())
         writer = stack.enter_context(MetricsWriter(folder.path))
         writer.hparams(config.as_dict(), ["eval/return"])
         evaluation = stack.enter_context(closing(_Evaluation(config)))

@@ -228,6 +228,11 @@ class Replay:
         self._chunks = [c for c in self._chunks if c[3] > self._end[c[1]] - self.length]
         return [c[0] for c in self._chunks]
 
+    def forget_archive(self) -> None:
+        """Write all live steps anew when they are archived next: the files are gone."""
+        self._archived = np.zeros(self.streams, np.int64)
+        self._chunks = []
+
     def write_latents(self, path: Path) -> None:
         """Write the present latents of all live steps."""
         write_arrays(
@@ -293,6 +298,7 @@ def _allocate(shape: tuple[int, ...], dtype: Any, path: Path | None) -> Array:
     """A zeroed array whose pages take no memory before they are written: anonymous, or a file that is made anew."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # that of an earlier process; or a link, which is not followed
         return np.memmap(path, dtype, "w+", shape=shape)
     count = math.prod(shape)
     pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize), flags=PAGES)

@@ -1,11 +1,14 @@
-"""The folder of a run: one process at a time owns it, config.yaml says what it is, continuing cuts its files back."""
+"""The folder of a run: one process at a time owns it, config.yaml says whose it is, continuing cuts its files back."""
 
 import errno
 import fcntl
 import json
 import os
+import re
+import shutil
 import socket
 import weakref
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +24,11 @@ from worldmodel.provenance import provenance
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
+EVALUATION = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
+_OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
+_OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
 _ABOUT = ("versions", "commit", "hardware")  # what config.yaml says beside the configuration
 
 
@@ -30,6 +38,18 @@ class RunFolderError(Exception):
     exit_code = 2
 
 
+class FolderMoved(Exception):
+    """The run folder was moved or removed while the run used it; the run has been saved, and ends."""
+
+    exit_code = 1
+
+    def __init__(self, before: Path, now: Path, step: int) -> None:
+        where = f"was moved to {now}" if now != before else "was removed"
+        super().__init__(
+            f"logdir={before}: {where} while the run used it; saved at step {step}; logdir={now} continues it"
+        )
+
+
 class RunFolder:
     """A run's folder, created where it is missing and owned until `close` or the end of the process, however it ends.
 
@@ -37,8 +57,12 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not str(path).strip():
+            raise RunFolderError("logdir=: is empty; the path of a folder, or auto, is accepted")
         self.path = Path(path).expanduser().absolute()
         self._lock: int | None = None
+        self._begun = False
+        self._sums: dict[str, tuple[int, int]] = {}  # of growing files: how far they were summed, and their CRC-32
         try:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
@@ -55,12 +79,19 @@ class RunFolder:
     def _locked(self) -> int:
         path = self.path / "lock"
         while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EISDIR):
+                    raise RunFolderError(f"logdir={self.path}: {_NO_LOCK}") from None
+                raise
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not _is_open_at(path, lock):  # its last owner removed it meanwhile
                     os.close(lock)
                     continue
+                if not _is_lock(os.pread(lock, 1000, 0)):
+                    raise RunFolderError(f"logdir={self.path}: {_NO_LOCK}")
                 since = datetime.now().astimezone().isoformat(timespec="seconds")
                 os.ftruncate(lock, 0)
                 os.write(lock, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())
@@ -68,7 +99,7 @@ class RunFolder:
                 owner = _owner(os.read(lock, 1000))
                 os.close(lock)
                 raise RunFolderError(f"logdir={self.path}: in use by {owner}; stop it or give another logdir") from None
-            except OSError:
+            except (OSError, RunFolderError):
                 os.close(lock)
                 raise
             return lock
@@ -82,7 +113,11 @@ class RunFolder:
         """Give the folder up; what was created of it and holds nothing is removed."""
         if self._lock is None:
             return
-        (self.path / "lock").unlink(missing_ok=True)
+        if self._begun and not (self.path / METRICS).exists():  # it failed before it measured anything
+            shutil.rmtree(self.path / "replay", ignore_errors=True)
+            (self.path / "config.yaml").unlink(missing_ok=True)
+        if _is_open_at(self.path / "lock", self._lock):
+            (self.path / "lock").unlink()
         self._forget()
         with suppress(OSError):  # something is in one of them
             for folder in self._made:
@@ -96,23 +131,79 @@ class RunFolder:
     ) -> None:
         self.close()
 
+    def follow(self) -> bool:
+        """Whether the folder has been moved or removed since it was opened; `path` is then where it is now.
+
+        One that was removed is made anew at its place, and holds nothing. Raises RunFolderError where that is taken.
+        """
+        if self._lock is None or _is_open_at(self.path / "lock", self._lock):
+            return False
+        try:
+            there = Path(os.readlink(f"/proc/self/fd/{self._lock}"))
+        except OSError:  # another system
+            there = self.path / "lock"
+        if _is_open_at(there, self._lock):
+            self.path = there.parent
+            return True
+        if self.path.exists():
+            raise RunFolderError(f"logdir={self.path}: was replaced while the run used it; nothing is saved")
+        self._forget()
+        self.path.mkdir(parents=True)
+        self._lock = self._locked()
+        return True
+
     def config(self) -> dict[str, Any] | None:
         """The configuration of the run that is in the folder, None where there is none. Raises RunFolderError."""
         return read_config(self.path) if (self.path / "config.yaml").exists() else None
 
     def compare(self, config: Mapping[str, Any], may_change: Collection[str]) -> None:
-        """Refuse a configuration that differs from that of the run in the folder.
+        """Refuse a folder that is not known as a run's, and a configuration that differs from that of the run in it.
 
         `may_change` names keys, or whole sections, that may differ. Raises RunFolderError with the keys that differ.
+        Nothing in the folder is changed before this has been asked.
         """
+        for path in self._growing():
+            if path.is_symlink():
+                raise RunFolderError(f"logdir={self.path}: its {path.name} is a link, which is not followed; remove it")
         previous = self.config()
         if previous is None:
+            self.refuse_foreign(_OWN)
             return
         if differing := differences(previous, config, may_change):
             raise RunFolderError(
                 f"logdir={self.path}: holds a run of another configuration: {'; '.join(differing)}; "
                 "give the same or another logdir"
             )
+
+    def refuse_foreign(self, names: Collection[str], witness: str = "config.yaml") -> None:
+        """Raise RunFolderError where files of these names are there: without the witness they are not known as ours."""
+        found = sorted(path.name for name in names for path in self.path.glob(name))
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise RunFolderError(
+                f"logdir={self.path}: holds {', '.join(found[:3])}{more}, and no {witness} that says whose they are; "
+                "give another logdir, or move them away"
+            )
+
+    def begin(self, config: Mapping[str, Any]) -> Path | None:
+        """Begin a new run, before its first file: write config.yaml, and set aside the results that are there.
+
+        They are from a run that left no checkpoint. Returns the folder that they are in now, None where there are none.
+        Raises WriteError.
+        """
+        aside = None
+        try:
+            if found := sorted(path for name in RESULTS for path in self.path.glob(name)):
+                numbers = (self.path / f"aside-{number}" for number in range(1, 1 << 20))
+                aside = next(folder for folder in numbers if not folder.exists())
+                aside.mkdir()
+                for path in found:
+                    path.rename(aside / path.name)
+        except OSError as error:
+            raise WriteError(self.path, error) from error
+        self._begun = not (self.path / "config.yaml").exists()
+        self.write_config(config)
+        return aside
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml: the configuration, then versions, commit and hardware. Raises WriteError."""
@@ -126,10 +217,26 @@ class RunFolder:
         """The sizes, in bytes, of the metrics and event files now. Flush their writer first."""
         return {path.name: path.stat().st_size for path in self._growing()}
 
-    def cut_back(self, marks: Mapping[str, int]) -> list[str]:
+    def sums(self) -> dict[str, int]:
+        """The CRC-32 of the metrics and event files up to their marks; only what is new since the last call is read."""
+        return {path.name: self._sum(path, path.stat().st_size) for path in self._growing()}
+
+    def _sum(self, path: Path, size: int) -> int:
+        done, crc = self._sums.get(path.name, (0, 0))
+        if done > size:
+            done, crc = 0, 0
+        with path.open("rb") as file:
+            file.seek(done)
+            while done < size and (block := file.read(min(1 << 20, size - done))):
+                done, crc = done + len(block), zlib.crc32(block, crc)
+        self._sums[path.name] = done, crc
+        return crc
+
+    def cut_back(self, marks: Mapping[str, int], sums: Mapping[str, int] | None = None) -> list[str]:
         """Cut the metrics and event files to what they were when the marks were taken, before their writer opens them.
 
-        Files without a mark are removed. Returns the names of those that hold less than was marked: damaged since.
+        Those without a mark, which were begun later, are removed. Returns the names of those that are not what they
+        were: they hold less than was marked, or something else.
         """
         for path in self._growing():
             try:
@@ -139,11 +246,16 @@ class RunFolder:
                     os.truncate(path, marks[path.name])
             except OSError as error:
                 raise WriteError(path, error) from error
-        sizes = self.marks()
-        return [name for name, size in marks.items() if sizes.get(name, 0) < size]
+        sizes, sums = self.marks(), sums or {}
+        return [
+            name
+            for name, size in marks.items()
+            if sizes.get(name, 0) < size or sums.get(name) not in (None, self._sum(self.path / name, size))
+        ]
 
     def _growing(self) -> list[Path]:
-        return sorted([*self.path.glob(METRICS), *self.path.glob(EVENTS)])
+        events = (path for path in self.path.glob(EVENTS) if _OUR_EVENTS.fullmatch(path.name))
+        return sorted([*self.path.glob(METRICS), *events])
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -151,11 +263,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
     file = Path(path).expanduser() / "config.yaml"
     try:
         values = read_yaml(file.read_text(encoding="utf-8"))
+        json.dumps(values)  # a date, or a key that is no text, is none of ours
     except FileNotFoundError:
         raise RunFolderError(f"logdir={path}: holds no run: it has no config.yaml") from None
     except OSError as error:
         raise RunFolderError(f"logdir={path}: its config.yaml cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, TypeError):  # ValueError: no UTF-8, or a number of thousands of digits
         values = None
     if not isinstance(values, dict) or not values.keys() >= set(_ABOUT):
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
@@ -175,8 +288,16 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
 def _is_open_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+_NO_LOCK = "its lock is not a run's; give another logdir"
+
+
+def _is_lock(content: bytes) -> bool:
+    """Whether it is what a run writes into its lock, or nothing: its owner was killed before."""
+    return not content.strip(b"\0") or _owner(content) != "another process"
 
 
 def _owner(lock: bytes) -> str:

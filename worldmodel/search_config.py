@@ -73,13 +73,13 @@ class SearchConfig(TrainConfig):
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
-    def folder(self) -> Path:
+    def folder(self) -> str:
         """The search's folder: for `auto` one that the same command finds again."""
         if self.logdir != "auto":
-            return Path(self.logdir)
+            return self.logdir
         name = self.env.id.replace("/", "-").replace(":", "-")
         digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-        return Path("runs") / f"search-{name}-{digest[:8]}"
+        return f"runs/search-{name}-{digest[:8]}"
 
 
 def training_words(words: Sequence[str], configs: Path) -> list[str]:

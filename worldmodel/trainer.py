@@ -27,7 +27,7 @@ from worldmodel.predictions import write_predictions
 from worldmodel.progress import Progress
 from worldmodel.replay import Replay
 from worldmodel.rssm import State
-from worldmodel.run_folder import RunFolder
+from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.update import NonFiniteLoss, Update
 
 PREDICTED = 48  # steps of an open-loop prediction
@@ -89,11 +89,10 @@ class Trainer:
         replay: Replay,
         player: Player,
         update: Update,
-        writer: MetricsWriter,
         pooling: Pooling | None = None,
     ) -> None:
         """pooling: makes the features that the selector asks for."""
-        self.config, self.folder, self.writer, self.pooling = config, folder, writer, pooling
+        self.config, self.folder, self.pooling = config, folder, pooling
         self.environments, self.replay, self.player, self.update = environments, replay, player, update
         self.counters, self.means = Counters(), Means()
         self.memory = player.initial(environments.num)
@@ -107,13 +106,13 @@ class Trainer:
             "means": self.means,
             "random": RandomStates(player.generator),
         }
-        self.checkpoints = Checkpoints(folder.path / "checkpoints", config.checkpoint.keep, parts, replay)
+        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, config.checkpoint.keep, parts, replay)
         self._saved = time.monotonic()
         self._logged = (time.monotonic(), 0, 0)
 
-    def run(self) -> None:
+    def run(self, writer: MetricsWriter) -> None:
         """Train to the end and evaluate. Raises Interrupted, after saving, when `stopping` was set."""
-        config, counters = self.config, self.counters
+        config, counters, self.writer = self.config, self.counters, writer
         self._logged = (time.monotonic(), counters.step, counters.updates)
         self.progress = Progress(config.steps, counters.step, counters.updates)
         try:
@@ -141,13 +140,18 @@ class Trainer:
         deter, stoch, action = (state[key].to(self.player.device) for key in ("deter", "stoch", "action"))
         self.memory = Memory(State(deter, stoch), action)
 
-    def resume(self, path: Path) -> list[int]:
-        """Continue from a checkpoint. Returns the streams whose running episode could not be brought back."""
-        broken: list[int] = self.checkpoints.load(path)["environments"]
+    def resume(self, path: Path) -> tuple[list[int], dict[str, dict[str, int]]]:
+        """Continue from a checkpoint; nothing in the folder is changed before all of it has been read.
+
+        Returns the streams whose running episode could not be brought back, and the `marks` and `sums` of the files
+        that grow.
+        """
+        results, state = self.checkpoints.load(path)
+        broken: list[int] = results["environments"]
         for stream in broken:
             self.replay.truncate(stream)
-        self.counters.best = max(self.counters.best, self.checkpoints.best())
-        return broken
+        self.counters.best = self.checkpoints.best()
+        return broken, {"marks": state["marks"], "sums": state.get("sums", {})}  # earlier checkpoints had no sums
 
     def close(self) -> None:
         """Release what the trainer opened, and the selector."""
@@ -201,6 +205,7 @@ class Trainer:
     def _log_if_due(self) -> None:
         counters, every = self.counters, self.config.log.every
         if counters.step // every > (counters.step - self.environments.num * self.environments.action_repeat) // every:
+            self._follow_folder()
             row = {f"replay/{key}": value for key, value in self.replay.selector.metrics().items()}
             optimizer = self.update.optimizer
             if isinstance(optimizer, HybridOptimizer):
@@ -254,6 +259,7 @@ class Trainer:
         except EnvironmentFault:
             self._save()
             raise
+        self._follow_folder()
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
         self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
@@ -288,10 +294,23 @@ class Trainer:
 
     def _save(self) -> Path:
         """Write a checkpoint. Raises NonFiniteLoss rather than put useless weights in the place of good ones."""
+        self._follow_folder()
+        return self._write_checkpoint()
+
+    def _follow_folder(self) -> None:
+        """Where the folder was moved or removed meanwhile, save into what is there now. Raises FolderMoved."""
+        before = self.folder.path
+        if self.folder.follow():
+            self.checkpoints.move(self.folder.path / CHECKPOINTS)
+            self.folder.write_config(self.config.as_dict())
+            self._write_checkpoint()
+            raise FolderMoved(before, self.folder.path, self.counters.step)
+
+    def _write_checkpoint(self) -> Path:
         if not all(parameter.isfinite().all() for parameter in self.player.agent.parameters()):
             raise NonFiniteLoss("the weights are not finite; they are not saved")
         self.writer.flush()
-        path = self.checkpoints.save(self.counters.step, {"marks": self.folder.marks()})
+        path = self.checkpoints.save(self.counters.step, {"marks": self.folder.marks(), "sums": self.folder.sums()})
         self._saved = time.monotonic()
         return path
 

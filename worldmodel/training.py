@@ -15,17 +15,17 @@ from hybrid_opt.direction import HybridOptimizer
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
-from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
+from worldmodel.checkpoint import checkpoints, load_weights, state_file
 from worldmodel.command import stopped_by_signals
 from worldmodel.config import TrainConfig
 from worldmodel.direction import make_optimizer
-from worldmodel.evaluation import read_evaluation
+from worldmodel.evaluation import finished
 from worldmodel.metrics import MetricsWriter
 from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
 from worldmodel.probe import ModelProbe
 from worldmodel.replay import Replay, bytes_per_step
-from worldmodel.run_folder import RunFolder
+from worldmodel.run_folder import CHECKPOINTS, RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 
@@ -46,9 +46,8 @@ def run(config: TrainConfig) -> int:
         folder = stack.enter_context(RunFolder(_new_logdir(config) if config.logdir == "auto" else config.logdir))
         path = folder.path
         folder.compare(config.as_dict(), MAY_CHANGE)
-        found = checkpoints(path / "checkpoints")
-        done = read_evaluation(path)
-        if found and done and done["finished"] >= config.steps:
+        found = checkpoints(path / CHECKPOINTS)
+        if done := finished(path, config.steps, bool(found)):
             print(f"{path}: finished with return {done['mean']:.1f}; more steps=... continue it")
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
@@ -67,6 +66,8 @@ def run(config: TrainConfig) -> int:
         generator.manual_seed(config.seed)
         player = Player(agent, precision, generator)
         probe = ModelProbe(player, config.seed)
+        if not found and (aside := folder.begin(config.as_dict())):
+            print(f"{path}: no checkpoint to continue from; the run begins anew, what was there is in {aside.name}")
         backends = _Backends(config, path, stack)
         replay = _replay(config, environments, path, _selector(config, probe, backends))
         probe.bind(replay)
@@ -81,23 +82,23 @@ def run(config: TrainConfig) -> int:
         print(f"{config.env.id}: {about}; logdir {path}")
         if config.budget is not None and not backends.opened:
             print("budget: no part of this run is on a backend that counts; shots simulated here are free")
-        for name in folder.cut_back(marks(found[-1]) if found else {}):
-            print(f"{path / name}: holds less than at the checkpoint; it was changed since")
-        folder.write_config(config.as_dict())
-        writer = stack.enter_context(MetricsWriter(path))
-        trainer = Trainer(config, folder, environments, replay, player, update, writer, pooling)
+        trainer = Trainer(config, folder, environments, replay, player, update, pooling)
         stack.callback(trainer.close)
         if found:
-            broken = trainer.resume(found[-1])
+            broken, sizes = trainer.resume(found[-1])
+            for name in folder.cut_back(**sizes):
+                print(f"{path / name}: is not what it was at the checkpoint; it was changed since")
+            folder.write_config(config.as_dict())
             print(f"continuing at step {trainer.counters.step}")
             if broken:
                 print(
                     f"the episodes of streams {broken} could not be replayed to where they were: new ones begin there"
                 )
-        else:
+        writer = stack.enter_context(MetricsWriter(path))
+        if not found:
             writer.hparams(config.as_dict(), ["eval/return"])
         with stopped_by_signals(trainer):
-            trainer.run()
+            trainer.run(writer)
     return 0
 
 

@@ -12,7 +12,7 @@ from envs.circuit import CircuitTuningVector, TuningConfig
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel import machine, training
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import read_evaluation, write_evaluation
+from worldmodel.evaluation import finished, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 from worldmodel.tuning_config import TuneConfig
@@ -25,11 +25,11 @@ MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint
 def run(config: TuneConfig) -> int:
     """Train, evaluate and write the policy; returns the exit code. A run that was stopped is continued."""
     name = f"tune-{config.agent.name}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
-    logdir = Path("runs") / name if config.logdir == "auto" else Path(config.logdir).expanduser()
+    logdir = f"runs/{name}" if config.logdir == "auto" else config.logdir
     return _distilled(config, logdir) if config.agent.name == "worldmodel" else _trained(config, logdir)
 
 
-def _trained(config: TuneConfig, logdir: Path) -> int:
+def _trained(config: TuneConfig, logdir: str) -> int:
     from worldmodel.tuning_model import Tuner
 
     device = machine.choose_device(config.device)
@@ -37,20 +37,24 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(logdir))
         folder.compare(config.effective(), MAY_CHANGE)
-        done = read_evaluation(folder.path)
-        if done and done["finished"] >= config.steps:
-            print(f"{folder.path}: finished with return {done['mean']:.3f}; more steps=... continue it")
-            return 0
         tuner = Tuner(config, device, folder)
         stack.callback(tuner.close)
         found = tuner.find()
-        folder.cut_back(found["marks"] if found else {})
-        folder.write_config(config.effective())
-        writer = stack.enter_context(MetricsWriter(folder.path, found["step"] if found else 0))
+        if done := finished(folder.path, config.steps, found is not None):
+            print(f"{folder.path}: finished with return {done['mean']:.3f}; more steps=... continue it")
+            return 0
         if found:
             tuner.resume(found)
+            for name in folder.cut_back(found["marks"], found.get("sums")):
+                print(f"{folder.path / name}: is not what it was at the checkpoint; it was changed since")
+            folder.write_config(config.effective())
             print(f"continuing at step {found['step']}")
-        else:
+        elif aside := folder.begin(config.effective()):
+            print(
+                f"{folder.path}: no checkpoint to continue from; the run begins anew, what was there is in {aside.name}"
+            )
+        writer = stack.enter_context(MetricsWriter(folder.path, found["step"] if found else 0))
+        if not found:
             writer.hparams(config.effective(), ["eval/return"])
         print(f"{config.env.id}: {config.agent.name} on {device}; logdir {folder.path}")
         policy = _measured(tuner.train(writer), config)
@@ -63,16 +67,17 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
     return 0
 
 
-def _distilled(config: TuneConfig, logdir: Path) -> int:
+def _distilled(config: TuneConfig, logdir: str) -> int:
     """Ordinary training on the environment, then an MLP that is fitted to the agent's greedy actions."""
     from worldmodel.distillation import distilled
 
-    code = training.run(config.training(str(logdir)))
-    policy = _measured(distilled(config, logdir), config)
-    policy.save(logdir / POLICY)
+    code = training.run(config.training(logdir))
+    path = Path(logdir).expanduser()
+    policy = _measured(distilled(config, path), config)
+    policy.save(path / POLICY)
     played, ratios = play(policy, config.tuning, config.eval.final_episodes)
     returns = float(np.mean([episode.ret for episode in played]))
-    print(_summary(logdir, returns, ratios))
+    print(_summary(path, returns, ratios))
     return code
 
 

@@ -1,6 +1,5 @@
 """PPO and SAC of Stable-Baselines3 on circuit tuning: trained, checkpointed without pickles, turned into a policy."""
 
-import shutil
 import time
 import warnings
 from pathlib import Path
@@ -15,16 +14,16 @@ from torch import nn
 from envs.circuit import CircuitTuningVector
 from envs.circuit_sb3 import TuningVecEnv
 from hybrid_opt.circuits.learned import TuningPolicy
-from worldmodel.atomic_file import sync_folder
-from worldmodel.checkpoint import load_state, save_state
+from worldmodel.atomic_file import WriteError
+from worldmodel.checkpoint import checkpoints, publish, remove
 from worldmodel.composition import UsageError
 from worldmodel.metrics import Means, MetricsWriter
-from worldmodel.run_folder import RunFolder
+from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
+from worldmodel.saved_state import FORMAT, load_state, save_state
 from worldmodel.trainer import Interrupted, RandomStates
 from worldmodel.tuning_config import TuneConfig
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sac": SAC}
-FORMAT = 1  # as in worldmodel.checkpoint, whose files these are
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -41,7 +40,7 @@ class Tuner:
         self.view = TuningVecEnv(self.vector)
         self.model = self._model(device)
         self._random = RandomStates()
-        self._checkpoints = folder.path / "checkpoints"
+        self._checkpoints = folder.path / CHECKPOINTS
 
     @property
     def step(self) -> int:
@@ -91,18 +90,24 @@ class Tuner:
         return policy_of(linear, "clip" if ppo else "tanh", tuning, about)
 
     def save(self, writer: MetricsWriter) -> None:
-        """Write a checkpoint and remove those that are no longer kept. Raises WriteError."""
+        """Write a checkpoint and remove those that are no longer kept. Raises WriteError, and FolderMoved."""
+        before = self.folder.path
+        moved = self.folder.follow()
+        self._checkpoints = self.folder.path / CHECKPOINTS
         writer.flush()
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
         state = {"model": _state(self.model), "random": self._random.state_dict(), "format": FORMAT, "step": self.step}
-        state |= {"marks": self.folder.marks(), "problems": _generator(self.vector.np_random)}
-        target = self._checkpoints / f"step-{self.step:012d}"
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        save_state(target / "state.pt", state)
-        sync_folder(self._checkpoints)
-        for old in self._found()[: -self.config.checkpoint.keep]:
-            shutil.rmtree(old)
+        state |= {"marks": self.folder.marks(), "sums": self.folder.sums()}
+        state |= {"problems": _generator(self.vector.np_random)}
+        try:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            publish(self._checkpoints, self.step, lambda place: save_state(place / "state.pt", state))
+            for old in self._found()[: -self.config.checkpoint.keep]:
+                remove(old)
+        except OSError as error:
+            raise WriteError(self._checkpoints, error) from error
+        if moved:
+            self.folder.write_config(self.config.effective())
+            raise FolderMoved(before, self.folder.path, self.step)
 
     def find(self) -> dict[str, Any] | None:
         """The latest checkpoint, None where there is none. Raises CorruptFile."""
@@ -110,7 +115,7 @@ class Tuner:
         return load_state(found[-1] / "state.pt") if found else None
 
     def _found(self) -> list[Path]:
-        return sorted(path.parent for path in self._checkpoints.glob("step-*/state.pt"))
+        return [path for path in checkpoints(self._checkpoints) if (path / "state.pt").exists()]
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""

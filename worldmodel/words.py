@@ -1,5 +1,6 @@
 """Words of a command line: written from keys and values, and read from files."""
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.composition import UsageError
+from worldmodel.plain_yaml import check_yaml
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
 _KEY = re.compile(r"[\w\-/.%*$@?|+\\()\[\]{}:=, \t]+", re.ASCII)  # keys that it can take
@@ -30,10 +32,12 @@ def expanded(words: Sequence[str]) -> list[str]:
 
 def _of_file(path: str) -> list[str]:
     try:
-        values = OmegaConf.to_container(OmegaConf.load(Path(path).expanduser()), resolve=False)
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        check_yaml(text)
+        values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except OSError as error:
         raise UsageError(f"@{path}: cannot be read: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException):
+    except (yaml.YAMLError, ValueError, OmegaConfBaseException):
         values = None
     if not isinstance(values, Mapping) or not all(isinstance(key, str) and key for key in values):
         raise UsageError(f"@{path}: keys with values are accepted, as YAML")

@@ -98,7 +98,8 @@ class TuningPolicy:
             arrays["landscape_misfit"] = np.array(misfit)
         path = Path(path)
         temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed process; or a link, which is not followed
+        with open(temporary, "xb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
 

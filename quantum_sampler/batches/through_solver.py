@@ -102,10 +102,12 @@ class ThroughSolver:
         return {**figures, "repaired": self._wrong} if self._repairs else figures
 
     def state_dict(self) -> dict[str, Any]:
-        return self._solver.state_dict()
+        return {**self._solver.state_dict(), "counts": [self._samples, self._wrong, self._short]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._solver.load_state_dict(state)
+        learned = dict(state)
+        self._samples, self._wrong, self._short = learned.pop("counts", (0, 0, 0))  # earlier states had none
+        self._solver.load_state_dict(learned)
 
     def close(self) -> None:
         self._solver.close()

@@ -123,6 +123,31 @@ def test_a_killed_worker(when: str) -> None:
     assert not any(process.is_alive() for process in workers.processes)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_process_of_the_workers_can_be_interrupted_from_its_first_moment_on() -> None:
+    """Ctrl-C goes to all processes of a terminal, those that are just starting included."""
+    code = """
+import os, signal, sys
+from multiprocessing.forkserver import _forkserver
+from envs import Environments
+from tests.envs.test_environments import config
+def mask(pid, name):
+    (line,) = [line for line in open(f"/proc/{pid}/status") if line.startswith(name)]
+    return int(line.split()[1], 16) & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1)
+env = Environments(config(vectorization="async"), 2, 0)
+both = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1
+assert mask(_forkserver._forkserver_pid, "SigBlk") == both  # and so have its children, until they ignore them
+for process in env._vector._env.processes:
+    env.reset()
+    assert (mask(process.pid, "SigBlk"), mask(process.pid, "SigIgn")) == (0, both)
+assert mask(os.getpid(), "SigBlk") == 0
+env.close()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_workers_survive_an_interrupt_meant_for_the_run() -> None:
     env = Environments(config(vectorization="async"), 2, 0)
     env.reset()

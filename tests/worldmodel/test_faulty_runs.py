@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.worldmodel.runs import ENVIRONMENT, Starter, full_disk, last_step, line_of, rows, timeless, train
-from worldmodel.checkpoint import checkpoints, load_state
+from worldmodel.checkpoint import checkpoints
+from worldmodel.saved_state import load_state
 
 FRAGILE = "env.id=tests.worldmodel.worlds:Fragile-v0"
 

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 from hybrid_opt.backends.ledger import Ledger
+from quantum_sampler import registry
 from tests.worldmodel.runs import line_of, rows, train
+from worldmodel.command import configs_folder
+from worldmodel.composition import UsageError
+from worldmodel.search_config import train_config
 
 SHORT = ("steps=300", "log.every=50", "replay.plans=4")
 SELECTORS: dict[str, tuple[str, ...]] = {
@@ -70,3 +74,26 @@ def test_wrong_input(words: tuple[str, ...], message: str, tmp_path: Path, capsy
     assert train(*words, f"logdir={tmp_path / 'run'}") == 2
     assert message in line_of(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", [*registry.SELECTORS, "mixture"])
+def test_a_mixture_takes_every_selector_as_a_component(name: str) -> None:
+    options = "components:{curious:{share:1.0}}," if name == "mixture" else ""
+    words = ["replay=mixture", f"replay.components.{name}={{{options}share:0.7}}"]
+    config = train_config(words, configs_folder())
+    assert config.selector_options["components"][name]["share"] == 0.7
+    if name != "mixture":
+        mine = f"replay.components={{mine:{{selector:{name},share:2}}}}"
+        config = train_config(["replay=mixture", mine, "~replay.components.uniform"], configs_folder())
+        assert [*config.selector_options["components"]] == ["prioritized", "mine"]
+    wrong = f"replay.components.{name}={{{options}share:1.0,colour:red}}"
+    with pytest.raises(UsageError, match=f"replay.components.{name}.colour: no such option"):
+        train_config(["replay=mixture", wrong], configs_folder())
+
+
+def test_a_mixture_of_planned_and_curious_batches_trains_and_continues(tmp_path: Path) -> None:
+    part = "annealed:{share:0.5,pool:8,reads:8,plans:2,inline:true},curious:{share:0.5}"
+    words = ("replay=mixture", f"replay.components={{{part}}}", "deterministic=true", f"logdir={tmp_path}")
+    assert train(*words, "steps=60") == 0
+    assert train(*words, "steps=80") == 0
+    assert [row for row in rows(tmp_path) if "replay/mixture/share" in row]

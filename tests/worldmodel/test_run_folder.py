@@ -30,6 +30,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
+FIRST, SECOND = (f"events.out.tfevents.{number:017d}.host.1" for number in (1, 2))
+
+
 @contextmanager
 def owner(path: Path, then: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Another process that owns the folder, and a line that it printed."""
@@ -185,13 +188,11 @@ def test_no_run_to_read(tmp_path: Path) -> None:
 
 def test_cut_back(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        metrics, first, second = (
-            folder.path / name for name in ("metrics.jsonl", "events.out.tfevents.1", "events.out.tfevents.2")
-        )
+        metrics, first, second = (folder.path / name for name in ("metrics.jsonl", FIRST, SECOND))
         metrics.write_text("one\n")
         first.write_text("event")
         marks = folder.marks()
-        assert marks == {"metrics.jsonl": 4, "events.out.tfevents.1": 5}
+        assert marks == {"metrics.jsonl": 4, FIRST: 5}
         metrics.write_text("one\ntwo\nthr")
         first.write_text("event event")
         second.write_text("event")
@@ -201,7 +202,7 @@ def test_cut_back(tmp_path: Path) -> None:
         assert (folder.path / "evaluation.json").exists()
         first.write_text("ev")
         metrics.unlink()
-        assert sorted(folder.cut_back(marks)) == ["events.out.tfevents.1", "metrics.jsonl"]
+        assert sorted(folder.cut_back(marks)) == [FIRST, "metrics.jsonl"]
         assert folder.cut_back({}) == [] and folder.marks() == {}
 
 

@@ -91,6 +91,39 @@ def test_the_policy_file_does_what_the_model_does(tmp_path: Path) -> None:
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+def test_saving_a_step_again_keeps_what_was_saved_until_the_new_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from worldmodel import tuning, tuning_model
+    from worldmodel.metrics import MetricsWriter
+    from worldmodel.run_folder import RunFolder
+    from worldmodel.tuning_config import TuneConfig
+
+    def save_twice(config: TuneConfig) -> int:
+        with RunFolder(tmp_path / "run") as folder, MetricsWriter(folder.path) as writer:
+            tuner = tuning_model.Tuner(config, torch.device("cpu"), folder)
+            tuner.save(writer)
+            before = [path.name for path in tuner._found()]
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(tuning_model, "save_state", interrupted)
+                tuner.save(writer)
+            assert [path.name for path in tuner._found()] == before and tuner.find()["step"] == 0
+            old = tuner._found()[0].rename(folder.path / "checkpoints" / "step-000000000000")  # as it once was named
+            assert tuner._found() == [old] and tuner.find()["step"] == 0
+            tuner.save(writer)
+            assert len(tuner._found()) == 2
+            tuner.close()
+        return 0
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "run", save_twice)
+    assert tune("agent=ppo", *QUICK["ppo"]) == 0
+
+
 def test_ppo_learns_to_beat_the_transferred_angles(tmp_path: Path) -> None:
     """The first guess alone: the mean energy over new problems, larger than those of the training."""
     assert tune("agent=ppo", "steps=12000", f"logdir={tmp_path}") == 0

@@ -3,11 +3,12 @@
 from contextlib import ExitStack, closing
 
 from worldmodel.comparison.config import CompareConfig
-from worldmodel.comparison.layout import write_layout
+from worldmodel.comparison.layout import FILE, write_layout
+from worldmodel.comparison.plan import PLAN
 from worldmodel.comparison.planning import planned
 from worldmodel.comparison.report import Report, write
 from worldmodel.comparison.results import collected
-from worldmodel.comparison.running import Failures, execute
+from worldmodel.comparison.running import FAILURES, Failures, execute
 from worldmodel.run_folder import RunFolder
 
 _UNTOLD = ("execute=", "launcher")  # words that change nothing in the report
@@ -18,6 +19,8 @@ def run(config: CompareConfig, words: list[str]) -> int:
     plan = planned(config)
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.logdir))
+        if not (folder.path / PLAN).exists():
+            folder.refuse_foreign((FAILURES, "report.*", "results.json", "figures", FILE), PLAN)
         workers = min(config.workers, len(plan.runs))
         launcher = stack.enter_context(closing(config.launcher.open(workers))) if config.execute else None
         plan.write(folder.path)

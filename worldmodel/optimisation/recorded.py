@@ -23,7 +23,6 @@ def recorded(config: Mapping[str, Any], name: str) -> Iterator[tuple[Path, Metri
             print(f"{folder.path}: finished with loss {-done['mean']:.4g}")
             yield folder.path, None
             return
-        folder.cut_back({})
-        folder.write_config(dict(config))
+        folder.begin(dict(config))
         with MetricsWriter(folder.path) as writer:
             yield folder.path, writer
