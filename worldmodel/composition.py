@@ -122,7 +122,8 @@ def parsed(word: str) -> Override:
             f"{word}: has characters with a meaning of their own; quote the value: {key}=\"'{value}'\""
         ) from None
     if override.is_sweep_override():
-        raise UsageError(f"{word}: one value is accepted; a list is written [a,b], a text with commas \"'a,b'\"")
+        key = override.key_or_group
+        raise UsageError(f"{word}: one value is accepted; a list is '{key}=[a,b]', a text with commas \"{key}='a,b'\"")
     return override
 
 

@@ -104,7 +104,7 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
     }
     if not found:
         given_keys = f" but {', '.join(names)}, given on the command line" if (names := list(parameters(space))) else ""
-        raise UsageError(f"space: holds no key{given_keys}; space.KEY={{type:float,low:1e-4,high:1e-2}} is accepted")
+        raise UsageError(f"space: holds no key{given_keys}; 'space.KEY={{type:float,low:1e-4,high:1e-2}}' is accepted")
     if "logdir" in found:
         raise UsageError("space.logdir: cannot be searched; every trial has a folder of its own")
     corners = {key: parameter.corners() for key, parameter in found.items()}

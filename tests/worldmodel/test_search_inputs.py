@@ -37,7 +37,7 @@ CASES = {
         "space: size=2m: size is one of ",
     ),
     "folder": ("space=empty space.logdir={type:categorical,choices:[a]}", "space.logdir: cannot be searched"),
-    "empty space": ("space=empty", "space: holds no key; space.KEY={type:float,"),
+    "empty space": ("space=empty", "space: holds no key; 'space.KEY={type:float,"),
     "storage": ("storage=here", "storage=here: a URL such as sqlite:///FILE or postgresql://USER@HOST/DATABASE is"),
     "storage in memory": ("storage=sqlite://", "storage=sqlite://: workers cannot share memory"),
     "database": ("storage=oracly://host/x", "storage=oracly://host/x: no such database; sqlite, postgresql or"),
