@@ -36,16 +36,17 @@ def run(config: EvaluateConfig) -> int:
     machine.set_threads(config.threads)
     path = Path(config.logdir).expanduser().absolute()
     seed = SEED if config.seed is None else config.seed
-    options = run_config(path).env
+    trained = run_config(path)
+    options = trained.env
     read_evaluation(path)  # if it is damaged, that is said now
     with ExitStack() as stack:
         if config.video is not None:
             film = Path(config.video).expanduser().absolute()
             check_video(film)
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
-            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
+            Environments(options, 1, seed, evaluation=True, render=True).close()  # if it cannot, that is said now
         agent = load(path, config.checkpoint, config.device)
-        streams = min(config.episodes, STREAMS)
+        streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
         environments = stack.enter_context(closing(Environments(options, streams, seed, evaluation=True)))
         print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
         played = evaluate(agent.player.copy(seed), environments, config.episodes)
@@ -54,7 +55,9 @@ def run(config: EvaluateConfig) -> int:
         before = read_evaluation(path)
         result = write_evaluation(path, played, agent.step, agent.checkpoint, before["finished"] if before else None)
         print(f"mean {result['mean']:.2f}, std {result['std']:.2f} over {len(played)} episodes")
+        environments.close()  # there may be room for one at a time
         if config.video is not None:
+            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
             with video(film, agent.frame_rate) as record:
                 (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
             print(f"{film}: an episode with return {episode.ret:.2f}")

@@ -64,15 +64,15 @@ def evaluate(
 def write_evaluation(
     folder: Path, played: list[Episode], step: int, checkpoint: Path, finished: int | None
 ) -> dict[str, Any]:
-    """Write evaluation.json; returns what is in it.
+    """Write evaluation.json; returns what is in it. Its mean is null where nothing was played.
 
     step: that the evaluated checkpoint is from; finished: the step at which training has ended, None before that.
     """
     returns = np.array([episode.ret for episode in played])
     result = {
         "returns": returns.tolist(),
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
+        "mean": float(returns.mean()) if played else None,
+        "std": float(returns.std()) if played else None,
         "episodes": len(played),
         "step": step,
         "checkpoint": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
@@ -83,11 +83,20 @@ def write_evaluation(
     return result
 
 
+def told(evaluation: Mapping[str, Any], digits: int = 1) -> str:
+    """What an evaluation says in a line."""
+    return f" with return {evaluation['mean']:.{digits}f}" if evaluation["returns"] else ", not evaluated"
+
+
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """What the last evaluation wrote, None where there was none. Raises RunFolderError when it is damaged."""
+    """What is in evaluation.json, None where there is none; its mean is NaN where nothing was played.
+
+    Raises RunFolderError when it is damaged.
+    """
     try:
         result: dict[str, Any] = json.loads((folder / EVALUATION).read_bytes())
-        return {**result, "mean": float(result["mean"]), "finished": int(result.get("finished") or 0)}
+        mean = float("nan") if result["mean"] is None else float(result["mean"])
+        return {**result, "mean": mean, "finished": int(result.get("finished") or 0)}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -21,7 +21,7 @@ from worldmodel import machine
 from worldmodel.baseline_config import BaselineConfig
 from worldmodel.composition import UsageError
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, write_evaluation
+from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 
@@ -41,7 +41,7 @@ def run(config: BaselineConfig) -> int:
         folder.compare(config.as_dict(), ("logdir", "device", "threads"))
         done = read_evaluation(folder.path)
         if done and done["finished"]:
-            print(f"{folder.path}: finished with return {done['mean']:.1f}")
+            print(f"{folder.path}: finished{told(done)}")
             return 0
         environments = stack.enter_context(closing(Environments(config.env, config.env.num, config.seed)))
         vectorised = Vectorised(environments)
@@ -55,11 +55,13 @@ def run(config: BaselineConfig) -> int:
         recorder = _Recorder(config, writer, vectorised, evaluation)
         model.learn(total_timesteps=config.steps // config.env.action_repeat, callback=recorder)
         model.save(folder.path / MODEL)
-        played = evaluation.play(model, config.eval.final_episodes)
-        recorder.write_evaluation(played)
+        episodes = config.eval.final_episodes
+        played = evaluation.play(model, episodes) if episodes else []
+        if played:
+            recorder.write_evaluation(played)
         writer.flush()
         result = write_evaluation(folder.path, played, recorder.step, folder.path / MODEL, finished=recorder.step)
-        print(f"{config.algorithm}: return {result['mean']:.1f} after {recorder.step} steps")
+        print(f"{config.algorithm}: finished{told(result)} after {recorder.step} steps")
     return 0
 
 
@@ -212,21 +214,21 @@ class _Evaluation:
 
     def __init__(self, config: BaselineConfig) -> None:
         self._config = config
-        self._environments: dict[int, Environments] = {}
+        self._environments: Environments | None = None
 
     def play(self, model: BaseAlgorithm, episodes: int) -> list[Episode]:
         streams = min(episodes, STREAMS)
-        if streams not in self._environments:
+        if self._environments is None or self._environments.num != streams:
+            self.close()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                made = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
-            self._environments[streams] = made
-        environments = self._environments[streams]
-        return evaluate(_Greedy(model, environments), environments, episodes)
+                self._environments = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
+        return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 
     def close(self) -> None:
-        for environments in self._environments.values():
-            environments.close()
+        if self._environments is not None:
+            self._environments.close()
+            self._environments = None
 
 
 class _Recorder(BaseCallback):

@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from envs import EnvironmentFault, Environments, Episode
+from envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
@@ -99,6 +99,7 @@ class Trainer:
         self.memory = player.initial(environments.num)
         self.stopping = False
         self._evaluation: Environments | None = None
+        self._shared = config.eval.environments == "shared"
         parts: dict[str, Stateful] = {
             "agent": player.agent,
             "optimizer": update.optimizer,
@@ -237,7 +238,8 @@ class Trainer:
     def _evaluate_if_due(self) -> None:
         counters, config = self.counters, self.config
         every = config.eval.every
-        if every and counters.step // every > counters.evaluated // every:
+        between = not self._shared or bool(self.environments.current.is_first.any())
+        if every and between and counters.step // every > counters.evaluated // every:
             self._evaluate(config.eval.episodes)
             counters.evaluated = counters.step
         every = config.log.predictions_every
@@ -246,14 +248,17 @@ class Trainer:
             write_predictions(self.writer, counters.step, self.player.agent, windows, PREDICTED // 4)
             counters.predicted = counters.step
 
-    def _evaluate(self, episodes: int) -> list[Episode]:
-        """Evaluate, log, and keep the weights if they are the best so far."""
+    def _evaluate(self, episodes: int, final: bool = False) -> list[Episode]:
+        """Evaluate, log, and keep the weights if they are the best so far. final: training does not go on."""
         try:
             environments = self._evaluation_environments(min(episodes, STREAMS))
             played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._stop_if_asked)
+            broken = self.environments.take_back() if self._shared and not final else []
         except EnvironmentFault:
             self._save()
             raise
+        for stream in broken:
+            self.replay.truncate(stream)
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
         self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
@@ -264,14 +269,20 @@ class Trainer:
         return played
 
     def _evaluation_environments(self, streams: int) -> Environments:
-        """Environments for evaluations, kept for the next one of as many streams."""
+        """Environments for evaluations: those of training, or own ones, kept for the next one of as many streams."""
+        if self._shared:
+            return self.environments.lent(EVALUATION_SEED)
         if self._evaluation is not None and self._evaluation.num != streams:
             self._evaluation.close()
             self._evaluation = None
         if self._evaluation is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+                try:
+                    self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+                except (EnvironmentFault, EnvironmentRefused) as error:
+                    hint = "eval.environments=shared evaluates in the environment of training"
+                    raise EnvironmentFault(f"{error}; for an evaluation beside training: {hint}") from error
         return self._evaluation
 
     def _stop_if_asked(self) -> None:
@@ -299,6 +310,7 @@ class Trainer:
         """Save, evaluate, and mark the run as finished by its evaluation.json."""
         self._stop_if_asked()
         checkpoint = self._save()
-        played = self._evaluate(self.config.eval.final_episodes)
+        episodes = self.config.eval.final_episodes
+        played = self._evaluate(episodes, final=True) if episodes else []
         self.writer.flush()
         write_evaluation(self.folder.path, played, self.counters.step, checkpoint, finished=self.counters.step)

@@ -19,7 +19,7 @@ from worldmodel.checkpoint import checkpoints, load_weights, marks, state_file
 from worldmodel.command import stopped_by_signals
 from worldmodel.config import TrainConfig
 from worldmodel.direction import make_optimizer
-from worldmodel.evaluation import read_evaluation
+from worldmodel.evaluation import read_evaluation, told
 from worldmodel.metrics import MetricsWriter
 from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
@@ -49,7 +49,7 @@ def run(config: TrainConfig) -> int:
         found = checkpoints(path / "checkpoints")
         done = read_evaluation(path)
         if found and done and done["finished"] >= config.steps:
-            print(f"{path}: finished with return {done['mean']:.1f}; more steps=... continue it")
+            print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
         stack.callback(environments.close)

@@ -12,7 +12,7 @@ from envs.circuit import CircuitTuningVector, TuningConfig
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel import machine, training
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import read_evaluation, write_evaluation
+from worldmodel.evaluation import read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 from worldmodel.tuning_config import TuneConfig
@@ -39,7 +39,7 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
         folder.compare(config.effective(), MAY_CHANGE)
         done = read_evaluation(folder.path)
         if done and done["finished"] >= config.steps:
-            print(f"{folder.path}: finished with return {done['mean']:.3f}; more steps=... continue it")
+            print(f"{folder.path}: finished{told(done, 3)}; more steps=... continue it")
             return 0
         tuner = Tuner(config, device, folder)
         stack.callback(tuner.close)

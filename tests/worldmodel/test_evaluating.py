@@ -8,7 +8,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from tests.worldmodel.runs import evaluate, line_of, rows, train
+from tests.worldmodel.runs import evaluate, line_of, rows, timeless, train
+from tests.worldmodel.worlds import Single
 
 PICTURE = "env.id=tests.worldmodel.worlds:Picture-v0"
 
@@ -163,3 +164,44 @@ def test_a_configuration_of_another_version(run: Path, capsys: pytest.CaptureFix
     (run / "config.yaml").write_text(text)
     assert evaluate(f"logdir={run}") == 2
     assert "its config.yaml is not one of this version (batch_size: must be given" in line_of(capsys.readouterr().err)
+
+
+SINGLE = ("env.id=tests.worldmodel.worlds:Single-v0", "eval.every=30", "eval.episodes=2", "deterministic=true")
+
+
+@pytest.mark.parametrize("stiff", [True, False])
+def test_an_environment_that_can_exist_once(tmp_path: Path, stiff: bool) -> None:
+    """Evaluated between episodes; training is that of a run without any evaluation, to the bit."""
+    words = (*SINGLE, "steps=100", "log.every=10", f"env.kwargs.stiff={str(stiff).lower()}")
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    assert train(*words, "eval.environments=shared", f"logdir={run}") == 0
+    assert Single.alive == 0
+    found = [row["step"] for row in rows(run) if "eval/return" in row]
+    assert found == [36, 60, 96, 100]  # episodes have 12 steps
+    final = result(run)
+    assert (final["episodes"], final["finished"]) == (2, 100)
+    assert evaluate(f"logdir={run}", "episodes=2", f"video={tmp_path / 'film.gif'}") == 0
+    assert Single.alive == 0 and (tmp_path / "film.gif").exists()
+    if stiff:
+        assert train(*words, "eval.every=0", "eval.final_episodes=0", f"logdir={alone}") == 0
+        kept = [line for line in timeless(run).splitlines() if "eval/return" not in line]
+        assert kept == timeless(alone).splitlines()
+
+
+def test_without_any_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    words = (*SINGLE, "steps=60", "eval.every=0", "eval.final_episodes=0", f"logdir={run}")
+    assert train(*words) == 0
+    done = result(run)
+    assert (done["returns"], done["mean"], done["finished"]) == ([], None, 60)
+    assert train(*words) == 0
+    assert "run: finished, not evaluated; more steps=... continue it" in capsys.readouterr().out
+
+
+def test_a_second_instance_that_cannot_be_made_names_the_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*SINGLE, "steps=60", f"logdir={tmp_path / 'run'}") == 1
+    line = line_of(capsys.readouterr().err)
+    assert "Address already in use" in line and "eval.environments=shared evaluates in the environment of" in line
+    assert Single.alive == 0

@@ -122,6 +122,7 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
     [
         (("env=pendulum", "algorithm=dqn"), "dqn does not take them"),
         (("env=cartpole", "options={foo:1}"), "options={'foo': 1}: ppo does not take them"),
+        (("env=cartpole", "eval.environments=shared"), "eval.environments=shared: own is accepted by baselines"),
         (("env=cartpole", "algorithm=a2c"), "algorithm=a2c: must be ppo, dqn or sac"),
     ],
 )

@@ -53,6 +53,7 @@ CASES = {
         "solver=grover: 20000000 feasible states; up to 16777216 are accepted",
     ),
     "key of training": ("stpes=3", "stpes=3: unknown key; did you mean steps?"),
+    "no final evaluation": ("eval.final_episodes=0", "eval.final_episodes=0: objective=final_return needs them"),
     "environment": ("env.id=CatPole-v1", "no such environment is registered; did you mean CartPole-v1?"),
     "device": ("device=gpu", "device=gpu: auto, cpu, cuda or cuda:N is accepted"),
     "init": ("init=/none", "/none: holds no checkpoint"),

@@ -145,6 +145,8 @@ def _complete(
                 given, values = _baseline(given, arm.algorithm, config, configs)
         except UsageError as error:
             raise UsageError(f"arm {name}, environment {label}: {error}") from None
+        if kind.plays and not values["eval"]["final_episodes"]:
+            raise UsageError(f"arm {name}, environment {label}: eval.final_episodes=0: a positive number is accepted")
         if kind.plays and suite.metric == "area" and not values["eval"]["every"]:
             raise UsageError(f"arm {name}, environment {label}: eval.every=0: suite.metric=area needs evaluations")
         found[label], words[label] = _without_place(values), tuple(given)
