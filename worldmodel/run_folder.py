@@ -22,7 +22,7 @@ from worldmodel.provenance import provenance
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
 ADDED = {"eval.environments": "own"}  # keys that earlier versions did not have, and what they did
-_ABOUT = ("versions", "commit", "hardware")  # what config.yaml says beside the configuration
+ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
 
 class RunFolderError(Exception):
@@ -117,7 +117,7 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml: the configuration, then versions, commit and hardware. Raises WriteError."""
-        if taken := set(_ABOUT) & config.keys():
+        if taken := ABOUT & config.keys():
             raise ValueError(f"a configuration may not have keys named {', '.join(sorted(taken))}")
         text = to_yaml({**_plain(config), **provenance()})
         with atomic_file(self.path / "config.yaml") as file:
@@ -158,9 +158,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise RunFolderError(f"logdir={path}: its config.yaml cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         values = None
-    if not isinstance(values, dict) or not values.keys() >= set(_ABOUT):
+    if not isinstance(values, dict) or not values.keys() >= ABOUT:
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
-    return {key: value for key, value in values.items() if key not in _ABOUT}
+    return {key: value for key, value in values.items() if key not in ABOUT}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:

@@ -1,8 +1,11 @@
 """`--help` and `--cfg` of the commands, with the configs that ship."""
 
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +16,16 @@ from worldmodel.command import command
 from worldmodel.composition import composed, leaves
 from worldmodel.config import TrainConfig
 from worldmodel.evaluating import EvaluateConfig
+from worldmodel.run_folder import RunFolder, differences
 from worldmodel.validation import validated
+from worldmodel.words import Command, expanded
 
 COMMANDS = {
     "train": "worldmodel.training:run",
     "evaluate": "worldmodel.evaluating:run",
     "search": "worldmodel.searching:run",
 }
+CHOICES = Catalogue(ROOT / "configs", "train").choices
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -54,6 +60,44 @@ def test_every_choice_is_a_configuration(group: str) -> None:
         composition = composed(catalogue, configs, "train", [f"{group}={choice}"])
         assert composition.choices[group] == choice
         validated(TrainConfig, composition.values(), {})
+
+
+REPEATED = {
+    "defaults": "",
+    "presets": "env=lunarlander training=paper size=25m env.num=2 env.resize=[64,32] budget={dollars:2}",
+    "free sections": "'env.kwargs={a:{b:[1,x y],c.d:2},n:nan}' threads=2 precision=float32 seed=7",
+    "a mixture": "replay=mixture replay.components.prioritized.alpha=0.4",
+    "hybrid": "optimizer=hybrid optimizer.solver={name:qaoa,layers:2} optimizer.escape.patience=5 solver=vqe",
+    "an option of a solver": "solver=annealing solver.reads=7 backend=aer",
+    **{f"{group}={name}": f"{group}={name}" for group in ("replay", "solver") for name in CHOICES[group]},
+}
+
+
+def train_values(*words: str) -> dict[str, Any]:
+    catalogue = Catalogue(ROOT / "configs", "train")
+    composition = composed(catalogue, ROOT / "configs", "train", words)
+    return validated(TrainConfig, composition.values(), composition.texts).as_dict()
+
+
+def again(folder: Path, before: Sequence[str], *words: str) -> dict[str, Any]:
+    """The values of @config.yaml of a run, with other words behind it."""
+    with RunFolder(folder) as run:
+        run.write_config({**train_values(*before), "logdir": str(folder)})
+    command = Command(Catalogue(ROOT / "configs", "train"), ROOT / "configs", "train")
+    return train_values(*expanded([f"@{folder / 'config.yaml'}", *words], command))
+
+
+@pytest.mark.parametrize("words", REPEATED.values(), ids=REPEATED)
+def test_the_config_of_a_run_repeats_it(words: str, tmp_path: Path) -> None:
+    """All but its folder."""
+    given = shlex.split(words)
+    assert differences(train_values(*given), again(tmp_path, given), ()) == []
+
+
+def test_groups_and_keys_behind_the_config_of_a_run_count(tmp_path: Path) -> None:
+    before = ("replay=prioritized", "replay.alpha=0.9", "size=12m", "steps=77", "replay.capacity=1000")
+    after = again(tmp_path, before, "replay=recall", "size=25m", "replay.fit=3", "seed=9")
+    assert after == train_values("replay=recall", "size=25m", "replay.fit=3", "seed=9", *before[3:])
 
 
 @pytest.mark.parametrize("name", COMMANDS)
