@@ -106,3 +106,64 @@ def test_the_commands_answer_from_any_folder(name: str, tmp_path: Path) -> None:
     done = subprocess.run(line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"python -m worldmodel.{name} ") and done.stderr == ""
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command_line", "right"),
+    [
+        ("train learning_rate=1", "did you mean optimizer.lr?"),
+        ("train optimizer.learning_rate=1", "did you mean optimizer.lr?"),
+        ("train gamma=0.9", "did you mean behavior.discount_horizon?"),
+        ("train env.name=X-v0", "did you mean env.id?"),
+        ("train env.id.x=1", "did you mean env.id?"),
+        ("train num_envs=4", "did you mean env.num?"),
+        ("train total_timesteps=9", "did you mean steps?"),
+        ("train model_size=12m", "did you mean size?"),
+        ("train batch=3", "did you mean batch_size?"),
+        ("train eval_every=3", "did you mean eval.every?"),
+        ("train eval.freq=3", "did you mean eval.every?"),
+        ("train device.name=x", "did you mean device?"),
+        ("train buffer_size=3", "did you mean replay.capacity?"),
+        ("train replay.exponent=3", "did you mean replay.alpha with replay=annealed or "),
+        ("train qubits=3", "unknown key; --help lists them"),
+        ("train name=x", "unknown key; --help lists them"),
+        ("train trials=3", "unknown key; it is a key of worldmodel.search"),
+        ("train video=x.mp4", "unknown key; it is a key of worldmodel.evaluate"),
+        ("train optimizer=adam", "laprop; did you mean optimizer=laprop?"),
+        ("train solver=adam", ", vqe\n"),
+        ("train solver=anneal", "did you mean solver=annealing?"),
+        ("train size=2m", "400m\n"),
+        ("train env=pong", "walker2d\n"),
+        ("train env=walker", "did you mean env=walker2d?"),
+        ("train env=Walk-v0", "did you mean env.id=Walk-v0?"),
+        ("train env=CartPole-v1", "did you mean env=cartpole or env.id=CartPole-v1?"),
+        ("train cartpole", "cartpole: give env=cartpole"),
+        ("train CartPole-v1", "CartPole-v1: give env.id=CartPole-v1"),
+        ("train --steps 1000", "--steps: unknown option; give steps=1000"),
+        ("train --train-ratio=8", "--train-ratio=8: unknown option; give train_ratio=8"),
+        ("train steps 1000", "steps: give steps=1000"),
+        ("evaluate runs/x", "runs/x: give logdir=runs/x"),
+        ("evaluate best", "best: key=value is accepted; --help lists the keys"),
+        ("evaluate ckpt=best", "did you mean checkpoint?"),
+        ("evaluate steps=3", "unknown key; it is a key of worldmodel.train"),
+        ("search sampler=bayes", "did you mean sampler=gp or tpe?"),
+        ("search sampler=cma", "did you mean sampler=cmaes?"),
+        ("search sampler=grid", "tpe\n"),
+        ("search n_trials=3", "did you mean trials?"),
+    ],
+)
+def test_suggestions_are_of_the_same_kind_as_the_word(
+    command_line: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *words = command_line.split()
+    assert command(name, COMMANDS[name], words) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1 and right in line
+
+
+def test_letters_of_any_language_need_no_quotes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train", COMMANDS["train"], ["--cfg", "logdir=runs/größe", "env.kwargs.x=名前"]) == 0
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert values["logdir"] == "runs/größe" and values["env"]["kwargs"] == {"x": "名前"}
+    assert command("train", COMMANDS["train"], ["logdir=größe#1"]) == 2
+    assert "quote the value: logdir=\"'größe#1'\"" in capsys.readouterr().err
