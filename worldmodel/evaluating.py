@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from envs import Environments
 from worldmodel import machine
+from worldmodel.compiling import compilations_said
 from worldmodel.evaluation import SEED, STREAMS, evaluate, read_evaluation, write_evaluation
 from worldmodel.policy import load, run_config
 from worldmodel.video import check_video, video
@@ -40,6 +42,7 @@ def run(config: EvaluateConfig) -> int:
     options = trained.env
     read_evaluation(path)  # if it is damaged, that is said now
     with ExitStack() as stack:
+        stack.enter_context(compilations_said(partial(print, flush=True)))
         if config.video is not None:
             film = Path(config.video).expanduser().absolute()
             check_video(film)

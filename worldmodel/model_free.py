@@ -23,6 +23,7 @@ from worldmodel.composition import UsageError
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
+from worldmodel.progress import Progress
 from worldmodel.run_folder import RunFolder
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
@@ -53,7 +54,8 @@ def run(config: BaselineConfig) -> int:
         evaluation = stack.enter_context(closing(_Evaluation(config)))
         print(f"{config.env.id}: {config.algorithm} on {device}; logdir {folder.path}")
         recorder = _Recorder(config, writer, vectorised, evaluation)
-        model.learn(total_timesteps=config.steps // config.env.action_repeat, callback=recorder)
+        with closing(recorder.progress):
+            model.learn(total_timesteps=config.steps // config.env.action_repeat, callback=recorder)
         model.save(folder.path / MODEL)
         episodes = config.eval.final_episodes
         played = evaluation.play(model, episodes) if episodes else []
@@ -241,12 +243,15 @@ class _Recorder(BaseCallback):
         self._config, self._writer, self._vectorised, self._evaluation = config, writer, vectorised, evaluation
         self._begun = time.monotonic()
         self._evaluated = self.step = 0
+        self.progress = Progress(config.steps)
 
     def _on_step(self) -> bool:
         config, every = self._config, self._config.eval.every
         self.step = self.num_timesteps * config.env.action_repeat
         for episode in self._vectorised.episodes:
             self._writer.write(self.step, {"episode/return": episode.ret, "episode/length": episode.length})
+        returns = [episode.ret for episode in self._vectorised.episodes]
+        self.progress.update(self.step, int(self.model._n_updates), returns[-1] if returns else None)
         seconds = time.monotonic() - self._begun
         going = self.step < config.steps and (config.seconds is None or seconds < config.seconds)
         if going and every and self.step // every > self._evaluated // every:

@@ -4,6 +4,7 @@ import json
 import random
 import time
 import warnings
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
+from worldmodel.compiling import compilations_said
 from worldmodel.config import TrainConfig
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, write_evaluation
@@ -117,7 +119,7 @@ class Trainer:
         config, counters = self.config, self.counters
         self._logged = (time.monotonic(), counters.step, counters.updates)
         self.progress = Progress(config.steps, counters.step, counters.updates)
-        try:
+        with closing(self.progress), compilations_said(self.progress.note, self.progress.leave_out):
             while counters.step < config.steps and not self._is_out_of_time():
                 self._evaluate_if_due()
                 self._stop_if_asked()
@@ -126,8 +128,6 @@ class Trainer:
                 self._train()
                 self._log_if_due()
             self._finish()
-        finally:
-            self.progress.close()
         print(self.progress.summary())
 
     def state_dict(self) -> dict[str, Any]:

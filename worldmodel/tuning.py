@@ -79,6 +79,8 @@ def _distilled(config: TuneConfig, logdir: Path) -> int:
 def _measured(policy: TuningPolicy, config: TuneConfig) -> TuningPolicy:
     """With the landscape around its first guesses, if that is asked for."""
     problems = config.agent.landscape
+    if problems:
+        print(f"measuring the energy around the first guesses of {problems} problems", flush=True)
     return with_landscape(policy, config.tuning, problems) if problems else policy
 
 
