@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, writ
 from worldmodel.metrics import MetricsWriter
 from worldmodel.progress import Progress
 from worldmodel.run_folder import RunFolder
+from worldmodel.words import settings
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 MODEL = "model.zip"
 
 
-def run(config: BaselineConfig) -> int:
+def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
     """Train and evaluate; returns the exit code. There are no checkpoints: a run that was stopped begins anew."""
     device = machine.choose_device(config.device)
     if config.deterministic:
@@ -50,7 +51,7 @@ def run(config: BaselineConfig) -> int:
         folder.cut_back({})
         folder.write_config(config.as_dict())
         writer = stack.enter_context(MetricsWriter(folder.path))
-        writer.hparams(config.as_dict(), ["eval/return"])
+        writer.hparams({"algorithm": config.algorithm} | settings(words, config.as_dict()), ["eval/return"])
         evaluation = stack.enter_context(closing(_Evaluation(config)))
         print(f"{config.env.id}: {config.algorithm} on {device}; logdir {folder.path}")
         recorder = _Recorder(config, writer, vectorised, evaluation)

@@ -1,7 +1,7 @@
 """`python -m worldmodel.train`: a run composed from its configuration, begun or continued."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,18 @@ from worldmodel.replay import Replay, bytes_per_step
 from worldmodel.run_folder import RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
+from worldmodel.words import settings
 
 ITEM_BYTES = 48  # about, of an item in the selectors
 # Keys that may differ when a run is continued; its weights have been drawn, whatever size.fan_in says now.
 MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
 
 
-def run(config: TrainConfig) -> int:
-    """Train; returns the exit code. What can be wrong with the input is found before anything is written."""
+def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
+    """Train; returns the exit code. words: those that made the configuration, for TensorBoard.
+
+    What can be wrong with the input is found before anything is written.
+    """
     machine.keep_freed_memory()
     device = machine.choose_device(config.device)
     if config.deterministic:
@@ -92,7 +96,7 @@ def run(config: TrainConfig) -> int:
                     f"the episodes of streams {broken} could not be replayed to where they were: new ones begin there"
                 )
         else:
-            writer.hparams(config.as_dict(), ["eval/return"])
+            writer.hparams(settings(words, config.as_dict()), ["eval/return"])
         with stopped_by_signals(trainer):
             trainer.run()
     return 0

@@ -1,6 +1,7 @@
 """`python -m worldmodel.tune`: a policy that tunes circuits, trained in a run folder and written as policy.npz."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,19 +18,20 @@ from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 from worldmodel.tuning_config import TuneConfig
 from worldmodel.tuning_landscape import with_landscape
+from worldmodel.words import settings
 
 POLICY = "policy.npz"
 MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
 
 
-def run(config: TuneConfig) -> int:
+def run(config: TuneConfig, words: Sequence[str] = ()) -> int:
     """Train, evaluate and write the policy; returns the exit code. A run that was stopped is continued."""
     name = f"tune-{config.agent.name}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
     logdir = Path("runs") / name if config.logdir == "auto" else Path(config.logdir).expanduser()
-    return _distilled(config, logdir) if config.agent.name == "worldmodel" else _trained(config, logdir)
+    return _distilled(config, logdir, words) if config.agent.name == "worldmodel" else _trained(config, logdir, words)
 
 
-def _trained(config: TuneConfig, logdir: Path) -> int:
+def _trained(config: TuneConfig, logdir: Path, words: Sequence[str]) -> int:
     from worldmodel.tuning_model import Tuner
 
     device = machine.choose_device(config.device)
@@ -51,7 +53,7 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
             tuner.resume(found)
             print(f"continuing at step {found['step']}")
         else:
-            writer.hparams(config.effective(), ["eval/return"])
+            writer.hparams(settings(words, config.effective()), ["eval/return"])
         print(f"{config.env.id}: {config.agent.name} on {device}; logdir {folder.path}")
         policy = _measured(tuner.train(writer), config)
         policy.save(folder.path / POLICY)
@@ -63,11 +65,11 @@ def _trained(config: TuneConfig, logdir: Path) -> int:
     return 0
 
 
-def _distilled(config: TuneConfig, logdir: Path) -> int:
+def _distilled(config: TuneConfig, logdir: Path, words: Sequence[str]) -> int:
     """Ordinary training on the environment, then an MLP that is fitted to the agent's greedy actions."""
     from worldmodel.distillation import distilled
 
-    code = training.run(config.training(str(logdir)))
+    code = training.run(config.training(str(logdir)), words)
     policy = _measured(distilled(config, logdir), config)
     policy.save(logdir / POLICY)
     played, ratios = play(policy, config.tuning, config.eval.final_episodes)

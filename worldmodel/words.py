@@ -104,6 +104,15 @@ def _of_file(path: str) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], values)
 
 
+def settings(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others: what its words give, and of all its values the environment, steps and seed."""
+    given = {
+        str(override.key_or_group): override.value() for override in map(parsed, words) if not override.is_delete()
+    }
+    always = {"env.id": values["env"]["id"], "steps": values["steps"], "seed": values["seed"]}
+    return always | {key: value for key, value in given.items() if key not in ("logdir", "device", "threads")}
+
+
 def _key(key: Any) -> str:
     text = "null" if key is None else str(key)
     if not _KEY.fullmatch(text):
