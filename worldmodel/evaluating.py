@@ -12,7 +12,16 @@ from pydantic.dataclasses import dataclass
 from envs import Environments
 from worldmodel import machine
 from worldmodel.compiling import compilations_said
-from worldmodel.evaluation import SEED, STREAMS, evaluate, read_evaluation, write_evaluation
+from worldmodel.evaluation import (
+    EVALUATIONS,
+    SEED,
+    STREAMS,
+    append,
+    evaluate,
+    read_evaluation,
+    result_of,
+    write_evaluation,
+)
 from worldmodel.policy import load, run_config
 from worldmodel.video import check_video, video
 
@@ -33,7 +42,11 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> int:
-    """Evaluate; returns the exit code. The run may be training meanwhile; only its evaluation.json is written."""
+    """Evaluate; returns the exit code. The run may be training meanwhile.
+
+    The result is a row of its evaluations.jsonl. Its evaluation.json, by which a finished run is known and compared, is
+    that of training's end; before there is one, it holds this result.
+    """
     machine.keep_freed_memory()
     machine.set_threads(config.threads)
     path = Path(config.logdir).expanduser().absolute()
@@ -55,9 +68,13 @@ def run(config: EvaluateConfig) -> int:
         played = evaluate(agent.player.copy(seed), environments, config.episodes)
         for number, episode in enumerate(played, 1):
             print(f"episode {number}: return {episode.ret:.2f}, {episode.length} steps")
+        result = result_of(path, played, agent.step, agent.checkpoint) | {"seed": seed}
+        append(path, result)
         before = read_evaluation(path)
-        result = write_evaluation(path, played, agent.step, agent.checkpoint, before["finished"] if before else None)
+        if before is None or not before["finished"]:
+            write_evaluation(path, played, agent.step, agent.checkpoint, finished=None)
         print(f"mean {result['mean']:.2f}, std {result['std']:.2f} over {len(played)} episodes")
+        print(f"{path / EVALUATIONS}: holds this result")
         environments.close()  # there may be room for one at a time
         if config.video is not None:
             shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))

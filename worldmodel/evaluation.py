@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from envs import Environments, Episode
 from worldmodel.atomic_file import atomic_file
+from worldmodel.metrics import Journal
 from worldmodel.run_folder import RunFolderError
 
 EVALUATION = "evaluation.json"
+EVALUATIONS = "evaluations.jsonl"  # those of worldmodel.evaluate, a row each
 STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
@@ -68,19 +70,33 @@ def write_evaluation(
 
     step: that the evaluated checkpoint is from; finished: the step at which training has ended, None before that.
     """
+    result = result_of(folder, played, step, checkpoint) | {"finished": finished or None}
+    with atomic_file(folder / EVALUATION) as file:
+        file.write(json.dumps(result, indent=1).encode() + b"\n")
+    return result
+
+
+def result_of(folder: Path, played: list[Episode], step: int, checkpoint: Path) -> dict[str, Any]:
+    """What an evaluation brought, as it is written."""
     returns = np.array([episode.ret for episode in played])
-    result = {
+    return {
         "returns": returns.tolist(),
         "mean": float(returns.mean()) if played else None,
         "std": float(returns.std()) if played else None,
         "episodes": len(played),
         "step": step,
         "checkpoint": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
-        "finished": finished or None,
     }
-    with atomic_file(folder / EVALUATION) as file:
-        file.write(json.dumps(result, indent=1).encode() + b"\n")
-    return result
+
+
+def append(folder: Path, result: Mapping[str, Any]) -> None:
+    """Add a row to evaluations.jsonl. Raises WriteError, and leaves no half row."""
+    journal = Journal(folder / EVALUATIONS)
+    try:
+        journal.write(json.dumps(result).encode() + b"\n")
+        journal.flush()
+    finally:
+        journal.close()
 
 
 def told(evaluation: Mapping[str, Any], digits: int = 1) -> str:

@@ -39,8 +39,8 @@ class MetricsWriter:
 
     def __init__(self, folder: Path, step: int = 0) -> None:
         self._folder = folder.absolute()
-        self._rows = _Journal(folder / METRICS)
-        self._journal = _Journal(_new_events(folder))
+        self._rows = Journal(folder / METRICS)
+        self._journal = Journal(_new_events(folder))
         self._events = RecordWriter(self._journal)
         self._event(0, file_version="brain.Event:2")
         if step:
@@ -119,7 +119,7 @@ class MetricsWriter:
         self._events.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
 
-class _Journal:
+class Journal:
     """A file that grows by whole records."""
 
     def __init__(self, path: Path) -> None:

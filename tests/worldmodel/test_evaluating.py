@@ -38,6 +38,10 @@ def result(run: Path) -> dict[str, object]:
     return values
 
 
+def evaluations(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+
+
 def test_it_repeats_the_evaluation_at_the_end_of_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = result(run)
     (run / "evaluation.json").unlink()
@@ -53,8 +57,14 @@ def test_it_repeats_the_evaluation_at_the_end_of_training(run: Path, capsys: pyt
 
 def test_it_says_of_a_finished_run_that_it_is_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also after evaluating a checkpoint from before the end."""
-    assert evaluate(f"logdir={run}", "episodes=1", "checkpoint=best") == 0
-    assert result(run)["finished"] == 80 and result(run)["checkpoint"] == "checkpoints/best.pt"
+    before = (run / "evaluation.json").read_bytes()
+    for seed in (1, 2):
+        assert evaluate(f"logdir={run}", "episodes=1", "checkpoint=best", f"seed={seed}") == 0
+    assert f"{run / 'evaluations.jsonl'}: holds this result" in capsys.readouterr().out
+    assert (run / "evaluation.json").read_bytes() == before and result(run)["finished"] == 80
+    found = evaluations(run)
+    assert [row["seed"] for row in found] == [1, 2]
+    assert all(row["checkpoint"] == "checkpoints/best.pt" and row["episodes"] == 1 for row in found)
     metrics = (run / "metrics.jsonl").read_bytes()
     words = ("steps=80", "eval.every=50", "eval.episodes=1", "eval.final_episodes=3")
     assert train(*words, f"logdir={run}") == 0
@@ -78,7 +88,7 @@ def test_another_seed_gives_other_episodes(run: Path) -> None:
     returns = []
     for seed in ("null", "1", "1"):
         assert evaluate(f"logdir={run}", "episodes=4", f"seed={seed}") == 0
-        returns.append(result(run)["returns"])
+        returns.append(evaluations(run)[-1]["returns"])
     assert returns[0] != returns[1] == returns[2]
 
 
