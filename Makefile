@@ -12,11 +12,13 @@ export PYTHONDONTWRITEBYTECODE =
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml requirements.lock
+	@echo "Making $(VENV) and installing the packages of requirements.lock into it: some minutes, and some GB from PyPI"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.lock
+	$(BIN)/python -m pip install --progress-bar on --no-compile --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
+	@echo "Installed. The first training compiles kernels, which takes up to a minute"
 
 train: install
 	$(BIN)/python -m worldmodel.train $(ARGS)

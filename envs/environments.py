@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,7 @@ class Environments:
     def reset(self) -> Records:
         """Start episode 0 of every stream, also when episodes are running; returns the records [E]."""
         episode = np.zeros(self.num, np.int64)
-        raw, _ = self._vector.reset(self._seeds(episode, None))
+        raw, _ = self._vector.reset(self._seeds(episode, None), evaluation=self._evaluation)
         self.current = self._first(self._encode(raw, None))
         self._episode = episode
         self._log.clear(np.ones(self.num, np.bool_))
@@ -143,6 +144,21 @@ class Environments:
     def close(self) -> None:
         """Close all environments. Never hangs, also not after a fault."""
         self._vector.close()
+
+    def lent(self, seed: int) -> "Environments":
+        """The same streams for an evaluation, in episodes of its seeds. `take_back` is called after it."""
+        guest = copy(self)
+        guest._seed, guest._evaluation = seed, True
+        guest._log = ActionLog(self.num, len(self.action_spec.sizes), self._decoder.dtype)
+        return guest
+
+    def take_back(self) -> list[int]:
+        """Bring back the episodes that were running when the streams were lent.
+
+        Returns the streams whose running episode could not be brought back: the next one starts there.
+        """
+        starting = self.current.is_first
+        return [stream for stream in self.load_state_dict(self.state_dict()) if not starting[stream]]
 
     def state_dict(self) -> dict[str, Any]:
         """The running episodes: number, actions since the reset and current record of every stream, as tensors."""
@@ -189,7 +205,7 @@ class Environments:
 
     def _start_next(self, done: npt.NDArray[np.bool_], current: Records) -> None:
         """Start the next episode in some streams and put its first record into their rows of `current`."""
-        raw, _ = self._vector.reset(self._seeds(self._episode + 1, done), mask=done)
+        raw, _ = self._vector.reset(self._seeds(self._episode + 1, done), mask=done, evaluation=self._evaluation)
         start = self._first(self._encode(raw, None))
         for key, value in current.observation.items():
             value[done] = start.observation[key][done]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.wrappers import AtariPreprocessing, RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import AtariPreprocessing, RecordEpisodeStatistics
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from envs.images import DEFAULT_SIZE, Resize
 from envs.minigrid import Symbols
 from envs.rendering import choose_opengl
 from envs.spaces import action_spec, observation_layout
-from envs.wrappers import ActionRepeat, SelectFields, Stream
+from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
 
 Positive = Annotated[int, Field(ge=1)]
 ATARI: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0}
@@ -112,8 +112,7 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
         env = FreshWorld(env)
     if Symbols.applies(env):
         env = Symbols(env)
-    if evaluation:
-        env = TimeLimit(env, config.eval_time_limit)
+    env = EvaluationLimit(env, config.eval_time_limit, always=evaluation)
     env = RecordEpisodeStatistics(env, buffer_length=1)
     if config.atari:
         height, width = config.resize if isinstance(config.resize, tuple) else DEFAULT_SIZE

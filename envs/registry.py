@@ -1,10 +1,13 @@
 """The registry: from env.id to a registered environment, with the plugin that registers it imported."""
 
+import contextlib
 import difflib
 import importlib
 import os
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -29,6 +32,7 @@ BY_ID = {  # the ids that start so appear once the package is imported
     "ALE/": Package("ale_py", "atari"),
     "dm_control/": Package("dm_control", "dmc"),
 }
+JAX = ("phys2d/", "tabular/")  # twins of Gymnasium's own environments
 BY_ENTRY_POINT = {  # what Gymnasium's own environments import late
     "gymnasium.envs.box2d": Package("Box2D", "box2d"),
     "gymnasium.envs.mujoco": Package("mujoco", "mujoco"),
@@ -43,10 +47,14 @@ def find(env_id: str) -> EnvSpec:
     """
     module, _, name = env_id.rpartition(":")
     if module:
+        if "/" in module or module.endswith(".py") or module.startswith("."):
+            raise EnvironmentRefused(f"env.id={env_id}: a module is named, not its file; {_module_of(module, name)}")
         _import_module(env_id, module)
     for prefix, package in BY_ID.items():
         if name.startswith(prefix):
             _import_package(env_id, package)
+    if name not in gym.registry:
+        _import_plugins(name)
     spec = gym.registry.get(name)
     if spec is None:
         raise EnvironmentRefused(f"env.id={env_id}: no such environment is registered{_suggestion(name)}")
@@ -68,7 +76,7 @@ def _import_module(env_id: str, module: str) -> None:
         sys.path.append(os.getcwd())  # a user's module lies beside the run, also where a script was started elsewhere
     try:
         importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise EnvironmentRefused(f"env.id={env_id}: module {module!r} cannot be imported ({reason})") from error
 
@@ -88,16 +96,31 @@ def _import_package(env_id: str, package: Package) -> None:
         ) from error
 
 
-def _suggestion(name: str) -> str:
-    """The nearest registered id, also among those of the plugins that are installed."""
+def _module_of(file: str, name: str) -> str:
+    """What to give in the place of the path of a module."""
+    path = PurePath(file.removesuffix(".py"))
+    if path.is_absolute() or ".." in path.parts:
+        return f"env.id={path.name}:{name} is accepted where {path.parent} is on PYTHONPATH"
+    return f"did you mean env.id={'.'.join(path.parts)}:{name}?"
+
+
+def _import_plugins(name: str) -> None:
+    """Import the packages that are installed and register environments."""
     for package in {package.module: package for package in BY_ID.values()}.values():
-        try:
+        with contextlib.suppress(EnvironmentRefused):  # an absent plugin has nothing to offer
             _import_package(name, package)
-        except EnvironmentRefused:
-            continue  # an absent plugin has nothing to suggest
+
+
+def _suggestion(name: str) -> str:
+    """The nearest registered id: the same name in another version or spelling, or one that hardly differs."""
     candidates: dict[str, str] = {}
-    for known in sorted(gym.registry):
-        candidates.setdefault(known.lower(), known)
-        candidates.setdefault(known.rpartition("/")[2].lower(), known)
-    nearest = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0.5)
+    for known in sorted(gym.registry, key=lambda known: (not known.startswith(JAX), known.count("/"), known)):
+        candidates[_bare(known)] = known  # of the same name the newest version, and ALE/Pong-v5 before Pong-v4
+    bare = _bare(name)
+    nearest = [bare] if bare in candidates else difflib.get_close_matches(bare, candidates, n=1, cutoff=0.85)
     return f"; did you mean {candidates[nearest[0]]}?" if nearest else "; accepted: a Gymnasium id or module:Id-v0"
+
+
+def _bare(env_id: str) -> str:
+    """An id without its namespace, its version, and what is spelled in several ways."""
+    return re.sub(r"[-_ ]", "", re.sub(r"-v\d+$", "", env_id.rpartition("/")[2])).lower()

@@ -88,9 +88,14 @@ class Vector:
                 self._env = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(
-        self, seeds: list[int], mask: Array | None = None, replay: dict[int, Array] | None = None
+        self,
+        seeds: list[int],
+        mask: Array | None = None,
+        replay: dict[int, Array] | None = None,
+        evaluation: bool = False,
     ) -> tuple[Any, dict[str, Any]]:
         """Start episodes with their seeds, in the streams of the mask or in all; replay actions into some of them.
+        evaluation: they are capped as those of evaluations are.
 
         Returns the batched raw observations, which the next call may overwrite, and the infos.
         """
@@ -99,6 +104,8 @@ class Vector:
             options["reset_mask"] = mask
         if replay:
             options["replay"] = replay
+        if evaluation:
+            options["evaluation"] = True
         with self._faults():
             raw, infos = self._env.reset(seed=list(seeds), options=options)
         self._raise_fault(infos)

@@ -34,6 +34,26 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
         return observation, total, terminated, truncated, info
 
 
+class EvaluationLimit(gym.Wrapper[Any, Any, Any, Any]):
+    """Truncates the episodes of evaluations: all (`always`), or those that are reset with the option "evaluation"."""
+
+    def __init__(self, env: gym.Env[Any, Any], limit: int, always: bool) -> None:
+        super().__init__(env)
+        self._limit, self._always = limit, always
+        self._left = 0  # steps; 0 for no limit
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        """Start an episode; the environment itself never sees the option."""
+        self._left = self._limit if self._always or options else 0
+        return self.env.reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+        """Step the environment."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._left -= 1
+        return observation, reward, terminated, truncated or self._left == 0, info
+
+
 class SelectFields(gym.ObservationWrapper[Any, Any, Any]):
     """Shows the fields of a layout as a flat dict, with images as (H, W, C)."""
 
@@ -78,9 +98,11 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Start an episode, and replay actions into it where the options hold some for this stream."""
-        actions = (options or {}).get("replay", {}).get(self._index, ())
+        options = options or {}
+        actions = options.get("replay", {}).get(self._index, ())
+        evaluation = {"evaluation": True} if options.get("evaluation") else None
         try:
-            observation, _ = self.env.reset(seed=seed)
+            observation, _ = self.env.reset(seed=seed, options=evaluation)
             for action in actions:
                 observation, _, terminated, truncated, _ = self.env.step(action)
                 if terminated or truncated:

@@ -1,9 +1,9 @@
 """The configuration of a model-free baseline: configs/baseline.yaml."""
 
 from dataclasses import asdict, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from worldmodel.config import TrainConfig
@@ -21,6 +21,12 @@ class BaselineConfig(TrainConfig):
 
     algorithm: Literal["ppo", "dqn", "sac"] = "ppo"
     options: dict[str, Any] = field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _evaluates_beside(self) -> Self:
+        if self.eval.environments == "shared":
+            raise ValueError("eval.environments=shared: own is accepted by baselines")
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """The values that have an effect: what config.yaml says and continuing compares."""

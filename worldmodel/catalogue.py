@@ -111,6 +111,15 @@ class Catalogue:
         own = group in self.groups and self.is_free(group)
         return not self.is_free(key) or (own and (key == group or (entry is not None and entry.section)))
 
+    def command_of(self, key: str) -> str | None:
+        """Another command that has this key or group."""
+        for command in ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo"):
+            if (self._configs / f"{command}.yaml").exists():
+                other = Catalogue(self._configs, command)
+                if key in other.groups or key in other._entries:
+                    return command
+        return None
+
     def is_free(self, key: str) -> bool:
         """Whether the key is, or lies under, a key that takes anything."""
         return any(key == free or key.startswith(f"{free}.") for free in self.free)

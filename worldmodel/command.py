@@ -96,10 +96,10 @@ def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_I
 
     from worldmodel.catalogue import Catalogue
     from worldmodel.composition import composed
-    from worldmodel.words import expanded
+    from worldmodel.words import Command, expanded
 
-    words = expanded(words)
     catalogue = Catalogue(configs, name)
+    words = expanded(words, Command(catalogue, configs, name))
     composition = composed(catalogue, configs, name, words)
     if "help" in options:
         from worldmodel.help_page import help_page

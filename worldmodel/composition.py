@@ -1,9 +1,9 @@
 """Composition of a command line: Hydra's override grammar over a folder of YAML, every mistake answered in one line."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from worldmodel.catalogue import Catalogue
+from worldmodel.suggestion import near_choices, near_key
+
+_ID = re.compile(r"-v\d+$|[:/]")  # of an environment
 
 
 class UsageError(Exception):
@@ -61,6 +64,8 @@ class Composition:
 
 def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str]) -> Composition:
     """Compose `configs/NAME.yaml` with overrides such as `env=cartpole steps=1e5`. Raises UsageError."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        _check_form(word, following, catalogue)
     overrides = [parsed(word) for word in words]
     groups = [override for override in overrides if is_group(override, catalogue)]
     for override in groups:
@@ -115,15 +120,45 @@ def parsed(word: str) -> Override:
     except HydraException as error:
         key, _, value = word.partition("=")
         try:
-            parser.parse_override(f"{key}='{value}'")
+            override = parser.parse_override(f"{key}='{value}'")
         except HydraException:
             raise UsageError(f"{word}: not of the form key=value; {_first(error)}") from None
-        raise UsageError(
-            f"{word}: has characters with a meaning of their own; quote the value: {key}=\"'{value}'\""
-        ) from None
+        if not _is_plain(value, parser):
+            raise UsageError(
+                f"{word}: has characters with a meaning of their own; quote the value: {key}=\"'{value}'\""
+            ) from None
     if override.is_sweep_override():
-        raise UsageError(f"{word}: one value is accepted; a list is written [a,b], a text with commas \"'a,b'\"")
+        key = override.key_or_group
+        raise UsageError(f"{word}: one value is accepted; a list is '{key}=[a,b]', a text with commas \"{key}='a,b'\"")
     return override
+
+
+def _is_plain(value: str, parser: OverridesParser) -> bool:
+    """Whether a value would be text but for letters such as umlauts, which have no meaning in the grammar."""
+    try:
+        override = parser.parse_override("key=" + "".join(sign if sign.isascii() else "x" for sign in value))
+    except HydraException:
+        return False
+    return not value.isascii() and isinstance(override.value(), str) and not value.startswith(("'", '"'))
+
+
+def _check_form(word: str, following: str, catalogue: Catalogue) -> None:
+    """Refuse an option, such as `--steps 1000`, or a value without its key, with the word that was meant."""
+    value = following if following and "=" not in following and following[0] not in "-~" else "VALUE"
+    key, _, given = word.lstrip("-").replace("-", "_").partition("=")
+    if (word[:1] == "-" or "=" not in word) and (key in catalogue.keys or key in catalogue.groups):
+        raise UsageError(f"{word}: {'unknown option; ' if word[:1] == '-' else ''}give {key}={given or value}")
+    if "=" not in word and word[:1] not in "-~":
+        groups = [group for group, choices in catalogue.choices.items() if word in choices]
+        if groups:
+            raise UsageError(f"{word}: give {' or '.join(f'{group}={word}' for group in groups)}")
+        if "env.id" in catalogue.keys and re.search(r"-v\d+$", word):
+            raise UsageError(f"{word}: give env.id={word}")
+        if Path(word).suffix in (".yaml", ".yml"):
+            raise UsageError(f"{word}: give @{word} for the keys and values of a file")
+        if "logdir" in catalogue.keys and ("/" in word or Path(word).is_dir()):
+            raise UsageError(f"{word}: give logdir={word}")
+        raise UsageError(f"{word}: key=value is accepted; --help lists the keys")
 
 
 def is_group(override: Override, catalogue: Catalogue) -> bool:
@@ -140,8 +175,8 @@ def _check_choice(override: Override, catalogue: Catalogue) -> None:
     choices = catalogue.choices[group]
     if override.is_delete() or choice not in choices:
         word = str(override.input_line).partition("=")[2]
-        hints = [f"{group}={near}" for near in get_close_matches(word, choices, n=1)]
-        if isinstance(choice, str) and f"{group}.id" in catalogue.keys:
+        hints = near_choices(group, word, choices)
+        if isinstance(choice, str) and f"{group}.id" in catalogue.keys and _ID.search(choice):
             hints.append(f"{group}.id={choice}")
         hint = f"; did you mean {' or '.join(hints)}?" if hints else ""
         raise UsageError(f"{override.input_line}: {group} is one of {', '.join(choices)}{hint}")
@@ -171,21 +206,15 @@ def _check_key(override: Override, known: dict[str, Any], catalogue: Catalogue) 
 
 def _suggestion(key: str, known: dict[str, Any], catalogue: Catalogue) -> str:
     """The nearest key that is valid, and which choice brings it where that is not made."""
-    others = {name: f"{group}={choice}" for (group, choice), names in catalogue.options.items() for name in names}
-    keys = [*leaves(known), *catalogue.groups, *others]
-    last = key.rpartition(".")[2]
-    ends = {name.rpartition(".")[2]: name for name in reversed(keys)}
-    near = [key] if key in others else [ends[last]] if last in ends else []
-    near += [name for name in get_close_matches(key, keys, n=5, cutoff=0.75) if _alike(name.rpartition(".")[2], last)]
-    near += [ends[end] for end in get_close_matches(last, ends, n=1)]
-    if not near:
-        return "; --help lists them"
-    place = f" with {others[near[0]]}" if _at(known, near[0]) is _ABSENT and near[0] in others else ""
-    return f"; did you mean {near[0]}{place}?"
-
-
-def _alike(one: str, other: str) -> bool:
-    return SequenceMatcher(None, one, other).ratio() >= 0.5
+    others: dict[str, str] = {}
+    for (group, choice), names in catalogue.options.items():
+        others |= {name: f"{others[name]} or {choice}" if name in others else f"{group}={choice}" for name in names}
+    near = near_key(key, [*leaves(known), *catalogue.groups], others)
+    if near is None:
+        command = catalogue.command_of(key)
+        return f"; it is a key of worldmodel.{command}" if command else "; --help lists them"
+    place = f" with {others[near]}" if _at(known, near) is _ABSENT and near in others else ""
+    return f"; did you mean {near}{place}?"
 
 
 _ABSENT = object()

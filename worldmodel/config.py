@@ -31,7 +31,8 @@ class EvalConfig:
 
     every: Count
     episodes: Positive
-    final_episodes: Positive
+    final_episodes: Count
+    environments: Literal["own", "shared"] = "own"  # earlier runs have no such key
 
 
 @dataclass(config=_strict)

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,17 @@ from pydantic.dataclasses import dataclass
 
 from envs import Environments
 from worldmodel import machine
-from worldmodel.evaluation import SEED, STREAMS, evaluate, read_evaluation, write_evaluation
+from worldmodel.compiling import compilations_said
+from worldmodel.evaluation import (
+    EVALUATIONS,
+    SEED,
+    STREAMS,
+    append,
+    evaluate,
+    read_evaluation,
+    result_of,
+    write_evaluation,
+)
 from worldmodel.policy import load, run_config
 from worldmodel.video import check_video, video
 
@@ -31,30 +42,42 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> int:
-    """Evaluate; returns the exit code. The run may be training meanwhile; only its evaluation.json is written."""
+    """Evaluate; returns the exit code. The run may be training meanwhile.
+
+    The result is a row of its evaluations.jsonl. Its evaluation.json, by which a finished run is known and compared, is
+    that of training's end; before there is one, it holds this result.
+    """
     machine.keep_freed_memory()
     machine.set_threads(config.threads)
     path = Path(config.logdir).expanduser().absolute()
     seed = SEED if config.seed is None else config.seed
-    options = run_config(path).env
+    trained = run_config(path)
+    options = trained.env
     read_evaluation(path)  # if it is damaged, that is said now
     with ExitStack() as stack:
+        stack.enter_context(compilations_said(partial(print, flush=True)))
         if config.video is not None:
             film = Path(config.video).expanduser().absolute()
             check_video(film)
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
-            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
+            Environments(options, 1, seed, evaluation=True, render=True).close()  # if it cannot, that is said now
         agent = load(path, config.checkpoint, config.device)
-        streams = min(config.episodes, STREAMS)
+        streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
         environments = stack.enter_context(closing(Environments(options, streams, seed, evaluation=True)))
         print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
         played = evaluate(agent.player.copy(seed), environments, config.episodes)
         for number, episode in enumerate(played, 1):
             print(f"episode {number}: return {episode.ret:.2f}, {episode.length} steps")
+        result = result_of(path, played, agent.step, agent.checkpoint) | {"seed": seed}
+        append(path, result)
         before = read_evaluation(path)
-        result = write_evaluation(path, played, agent.step, agent.checkpoint, before["finished"] if before else None)
+        if before is None or not before["finished"]:
+            write_evaluation(path, played, agent.step, agent.checkpoint, finished=None)
         print(f"mean {result['mean']:.2f}, std {result['std']:.2f} over {len(played)} episodes")
+        print(f"{path / EVALUATIONS}: holds this result")
+        environments.close()  # there may be room for one at a time
         if config.video is not None:
+            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
             with video(film, agent.frame_rate) as record:
                 (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
             print(f"{film}: an episode with return {episode.ret:.2f}")

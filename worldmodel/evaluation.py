@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from envs import Environments, Episode
 from worldmodel.atomic_file import atomic_file, readable
+from worldmodel.metrics import Journal
 from worldmodel.run_folder import EVALUATION, RunFolderError
 
+EVALUATIONS = "evaluations.jsonl"  # those of worldmodel.evaluate, a row each
 STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
@@ -63,27 +65,46 @@ def evaluate(
 def write_evaluation(
     folder: Path, played: list[Episode], step: int, checkpoint: Path, finished: int | None
 ) -> dict[str, Any]:
-    """Write evaluation.json; returns what is in it.
+    """Write evaluation.json; returns what is in it. Its mean is null where nothing was played.
 
     step: that the evaluated checkpoint is from; finished: the step at which training has ended, None before that.
     """
-    returns = np.array([episode.ret for episode in played])
-    result = {
-        "returns": returns.tolist(),
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
-        "episodes": len(played),
-        "step": step,
-        "checkpoint": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
-        "finished": finished or None,
-    }
+    result = result_of(folder, played, step, checkpoint) | {"finished": finished or None}
     with atomic_file(folder / EVALUATION) as file:
         file.write(json.dumps(result, indent=1).encode() + b"\n")
     return result
 
 
+def result_of(folder: Path, played: list[Episode], step: int, checkpoint: Path) -> dict[str, Any]:
+    """What an evaluation brought, as it is written."""
+    returns = np.array([episode.ret for episode in played])
+    return {
+        "returns": returns.tolist(),
+        "mean": float(returns.mean()) if played else None,
+        "std": float(returns.std()) if played else None,
+        "episodes": len(played),
+        "step": step,
+        "checkpoint": str(checkpoint.relative_to(folder) if checkpoint.is_relative_to(folder) else checkpoint),
+    }
+
+
+def append(folder: Path, result: Mapping[str, Any]) -> None:
+    """Add a row to evaluations.jsonl. Raises WriteError, and leaves no half row."""
+    journal = Journal(folder / EVALUATIONS)
+    try:
+        journal.write(json.dumps(result).encode() + b"\n")
+        journal.flush()
+    finally:
+        journal.close()
+
+
+def told(evaluation: Mapping[str, Any], digits: int = 1) -> str:
+    """What an evaluation says in a line."""
+    return f" with return {evaluation['mean']:.{digits}f}" if evaluation["returns"] else ", not evaluated"
+
+
 def read_evaluation(folder: Path) -> dict[str, Any] | None:
-    """What the last evaluation wrote, None where there was none.
+    """What is in evaluation.json, None where there is none; its mean is NaN where nothing was played.
 
     Raises RunFolderError when it is damaged, and ReadError when it may not be read.
     """
@@ -91,7 +112,8 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
     try:
         with readable(file):
             result: dict[str, Any] = json.loads(file.read_bytes())
-        return {**result, "mean": float(result["mean"]), "finished": int(result.get("finished") or 0)}
+        mean = float("nan") if result["mean"] is None else float(result["mean"])
+        return {**result, "mean": mean, "finished": int(result.get("finished") or 0)}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:

@@ -41,7 +41,10 @@ class _Page:
         yield from _row("--help", "this page, with the values that the other words give")
         yield from _row("--cfg", "print the composed configuration as YAML")
         yield from _row("--version", "print the version")
-        yield from _row("@FILE", "the keys and values of a YAML file, such as the best.yaml of a search, as words")
+        yield from _row(
+            "@FILE", "the keys and values of a YAML file, as words: the best.yaml of a search, or a run's config.yaml"
+        )
+        yield from _row("'key=[a,b]'", "quotes keep the shell away from brackets, braces, ~, ? and *")
 
     def _keys(self, values: dict[str, Any], prefix: str) -> Iterator[str]:
         sections: list[str] = []

@@ -38,8 +38,9 @@ class MetricsWriter:
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        self._rows = _Journal(folder / METRICS)
-        self._journal = _Journal(_new_events(folder))
+        self._folder = folder.absolute()
+        self._rows = Journal(folder / METRICS)
+        self._journal = Journal(_new_events(folder))
         self._events = RecordWriter(self._journal)
         self._event(0, file_version="brain.Event:2")
         if step:
@@ -55,14 +56,19 @@ class MetricsWriter:
         self._rows.write((json.dumps(row, allow_nan=False) + "\n").encode())
         self._summary(step, [Summary.Value(tag=key, simple_value=value) for key, value in numbers.items()])
 
-    def hparams(self, config: Mapping[str, Any], metrics: Iterable[str]) -> None:
-        """Write the hyperparameters of a new run, a nested configuration, and the metrics to compare runs by."""
-        values = dict(_settings(config))
+    def hparams(self, settings: Mapping[str, Any], metrics: Iterable[str]) -> None:
+        """Write what tells a new run from others, nested or not, and the metrics to compare runs by.
+
+        TensorBoard calls the run by its folder; by three of them where that is the seed of a comparison's arm.
+        """
+        values = dict(_settings(settings))
+        parts = self._folder.parts
+        name = "/".join(parts[-3:] if parts[-1].startswith("seed-") else parts[-1:])
         columns = hparams_config_pb(
             hparams=[HParam(key) for key in values], metrics=[Metric(metric) for metric in metrics]
         )
         self._event(0, summary=columns)
-        self._event(0, summary=hparams_pb(values))
+        self._event(0, summary=hparams_pb(values, trial_id=name))
 
     def image(self, tag: str, step: int, image: Frames) -> None:
         """Write a picture, uint8 [H, W, C] with 1 or 3 channels."""
@@ -113,7 +119,7 @@ class MetricsWriter:
         self._events.write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
 
 
-class _Journal:
+class Journal:
     """A file that grows by whole records."""
 
     def __init__(self, path: Path) -> None:
@@ -228,8 +234,12 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
         else:
             yield (
                 f"{prefix}{key}",
-                value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str),
+                value if type(value) in (bool, int, float, str) else _text(value),
             )
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _picture(frame: Frames) -> Image.Image:

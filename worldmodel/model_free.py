@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -20,15 +20,17 @@ from worldmodel import machine
 from worldmodel.baseline_config import BaselineConfig
 from worldmodel.composition import UsageError
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, write_evaluation
+from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
+from worldmodel.progress import Progress
 from worldmodel.run_folder import RunFolder
+from worldmodel.words import settings
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 MODEL = "model.zip"
 
 
-def run(config: BaselineConfig) -> int:
+def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
     """Train and evaluate; returns the exit code. There are no checkpoints: a run that was stopped begins anew."""
     device = machine.choose_device(config.device)
     if config.deterministic:
@@ -40,24 +42,27 @@ def run(config: BaselineConfig) -> int:
         folder.compare(config.as_dict(), ("logdir", "device", "threads"))
         done = read_evaluation(folder.path)
         if done and done["finished"]:
-            print(f"{folder.path}: finished with return {done['mean']:.1f}")
+            print(f"{folder.path}: finished{told(done)}")
             return 0
         environments = stack.enter_context(closing(Environments(config.env, config.env.num, config.seed)))
         vectorised = Vectorised(environments)
         model = _model(config, vectorised, device)
         folder.begin(config.as_dict())
         writer = stack.enter_context(MetricsWriter(folder.path))
-        writer.hparams(config.as_dict(), ["eval/return"])
+        writer.hparams({"algorithm": config.algorithm} | settings(words, config.as_dict()), ["eval/return"])
         evaluation = stack.enter_context(closing(_Evaluation(config)))
         print(f"{config.env.id}: {config.algorithm} on {device}; logdir {folder.path}")
         recorder = _Recorder(config, writer, vectorised, evaluation)
-        model.learn(total_timesteps=config.steps // config.env.action_repeat, callback=recorder)
+        with closing(recorder.progress):
+            model.learn(total_timesteps=config.steps // config.env.action_repeat, callback=recorder)
         model.save(folder.path / MODEL)
-        played = evaluation.play(model, config.eval.final_episodes)
-        recorder.write_evaluation(played)
+        episodes = config.eval.final_episodes
+        played = evaluation.play(model, episodes) if episodes else []
+        if played:
+            recorder.write_evaluation(played)
         writer.flush()
         result = write_evaluation(folder.path, played, recorder.step, folder.path / MODEL, finished=recorder.step)
-        print(f"{config.algorithm}: return {result['mean']:.1f} after {recorder.step} steps")
+        print(f"{config.algorithm}: finished{told(result)} after {recorder.step} steps")
     return 0
 
 
@@ -210,21 +215,21 @@ class _Evaluation:
 
     def __init__(self, config: BaselineConfig) -> None:
         self._config = config
-        self._environments: dict[int, Environments] = {}
+        self._environments: Environments | None = None
 
     def play(self, model: BaseAlgorithm, episodes: int) -> list[Episode]:
         streams = min(episodes, STREAMS)
-        if streams not in self._environments:
+        if self._environments is None or self._environments.num != streams:
+            self.close()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                made = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
-            self._environments[streams] = made
-        environments = self._environments[streams]
-        return evaluate(_Greedy(model, environments), environments, episodes)
+                self._environments = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
+        return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 
     def close(self) -> None:
-        for environments in self._environments.values():
-            environments.close()
+        if self._environments is not None:
+            self._environments.close()
+            self._environments = None
 
 
 class _Recorder(BaseCallback):
@@ -237,12 +242,15 @@ class _Recorder(BaseCallback):
         self._config, self._writer, self._vectorised, self._evaluation = config, writer, vectorised, evaluation
         self._begun = time.monotonic()
         self._evaluated = self.step = 0
+        self.progress = Progress(config.steps)
 
     def _on_step(self) -> bool:
         config, every = self._config, self._config.eval.every
         self.step = self.num_timesteps * config.env.action_repeat
         for episode in self._vectorised.episodes:
             self._writer.write(self.step, {"episode/return": episode.ret, "episode/length": episode.length})
+        returns = [episode.ret for episode in self._vectorised.episodes]
+        self.progress.update(self.step, int(self.model._n_updates), returns[-1] if returns else None)
         seconds = time.monotonic() - self._begun
         going = self.step < config.steps and (config.seconds is None or seconds < config.seconds)
         if going and every and self.step // every > self._evaluated // every:

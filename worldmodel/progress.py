@@ -60,6 +60,14 @@ class Progress:
         if now - self._last[0] >= self._interval:
             self._show(now)
 
+    def leave_out(self, seconds: float) -> None:
+        """Let the rates and the time left know nothing of seconds in which the run waited, for kernels to compile."""
+        then, step, updates = self._last
+        self._last = (then + seconds, step, updates)
+        if self._bar is not None:
+            self._bar.start_t += seconds
+            self._bar.last_print_t += seconds
+
     def note(self, text: str) -> None:
         """Print a line without breaking the bar."""
         if self._bar is None:
@@ -79,7 +87,7 @@ class Progress:
         """The last line: what was done since the start of this process, and the last returns."""
         start, step, updates = self._first
         seconds = self._clock() - start
-        done = f"{self._step}/{self._steps} steps, {self._step - step} of them in {_duration(seconds)}"
+        done = f"{self._step}/{self._steps} steps, {self._step - step} of them in {duration(seconds)}"
         rates = _rates(self._step - step, self._updates - updates, seconds)
         return ", ".join([done, *rates, *self._texts()])
 
@@ -90,7 +98,7 @@ class Progress:
         if self._bar is None:
             percent = f"{100 * self._step / max(self._steps, 1):.0f} %"
             speed = (self._step - step) / (now - then)
-            left = [f"{_duration((self._steps - self._step) / speed)} left"] if speed else []
+            left = [f"{duration((self._steps - self._step) / speed)} left"] if speed else []
             parts = [f"{self._step}/{self._steps} steps ({percent})", steps_rate, updates_rate, *self._texts(), *left]
             print(", ".join(parts), file=self._out, flush=True)
         else:
@@ -106,5 +114,6 @@ def _rates(steps: int, updates: int, seconds: float) -> list[str]:
     return [f"{steps / seconds:.1f} steps/s", f"{updates / seconds:.1f} updates/s"]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))

@@ -29,7 +29,9 @@ CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
-_ABOUT = ("versions", "commit", "hardware")  # what config.yaml says beside the configuration
+# Keys that earlier versions did not have, and what they did. The weights of an earlier run have been drawn.
+ADDED = {"eval.environments": "own", "size.fan_in": "block"}
+ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
 
 class RunFolderError(Exception):
@@ -207,7 +209,7 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml: the configuration, then versions, commit and hardware. Raises WriteError."""
-        if taken := set(_ABOUT) & config.keys():
+        if taken := ABOUT & config.keys():
             raise ValueError(f"a configuration may not have keys named {', '.join(sorted(taken))}")
         text = to_yaml({**_plain(config), **provenance()})
         with atomic_file(self.path / "config.yaml") as file:
@@ -270,19 +272,28 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise RunFolderError(f"logdir={path}: its config.yaml cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, TypeError):  # ValueError: no UTF-8, or a number of thousands of digits
         values = None
-    if not isinstance(values, dict) or not values.keys() >= set(_ABOUT):
+    if not isinstance(values, dict) or not values.keys() >= ABOUT:
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
-    return {key: value for key, value in values.items() if key not in _ABOUT}
+    return {key: value for key, value in values.items() if key not in ABOUT}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
     """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
     before, now = dict(_flat(_plain(before))), dict(_flat(_plain(now)))
     return [
-        f"{key} was {_text(before, key)}, is {_text(now, key)}"
+        f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])
-        if before.get(key, _ABSENT) != now.get(key, _ABSENT) and not _is_within(key, may_change)
+        if not _same(_value(before, key), _value(now, key)) and not _is_within(key, may_change)
     ]
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; for one that earlier versions did not have, what they did."""
+    return values.get(key, next((value for name, value in ADDED.items() if f".{key}".endswith(f".{name}")), _ABSENT))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
 
 
 def _is_open_at(path: Path, descriptor: int) -> bool:
@@ -325,8 +336,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
-    value = values.get(key, _ABSENT)
+def _text(value: Any) -> str:
     return "absent" if value is _ABSENT else value if isinstance(value, str) else json.dumps(value)
 
 

@@ -15,6 +15,7 @@ from worldmodel.composition import UsageError, composed, is_group, parsed
 from worldmodel.config import TrainConfig
 from worldmodel.launchers import LauncherChoice
 from worldmodel.objective import Objective
+from worldmodel.run_folder import ADDED
 from worldmodel.samplers import Pruner, Sampler
 from worldmodel.space import Parameter, Section, parameters
 from worldmodel.study import shown
@@ -46,7 +47,9 @@ class SearchConfig(TrainConfig):
     launcher: LauncherChoice
 
     @model_validator(mode="after")
-    def _curve_exists(self) -> Self:
+    def _objective_exists(self) -> Self:
+        if self.objective != "return_area" and not self.eval.final_episodes:
+            raise ValueError(f"eval.final_episodes=0: objective={self.objective} needs them; return_area is accepted")
         if self.curve == "eval/return" and not 0 < self.eval.every <= self.steps:
             raise ValueError(
                 f"curve=eval/return: needs evaluations during training; eval.every={self.eval.every} of"
@@ -71,6 +74,8 @@ class SearchConfig(TrainConfig):
         storage = self.storage if self.storage == "auto" else shown(self.storage)
         values = {**self.as_dict(), "storage": storage}
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+        if plain["eval"]["environments"] == ADDED["eval.environments"]:  # logdir=auto finds an earlier search again
+            del plain["eval"]["environments"]
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
     def folder(self) -> str:
@@ -104,7 +109,7 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
     }
     if not found:
         given_keys = f" but {', '.join(names)}, given on the command line" if (names := list(parameters(space))) else ""
-        raise UsageError(f"space: holds no key{given_keys}; space.KEY={{type:float,low:1e-4,high:1e-2}} is accepted")
+        raise UsageError(f"space: holds no key{given_keys}; 'space.KEY={{type:float,low:1e-4,high:1e-2}}' is accepted")
     if "logdir" in found:
         raise UsageError("space.logdir: cannot be searched; every trial has a folder of its own")
     corners = {key: parameter.corners() for key, parameter in found.items()}

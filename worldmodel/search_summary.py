@@ -1,5 +1,6 @@
 """The summary of a search: its best trial, the importance of its parameters, plots, and a file that training takes."""
 
+import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def summarise(study: "Study", folder: Path, objective: str, words: Sequence[str]
     if shares:
         lines += ["importance (PED-ANOVA)", *(f"  {key} {share:.2f}" for key, share in shares.items())]
     lines += [f"plots: {folder / 'plots'}: {', '.join(written)}"] if written else []
-    return [*lines, f"python -m worldmodel.train @{folder / BEST}  trains with the best values"]
+    return [*lines, f"to train with the best values: python -m worldmodel.train {shlex.quote(f'@{folder / BEST}')}"]
 
 
 def _importance(study: "Study") -> dict[str, float]:

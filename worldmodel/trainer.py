@@ -4,6 +4,7 @@ import json
 import random
 import time
 import warnings
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from envs import EnvironmentFault, Environments, Episode
+from envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
+from worldmodel.compiling import compilations_said
 from worldmodel.config import TrainConfig
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, write_evaluation
@@ -98,6 +100,7 @@ class Trainer:
         self.memory = player.initial(environments.num)
         self.stopping = False
         self._evaluation: Environments | None = None
+        self._shared = config.eval.environments == "shared"
         parts: dict[str, Stateful] = {
             "agent": player.agent,
             "optimizer": update.optimizer,
@@ -115,7 +118,7 @@ class Trainer:
         config, counters, self.writer = self.config, self.counters, writer
         self._logged = (time.monotonic(), counters.step, counters.updates)
         self.progress = Progress(config.steps, counters.step, counters.updates)
-        try:
+        with closing(self.progress), compilations_said(self.progress.note, self.progress.leave_out):
             while counters.step < config.steps and not self._is_out_of_time():
                 self._evaluate_if_due()
                 self._stop_if_asked()
@@ -124,8 +127,6 @@ class Trainer:
                 self._train()
                 self._log_if_due()
             self._finish()
-        finally:
-            self.progress.close()
         print(self.progress.summary())
 
     def state_dict(self) -> dict[str, Any]:
@@ -242,7 +243,8 @@ class Trainer:
     def _evaluate_if_due(self) -> None:
         counters, config = self.counters, self.config
         every = config.eval.every
-        if every and counters.step // every > counters.evaluated // every:
+        between = not self._shared or bool(self.environments.current.is_first.any())
+        if every and between and counters.step // every > counters.evaluated // every:
             self._evaluate(config.eval.episodes)
             counters.evaluated = counters.step
         every = config.log.predictions_every
@@ -251,15 +253,18 @@ class Trainer:
             write_predictions(self.writer, counters.step, self.player.agent, windows, PREDICTED // 4)
             counters.predicted = counters.step
 
-    def _evaluate(self, episodes: int) -> list[Episode]:
-        """Evaluate, log, and keep the weights if they are the best so far."""
+    def _evaluate(self, episodes: int, final: bool = False) -> list[Episode]:
+        """Evaluate, log, and keep the weights if they are the best so far. final: training does not go on."""
         try:
             environments = self._evaluation_environments(min(episodes, STREAMS))
             played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._stop_if_asked)
+            broken = self.environments.take_back() if self._shared and not final else []
         except EnvironmentFault:
             self._save()
             raise
         self._follow_folder()
+        for stream in broken:
+            self.replay.truncate(stream)
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
         self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
@@ -270,14 +275,20 @@ class Trainer:
         return played
 
     def _evaluation_environments(self, streams: int) -> Environments:
-        """Environments for evaluations, kept for the next one of as many streams."""
+        """Environments for evaluations: those of training, or own ones, kept for the next one of as many streams."""
+        if self._shared:
+            return self.environments.lent(EVALUATION_SEED)
         if self._evaluation is not None and self._evaluation.num != streams:
             self._evaluation.close()
             self._evaluation = None
         if self._evaluation is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+                try:
+                    self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+                except (EnvironmentFault, EnvironmentRefused) as error:
+                    hint = "eval.environments=shared evaluates in the environment of training"
+                    raise EnvironmentFault(f"{error}; for an evaluation beside training: {hint}") from error
         return self._evaluation
 
     def _stop_if_asked(self) -> None:
@@ -318,6 +329,7 @@ class Trainer:
         """Save, evaluate, and mark the run as finished by its evaluation.json."""
         self._stop_if_asked()
         checkpoint = self._save()
-        played = self._evaluate(self.config.eval.final_episodes)
+        episodes = self.config.eval.final_episodes
+        played = self._evaluate(episodes, final=True) if episodes else []
         self.writer.flush()
         write_evaluation(self.folder.path, played, self.counters.step, checkpoint, finished=self.counters.step)

@@ -1,7 +1,7 @@
 """`python -m worldmodel.train`: a run composed from its configuration, begun or continued."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from worldmodel.checkpoint import checkpoints, load_weights, state_file
 from worldmodel.command import stopped_by_signals
 from worldmodel.config import TrainConfig
 from worldmodel.direction import make_optimizer
-from worldmodel.evaluation import finished
+from worldmodel.evaluation import finished, told
 from worldmodel.metrics import MetricsWriter
 from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
@@ -28,14 +28,18 @@ from worldmodel.replay import Replay, bytes_per_step
 from worldmodel.run_folder import CHECKPOINTS, RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
+from worldmodel.words import settings
 
 ITEM_BYTES = 48  # about, of an item in the selectors
 # Keys that may differ when a run is continued; its weights have been drawn, whatever size.fan_in says now.
 MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
 
 
-def run(config: TrainConfig) -> int:
-    """Train; returns the exit code. What can be wrong with the input is found before anything is written."""
+def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
+    """Train; returns the exit code. words: those that made the configuration, for TensorBoard.
+
+    What can be wrong with the input is found before anything is written.
+    """
     machine.keep_freed_memory()
     device = machine.choose_device(config.device)
     if config.deterministic:
@@ -48,7 +52,7 @@ def run(config: TrainConfig) -> int:
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
         if done := finished(path, config.steps, bool(found)):
-            print(f"{path}: finished with return {done['mean']:.1f}; more steps=... continue it")
+            print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
         stack.callback(environments.close)
@@ -96,7 +100,7 @@ def run(config: TrainConfig) -> int:
                 )
         writer = stack.enter_context(MetricsWriter(path))
         if not found:
-            writer.hparams(config.as_dict(), ["eval/return"])
+            writer.hparams(settings(words, config.as_dict()), ["eval/return"])
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0

@@ -1,6 +1,7 @@
 """`python -m worldmodel.tune`: a policy that tunes circuits, trained in a run folder and written as policy.npz."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,24 +13,25 @@ from envs.circuit import CircuitTuningVector, TuningConfig
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel import machine, training
 from worldmodel.evaluation import SEED as EVALUATION_SEED
-from worldmodel.evaluation import finished, write_evaluation
+from worldmodel.evaluation import finished, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
 from worldmodel.run_folder import RunFolder
 from worldmodel.tuning_config import TuneConfig
 from worldmodel.tuning_landscape import with_landscape
+from worldmodel.words import settings
 
 POLICY = "policy.npz"
 MAY_CHANGE = ("steps", "logdir", "device", "threads", "eval", "log", "checkpoint")  # when a run is continued
 
 
-def run(config: TuneConfig) -> int:
+def run(config: TuneConfig, words: Sequence[str] = ()) -> int:
     """Train, evaluate and write the policy; returns the exit code. A run that was stopped is continued."""
     name = f"tune-{config.agent.name}-{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
     logdir = f"runs/{name}" if config.logdir == "auto" else config.logdir
-    return _distilled(config, logdir) if config.agent.name == "worldmodel" else _trained(config, logdir)
+    return _distilled(config, logdir, words) if config.agent.name == "worldmodel" else _trained(config, logdir, words)
 
 
-def _trained(config: TuneConfig, logdir: str) -> int:
+def _trained(config: TuneConfig, logdir: str, words: Sequence[str]) -> int:
     from worldmodel.tuning_model import Tuner
 
     device = machine.choose_device(config.device)
@@ -41,7 +43,7 @@ def _trained(config: TuneConfig, logdir: str) -> int:
         stack.callback(tuner.close)
         found = tuner.find()
         if done := finished(folder.path, config.steps, found is not None):
-            print(f"{folder.path}: finished with return {done['mean']:.3f}; more steps=... continue it")
+            print(f"{folder.path}: finished{told(done, 3)}; more steps=... continue it")
             return 0
         if found:
             tuner.resume(found)
@@ -55,7 +57,7 @@ def _trained(config: TuneConfig, logdir: str) -> int:
             )
         writer = stack.enter_context(MetricsWriter(folder.path, found["step"] if found else 0))
         if not found:
-            writer.hparams(config.effective(), ["eval/return"])
+            writer.hparams(settings(words, config.effective()), ["eval/return"])
         print(f"{config.env.id}: {config.agent.name} on {device}; logdir {folder.path}")
         policy = _measured(tuner.train(writer), config)
         policy.save(folder.path / POLICY)
@@ -67,11 +69,11 @@ def _trained(config: TuneConfig, logdir: str) -> int:
     return 0
 
 
-def _distilled(config: TuneConfig, logdir: str) -> int:
+def _distilled(config: TuneConfig, logdir: str, words: Sequence[str]) -> int:
     """Ordinary training on the environment, then an MLP that is fitted to the agent's greedy actions."""
     from worldmodel.distillation import distilled
 
-    code = training.run(config.training(logdir))
+    code = training.run(config.training(logdir), words)
     path = Path(logdir).expanduser()
     policy = _measured(distilled(config, path), config)
     policy.save(path / POLICY)
@@ -84,6 +86,8 @@ def _distilled(config: TuneConfig, logdir: str) -> int:
 def _measured(policy: TuningPolicy, config: TuneConfig) -> TuningPolicy:
     """With the landscape around its first guesses, if that is asked for."""
     problems = config.agent.landscape
+    if problems:
+        print(f"measuring the energy around the first guesses of {problems} problems", flush=True)
     return with_landscape(policy, config.tuning, problems) if problems else policy
 
 

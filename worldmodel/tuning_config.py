@@ -41,6 +41,10 @@ class TuneConfig(TrainConfig):
             raise ValueError(f"env.id={self.env.id}: {ID} is accepted (env=circuit_tuning)")
         if self.agent.name == "worldmodel" and not self.agent.episodes:
             raise ValueError("agent.episodes=0: a positive number is accepted with agent=worldmodel")
+        if not self.eval.final_episodes:
+            raise ValueError("eval.final_episodes=0: a positive number is accepted; it measures the policy")
+        if self.eval.environments == "shared" and self.agent.name != "worldmodel":
+            raise ValueError(f"eval.environments=shared: own is accepted with agent={self.agent.name}")
         self.tuning  # noqa: B018 - its options are checked here
         return self
 

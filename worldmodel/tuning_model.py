@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from envs.circuit_sb3 import TuningVecEnv
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel.atomic_file import WriteError
 from worldmodel.checkpoint import checkpoints, publish, remove
+from worldmodel.compiling import compilations_said
 from worldmodel.composition import UsageError
 from worldmodel.metrics import Means, MetricsWriter
+from worldmodel.progress import Progress
 from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.saved_state import FORMAT, load_state, save_state
 from worldmodel.trainer import Interrupted, RandomStates
@@ -67,7 +70,8 @@ class Tuner:
         try:
             left = self.config.steps - self.step
             if left > 0:
-                self.model.learn(left, callback=recorder, reset_num_timesteps=self.step == 0)
+                with closing(recorder.progress), compilations_said(recorder.progress.note, recorder.progress.leave_out):
+                    self.model.learn(left, callback=recorder, reset_num_timesteps=self.step == 0)
         except KeyboardInterrupt:
             self.save(writer)
             raise Interrupted(
@@ -140,8 +144,11 @@ class _Recorder(BaseCallback):
         self._tuner, self._writer, self._means = tuner, writer, Means()
         self._begun = self._saved = time.monotonic()
         self._first = self._evaluated = self._logged = tuner.step
+        self.progress = Progress(tuner.config.steps, tuner.step)
 
     def _on_step(self) -> bool:
+        ended = [float(info["episode"]["r"]) for info in self.locals["infos"] if "episode" in info]
+        self.progress.update(self._tuner.step, int(self.model._n_updates), ended[-1] if ended else None)
         for info in self.locals["infos"]:
             if "episode" in info:
                 row = {"episode/return": info["episode"]["r"], "episode/length": float(info["episode"]["l"])}

@@ -2,16 +2,20 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from worldmodel.composition import UsageError
+from worldmodel.catalogue import Catalogue
+from worldmodel.composition import UsageError, composed, is_group, parsed
 from worldmodel.plain_yaml import check_yaml
+from worldmodel.run_folder import ABOUT
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
 _KEY = re.compile(r"[\w\-/.%*$@?|+\\()\[\]{}:=, \t]+", re.ASCII)  # keys that it can take
@@ -23,14 +27,74 @@ def word(key: str, value: Any) -> str:
     return key if key.startswith("~") else f"{key}={_text(value)}"
 
 
-def expanded(words: Sequence[str]) -> list[str]:
-    """The words, with those of a YAML file in the place of each @FILE. Raises UsageError."""
-    return [
-        inner for outer in words for inner in (_of_file(outer.removeprefix("@")) if outer.startswith("@") else [outer])
-    ]
+def expanded(words: Sequence[str], command: "Command | None" = None) -> list[str]:
+    """The words, with those of a YAML file in the place of each @FILE. Raises UsageError.
+
+    The config.yaml of a run stands for the words that repeat it with `command`, in a folder of its own.
+    """
+    given = [word for word in words if not word.startswith("@")]
+    found: list[str] = []
+    for outer in words:
+        values = _of_file(outer.removeprefix("@")) if outer.startswith("@") else None
+        if values is None:
+            found.append(outer)
+        elif command is not None and values.keys() >= ABOUT:
+            found += command.repeated(values, given)
+        else:
+            found += [word(key, value) for key, value in values.items()]
+    return found
 
 
-def _of_file(path: str) -> list[str]:
+@dataclass(frozen=True)
+class Command:
+    """A command whose words are looked for: its catalogue, the folder of the configs, its name."""
+
+    catalogue: Catalogue
+    configs: Path
+    name: str
+
+    def repeated(self, values: Mapping[str, Any], given: Sequence[str]) -> Iterator[str]:
+        """Words that give a run's values: its groups first, then each key that differs from what they bring.
+
+        A group that is given stays as it is, and so do its keys. The folder is not repeated. Raises UsageError.
+        """
+        groups = {str(override.key_or_group): line for line, override in self._groups(given)}
+        for group, choices in self.catalogue.choices.items():
+            section = values.get(group)
+            name = section.get("name", section.get("selector")) if isinstance(section, Mapping) else None
+            if group not in groups and name in choices:
+                groups[group] = word(group, name)
+                yield groups[group]
+        known = composed(self.catalogue, self.configs, self.name, list(groups.values())).open
+        kept = {group for group, line in groups.items() if line in given}
+        kept_keys = {key for (group, _), keys in self.catalogue.options.items() if group in kept for key in keys}
+        own = {key: value for key, value in values.items() if key not in {*ABOUT, "logdir"}}
+        for key, line in self._differing(own, known, ""):
+            if not any(key == other or key.startswith(f"{other}.") for other in kept_keys):
+                yield line
+
+    def _groups(self, words: Sequence[str]) -> Iterator[tuple[str, Override]]:
+        overrides = [(line, parsed(line)) for line in words]
+        return ((line, override) for line, override in overrides if is_group(override, self.catalogue))
+
+    def _differing(self, values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        """Keys and words for what differs in nested values."""
+        free = self.catalogue.is_free(prefix.rstrip("."))
+        for last, value in values.items():
+            key, before = f"{prefix}{last}", known.get(last)
+            if isinstance(value, Mapping) and isinstance(before, Mapping) and all(map(_is_plain, value)):
+                yield from self._differing(value, before, f"{key}.")
+            elif value != before and (last in known or free or not prefix):  # others cannot be given: defaults
+                yield key, word(key, value)
+        if free:
+            yield from ((f"{prefix}{last}", f"~{prefix}{last}") for last in known if last not in values)
+
+
+def _is_plain(key: Any) -> bool:
+    return isinstance(key, str) and re.fullmatch(r"[\w-]+", key, re.ASCII) is not None
+
+
+def _of_file(path: str) -> Mapping[str, Any]:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
         check_yaml(text)
@@ -41,7 +105,16 @@ def _of_file(path: str) -> list[str]:
         values = None
     if not isinstance(values, Mapping) or not all(isinstance(key, str) and key for key in values):
         raise UsageError(f"@{path}: keys with values are accepted, as YAML")
-    return [word(str(key), value) for key, value in values.items()]
+    return cast(Mapping[str, Any], values)
+
+
+def settings(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others: what its words give, and of all its values the environment, steps and seed."""
+    given = {
+        str(override.key_or_group): override.value() for override in map(parsed, words) if not override.is_delete()
+    }
+    always = {"env.id": values["env"]["id"], "steps": values["steps"], "seed": values["seed"]}
+    return always | {key: value for key, value in given.items() if key not in ("logdir", "device", "threads")}
 
 
 def _key(key: Any) -> str:

@@ -32,6 +32,7 @@ def refusal(env_id: str) -> str:
         ("CartPole", "CartPole-v"),
         ("Taxi-v3", "Taxi-v4"),
         ("FrozenLake", "FrozenLake-v1"),
+        ("frozen_lake-v1", "FrozenLake-v1"),
     ],
 )
 def test_the_nearest_id_is_suggested(wrong: str, right: str) -> None:
@@ -43,6 +44,8 @@ def test_the_nearest_id_is_suggested(wrong: str, right: str) -> None:
     [
         ("minigrid", "MiniGrid-DorKey-5x5-v0", "MiniGrid-DoorKey-5x5-v0"),
         ("ale_py", "Pong-v5", "ALE/Pong-v5"),
+        ("ale_py", "pong", "ALE/Pong-v5"),
+        ("dm_control", "walker_walk-v0", "dm_control/walker-walk-v0"),
         ("dm_control", "dm_control/walker_walk-v0", "dm_control/walker-walk-v0"),
     ],
 )
@@ -51,8 +54,28 @@ def test_plugins_have_suggestions_too(module: str, wrong: str, right: str) -> No
     assert f"did you mean {right}" in refusal(wrong)
 
 
-def test_nothing_near() -> None:
-    assert "accepted: a Gymnasium id or module:Id-v0" in refusal("#")
+@pytest.mark.parametrize("name", ["#", "X", "Walk-v0", "MyEnv-v0", "Foo-v0", "Lunar-v3"])
+def test_nothing_near(name: str) -> None:
+    assert refusal(name).endswith("is registered; accepted: a Gymnasium id or module:Id-v0")
+
+
+def test_ids_of_plugins_without_their_namespace_are_found() -> None:
+    pytest.importorskip("ale_py")
+    assert find("PongNoFrameskip-v4").id == "PongNoFrameskip-v4" and find("Alien-v0").id == "Alien-v0"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("./my_envs.py:Walk-v0", "did you mean env.id=my_envs:Walk-v0?"),
+        ("my_envs.py:Walk-v0", "did you mean env.id=my_envs:Walk-v0?"),
+        ("pkg/mod.py:Walk-v0", "did you mean env.id=pkg.mod:Walk-v0?"),
+        ("/a/b/my.py:Walk-v0", "env.id=my:Walk-v0 is accepted where /a/b is on PYTHONPATH"),
+        (".my:Walk-v0", "a module is named, not its file"),
+    ],
+)
+def test_a_file_is_no_module(wrong: str, right: str) -> None:
+    assert right in refusal(wrong)
 
 
 def test_modules_of_the_user() -> None:
@@ -63,8 +86,10 @@ def test_modules_of_the_user() -> None:
 
 def test_a_module_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "faulty_module.py").write_text("1 / 0\n")
+    (tmp_path / "leaving_module.py").write_text("import sys; sys.exit()\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert "ZeroDivisionError" in refusal("faulty_module:Foo-v0")
+    assert "module 'leaving_module' cannot be imported (SystemExit" in refusal("leaving_module:Foo-v0")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

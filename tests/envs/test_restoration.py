@@ -166,3 +166,40 @@ def test_the_log_does_not_grow_without_need() -> None:
             log.append(np.zeros((2, 1)))
         log.clear(np.ones(2, np.bool_))
     assert len(log._rows) <= 128
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_streams_that_are_lent_play_the_episodes_of_evaluations_and_go_on_as_before(mode: str) -> None:
+    settings = config("tests.envs.custom:Counting-v0", vectorization=mode, kwargs={"truncate_at": 9}, eval_time_limit=6)
+    env, alone = (Environments(settings, 2, seed=2) for _ in range(2))
+    beside = Environments(settings, 2, seed=5, evaluation=True)
+    actions = random_actions(env, 30)
+    for one in (env, alone):
+        one.reset()
+        for action in actions[:7]:
+            one.step(action)
+    guest = env.lent(5)
+    assert flat(guest.reset()) == flat(beside.reset())
+    for action in actions[:15]:
+        played = guest.step(action)
+        assert flat_step(played) == flat_step(beside.step(action))
+        assert all(episode.length == 6 for episode in played.episodes)
+    assert env.take_back() == [] and flat(env.current) == flat(alone.current)
+    for action in actions[7:]:
+        step = env.step(action)
+        assert flat_step(step) == flat_step(alone.step(action))
+        assert all(episode.length == 9 for episode in step.episodes)
+    for one in (env, alone, beside):
+        one.close()
+
+
+def test_of_what_is_lent_only_running_episodes_can_be_lost() -> None:
+    """An environment that ignores its seeds: what has not begun is no loss, what has is cut."""
+    env = Environments(config("tests.envs.custom:Unseeded-v0"), 1, seed=0)
+    env.reset()
+    env.lent(5).reset()
+    assert env.take_back() == [] and env.current.is_first.all()
+    env.step(random_actions(env, 1)[0])
+    env.lent(5).reset()
+    assert env.take_back() == [0] and env.current.is_first.all()
+    env.close()

@@ -66,11 +66,14 @@ def test_a_crashing_arm_is_reported_and_counted(tmp_path: Path, capsys: pytest.C
     assert "the loss is not finite" in (tmp_path / "c/report.md").read_text()
 
 
-def test_samplers_are_compared(tmp_path: Path) -> None:
+def test_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs of another command in folders of their own, whose score is minus the least loss."""
     words = ["suite=search", "environments=[mlp_wine]", "arms=[random_search]", "reference=random_search", "seeds=1"]
     words += ["controls=false", "suite.environments.mlp_wine.steps=3", f"logdir={tmp_path / 'c'}"]
     assert compare(*words) == 0
+    assert "seeds: 0 to 0\nenvironments: mlp_wine (3 trials)\narms: random_search (reference)\n1 runs at a time;" in (
+        capsys.readouterr().out
+    )
     losses = [row["loss/trial"] for row in rows(tmp_path / "c/mlp_wine/random_search/seed-0")]
     found = json.loads((tmp_path / "c/results.json").read_text())
     assert len(losses) == 3 and found["returns"]["random_search"]["mlp_wine"] == [-min(losses)]

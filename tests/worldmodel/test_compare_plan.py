@@ -137,6 +137,7 @@ def test_arms_of_your_own() -> None:
         ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
+        ("words=['eval.final_episodes=0']", "eval.final_episodes=0: a positive number is accepted"),
         ("arms=[annealed]", "arms=[annealed]: the reference classical must be among them"),
         ("arms=[classical,classical]", "each name once is accepted"),
         ("environments=[acrobot]", "environments: acrobot: suite smoke has cartpole"),

@@ -17,6 +17,7 @@ import pytest
 from tests.worldmodel.runs import ENVIRONMENT, ROOT
 from worldmodel import launchers
 from worldmodel.child import Program
+from worldmodel.comparison import running
 from worldmodel.comparison.running import FAILURES, Failures, Interrupted, Run, RunRefused, execute
 from worldmodel.composition import UsageError
 from worldmodel.launchers import LaunchError, Local, LocalConfig, RayConfig
@@ -73,6 +74,22 @@ def test_crashes_are_retried_once_and_then_failed(tmp_path: Path, capsys: pytest
     execute(given, tmp_path, LOCAL, 2, Failures(tmp_path))
     assert "4 of 4 runs have ended before" in capsys.readouterr().out
     assert (tmp_path / "task/crashes/seed-1/begun").read_text() == "xx"  # not tried a third time
+
+
+def test_what_is_at_work_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The step of the last whole row, and the time left by the runs that have ended."""
+    monkeypatch.setattr(running, "EVERY", 0.3)
+    given = runs("good", "good", seconds=1.0)
+    (tmp_path / given[0].name).mkdir(parents=True)
+    (tmp_path / given[0].name / "metrics.jsonl").write_text('{"step": 40}\n{"step": 70}\n{"st')
+    execute(given, tmp_path, LOCAL, 1, Failures(tmp_path))
+    out = capsys.readouterr().out
+    assert "[0/2] at work: task/good/seed-0 at step 70\n" in out
+    assert re.search(r"\[1/2\] task/good/seed-0: return 1 \(0.0 min\), about 0:00:0\d left\n", out)
+    assert re.search(r"\[1/2\] at work: task/good/seed-1 at step 0, about 0:00:0\d left\n", out)
+    assert re.search(r"\[2/2\] task/good/seed-1: return 1 \(0.0 min\)\n", out)
 
 
 def test_workers_run_side_by_side(tmp_path: Path) -> None:

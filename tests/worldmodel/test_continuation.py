@@ -30,9 +30,10 @@ CASES = {
     "recall": ("replay=recall", "replay.fit=16"),
     "overwritten": ("replay.capacity=200", *STREAMS),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
+    "shared": ("eval.environments=shared",),
     "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
-EVERYTHING = (*STREAMS, "replay=prioritized", "replay.storage=disk", "replay.capacity=300")
+EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=300")
 
 
 @pytest.mark.parametrize(

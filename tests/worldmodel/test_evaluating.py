@@ -8,7 +8,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from tests.worldmodel.runs import evaluate, line_of, rows, train
+from tests.worldmodel.runs import evaluate, line_of, rows, timeless, train
+from tests.worldmodel.worlds import Single
 
 PICTURE = "env.id=tests.worldmodel.worlds:Picture-v0"
 
@@ -37,6 +38,10 @@ def result(run: Path) -> dict[str, object]:
     return values
 
 
+def evaluations(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+
+
 def test_it_repeats_the_evaluation_at_the_end_of_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = result(run)
     (run / "evaluation.json").unlink()
@@ -52,8 +57,14 @@ def test_it_repeats_the_evaluation_at_the_end_of_training(run: Path, capsys: pyt
 
 def test_it_says_of_a_finished_run_that_it_is_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also after evaluating a checkpoint from before the end."""
-    assert evaluate(f"logdir={run}", "episodes=1", "checkpoint=best") == 0
-    assert result(run)["finished"] == 80 and result(run)["checkpoint"] == "checkpoints/best.pt"
+    before = (run / "evaluation.json").read_bytes()
+    for seed in (1, 2):
+        assert evaluate(f"logdir={run}", "episodes=1", "checkpoint=best", f"seed={seed}") == 0
+    assert f"{run / 'evaluations.jsonl'}: holds this result" in capsys.readouterr().out
+    assert (run / "evaluation.json").read_bytes() == before and result(run)["finished"] == 80
+    found = evaluations(run)
+    assert [row["seed"] for row in found] == [1, 2]
+    assert all(row["checkpoint"] == "checkpoints/best.pt" and row["episodes"] == 1 for row in found)
     metrics = (run / "metrics.jsonl").read_bytes()
     words = ("steps=80", "eval.every=50", "eval.episodes=1", "eval.final_episodes=3")
     assert train(*words, f"logdir={run}") == 0
@@ -77,7 +88,7 @@ def test_another_seed_gives_other_episodes(run: Path) -> None:
     returns = []
     for seed in ("null", "1", "1"):
         assert evaluate(f"logdir={run}", "episodes=4", f"seed={seed}") == 0
-        returns.append(result(run)["returns"])
+        returns.append(evaluations(run)[-1]["returns"])
     assert returns[0] != returns[1] == returns[2]
 
 
@@ -163,3 +174,44 @@ def test_a_configuration_of_another_version(run: Path, capsys: pytest.CaptureFix
     (run / "config.yaml").write_text(text)
     assert evaluate(f"logdir={run}") == 2
     assert "its config.yaml is not one of this version (batch_size: must be given" in line_of(capsys.readouterr().err)
+
+
+SINGLE = ("env.id=tests.worldmodel.worlds:Single-v0", "eval.every=30", "eval.episodes=2", "deterministic=true")
+
+
+@pytest.mark.parametrize("stiff", [True, False])
+def test_an_environment_that_can_exist_once(tmp_path: Path, stiff: bool) -> None:
+    """Evaluated between episodes; training is that of a run without any evaluation, to the bit."""
+    words = (*SINGLE, "steps=100", "log.every=10", f"env.kwargs.stiff={str(stiff).lower()}")
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    assert train(*words, "eval.environments=shared", f"logdir={run}") == 0
+    assert Single.alive == 0
+    found = [row["step"] for row in rows(run) if "eval/return" in row]
+    assert found == [36, 60, 96, 100]  # episodes have 12 steps
+    final = result(run)
+    assert (final["episodes"], final["finished"]) == (2, 100)
+    assert evaluate(f"logdir={run}", "episodes=2", f"video={tmp_path / 'film.gif'}") == 0
+    assert Single.alive == 0 and (tmp_path / "film.gif").exists()
+    if stiff:
+        assert train(*words, "eval.every=0", "eval.final_episodes=0", f"logdir={alone}") == 0
+        kept = [line for line in timeless(run).splitlines() if "eval/return" not in line]
+        assert kept == timeless(alone).splitlines()
+
+
+def test_without_any_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    words = (*SINGLE, "steps=60", "eval.every=0", "eval.final_episodes=0", f"logdir={run}")
+    assert train(*words) == 0
+    done = result(run)
+    assert (done["returns"], done["mean"], done["finished"]) == ([], None, 60)
+    assert train(*words) == 0
+    assert "run: finished, not evaluated; more steps=... continue it" in capsys.readouterr().out
+
+
+def test_a_second_instance_that_cannot_be_made_names_the_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*SINGLE, "steps=60", f"logdir={tmp_path / 'run'}") == 1
+    line = line_of(capsys.readouterr().err)
+    assert "Address already in use" in line and "eval.environments=shared evaluates in the environment of" in line
+    assert Single.alive == 0

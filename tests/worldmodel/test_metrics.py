@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from worldmodel.atomic_file import WriteError
 from worldmodel.metrics import Means, MetricsWriter
 from worldmodel.run_folder import RunFolder
+from worldmodel.words import settings
 
 
 def rows(folder: Path) -> list[str]:
@@ -141,6 +142,33 @@ def test_hparams(tmp_path: Path) -> None:
     content = events(tmp_path).SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
     assert [info.name.tag for info in experiment.metric_infos] == ["eval/return"]
+
+
+def test_hparams_are_those_of_the_words_and_trials_are_called_by_their_folders(tmp_path: Path) -> None:
+    values = {
+        "env": {"id": "X", "num": 1},
+        "steps": 9,
+        "seed": 1,
+        "solver": {"name": "qaoa"},
+        "replay": {"capacity": 5},
+    }
+    words = [
+        "replay=prioritized",
+        "replay.alpha=0.5",
+        "env.kwargs={a: 1}",
+        "~env.kwargs.b",
+        "logdir='x y'",
+        "init='a b'",
+    ]
+    for place, name in (("runs/lander", "lander"), ("cartpole/classical/seed-3", "cartpole/classical/seed-3")):
+        (tmp_path / place).mkdir(parents=True)
+        with MetricsWriter(tmp_path / place) as writer:
+            writer.hparams(settings(words, values), ["eval/return"])
+        content = events(tmp_path / place).SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+        session = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+        assert session.group_name == name
+        assert set(session.hparams) == {"env.id", "steps", "seed", "replay", "replay.alpha", "env.kwargs.a", "init"}
+        assert session.hparams["init"].string_value == "a b" and session.hparams["replay.alpha"].number_value == 0.5
 
 
 def sequence(seed: int) -> list[dict[str, Any]]:

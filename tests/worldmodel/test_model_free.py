@@ -1,6 +1,8 @@
 """Model-free baselines: what Stable-Baselines3 sees of our environments, and whole runs."""
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,9 +13,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from envs import EnvConfig, Environments
 from tests.worldmodel.runs import line_of, timeless
+from worldmodel import model_free, tuning_model
 from worldmodel.command import command
 from worldmodel.evaluation import read_evaluation
 from worldmodel.model_free import Vectorised
+from worldmodel.progress import Progress
 from worldmodel.run_folder import read_config
 
 WORDS = ["device=cpu", "threads=1", "env.time_limit=30", "eval.every=100", "eval.episodes=2", "eval.final_episodes=3"]
@@ -122,6 +126,7 @@ def test_time_ends_a_run(tmp_path: Path) -> None:
     [
         (("env=pendulum", "algorithm=dqn"), "dqn does not take them"),
         (("env=cartpole", "options={foo:1}"), "options={'foo': 1}: ppo does not take them"),
+        (("env=cartpole", "eval.environments=shared"), "eval.environments=shared: own is accepted by baselines"),
         (("env=cartpole", "algorithm=a2c"), "algorithm=a2c: must be ppo, dqn or sac"),
     ],
 )
@@ -130,3 +135,15 @@ def test_wrong_input_is_one_line(
 ) -> None:
     assert baseline(tmp_path / "x", *words) == 2
     assert error in line_of(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command_line", ["baseline env=cartpole", "tune agent=ppo agent.streams=4 agent.landscape=0"])
+def test_progress_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command_line: str
+) -> None:
+    for module in (model_free, tuning_model):
+        monkeypatch.setattr(module, "Progress", partial(Progress, every=0.001))
+    name, *words = command_line.split()
+    given = (*words, "steps=128", "eval.every=0", "eval.final_episodes=1", "threads=1", f"logdir={tmp_path / 'x'}")
+    assert command(name, {"baseline": "worldmodel.model_free:run", "tune": "worldmodel.tuning:run"}[name], given) == 0
+    assert re.search(r"^\d+/128 steps \(\d+ %\), .* steps/s, .* updates/s", capsys.readouterr().out, re.MULTILINE)

@@ -2,9 +2,12 @@
 
 import io
 import threading
+import time
 
+import numba
 import pytest
 
+from worldmodel.compiling import SAID, compilations_said
 from worldmodel.progress import Progress
 
 
@@ -78,3 +81,31 @@ def test_standard_streams(capsys: pytest.CaptureFixture[str]) -> None:
     progress.note("a note")
     progress.close()
     assert capsys.readouterr() == ("a note\n", "")
+
+
+@pytest.mark.parametrize("terminal", [io.StringIO(), Terminal()])
+def test_time_left_knows_nothing_of_compiling(terminal: io.StringIO) -> None:
+    """Half a minute for kernels, then 10 steps a second: what is left is at that pace."""
+    clock, out = Clock(), io.StringIO()
+    progress = Progress(1000, every=10.0, out=out, terminal=terminal, clock=clock)
+    clock.now += 30.0
+    progress.leave_out(30.0)
+    for step in range(1, 102):
+        clock.now += 0.1
+        progress.update(step, updates=step)
+    if isinstance(terminal, Terminal):
+        assert progress._bar is not None and progress._bar.start_t > time.time() + 25
+    else:
+        assert out.getvalue().startswith("100/1000 steps (10 %), 10.0 steps/s, 10.0 updates/s, 0:01:30 left")
+    progress.close()
+
+
+def test_compiling_is_said_once_before_it_begins() -> None:
+    said: list[object] = []
+    one, two = (numba.njit(function) for function in (lambda x: x + 1, lambda x: x + 2))
+    with compilations_said(said.append, said.append):
+        assert (one(1), two(1), one(2)) == (2, 3, 3)
+    assert said[0] == SAID and len(said) == 3 and all(isinstance(seconds, float) for seconds in said[1:])
+    with compilations_said(said.append):
+        assert one(3) == 4
+    assert len(said) == 3  # nothing was compiled

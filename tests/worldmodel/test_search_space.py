@@ -100,6 +100,11 @@ def test_the_folder_depends_on_what_the_search_is() -> None:
     assert len({folder, *others}) == 5
 
 
+def test_the_folder_is_that_of_versions_without_shared_evaluations() -> None:
+    assert "environments" not in config().identity()["eval"]
+    assert config("eval.environments=shared").folder() != config().folder()
+
+
 def test_passwords_are_no_part_of_the_configuration() -> None:
     secret = config("storage=postgresql://me:secret@host/db")
     assert "secret" not in str(secret.identity()) and "me:***@host" in str(secret.identity()["storage"])

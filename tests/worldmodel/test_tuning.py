@@ -173,6 +173,8 @@ def test_the_world_model_is_distilled(tmp_path: Path, capsys: pytest.CaptureFixt
         (["env=cartpole"], "env.id=CartPole-v1: CircuitTuning-v0 is accepted"),
         (["env.kwargs.layers=9"], "layers"),
         (["agent=dqn"], "agent=dqn"),
+        (["eval.environments=shared"], "eval.environments=shared: own is accepted with agent=ppo"),
+        (["eval.final_episodes=0"], "eval.final_episodes=0: a positive number is accepted"),
         (["agent.options.colour=1"], "colour"),
         (["agent.hidden=[]"], "agent.hidden"),
         (["env.kwargs.file=none.npz", "env.kwargs.families=[file]"], "none.npz"),

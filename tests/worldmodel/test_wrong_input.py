@@ -33,7 +33,7 @@ CASES = {
     "minutes": ("checkpoint.minutes=0", "checkpoint.minutes=0: must be greater than 0"),
     "window": ("batch_length=1", "batch_length=1: must be greater than or equal to 2"),
     "streams": ("env.num=0", "env.num=0: must be greater than or equal to 1"),
-    "preset": ("env=cartpol", "did you mean env=cartpole or env.id=cartpol?"),
+    "preset": ("env=cartpol", "did you mean env=cartpole?"),
     "size": ("size=2m", "size=2m: size is one of 1m, 12m, "),
     "selector": ("replay=prioritised", "did you mean replay=prioritized?"),
     "optimiser": ("optimizer=adam", "optimizer=adam: optimizer is one of "),

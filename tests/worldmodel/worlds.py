@@ -77,5 +77,26 @@ class Picture(gym.Env[Any, Any]):
         return {"camera": camera, "gauge": gauge, "gear": np.int64(self._t % 3 - 1)}
 
 
-for environment in (Fragile, Picture):
+class Single(Picture):
+    """Can exist once at a time, as a simulator that binds a port; `stiff`: and every episode differs."""
+
+    alive = 0
+
+    def __init__(self, render_mode: str | None = None, stiff: bool = True) -> None:
+        if Single.alive:
+            raise OSError("Address already in use")
+        super().__init__(render_mode)
+        Single.alive += 1
+        self._stiff, self._seen = stiff, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        assert options is None
+        self._seen += 1
+        return super().reset(seed=seed if self._stiff else self._seen)
+
+    def close(self) -> None:
+        Single.alive -= 1
+
+
+for environment in (Fragile, Picture, Single):
     gym.register(f"{environment.__name__}-v0", environment)  # type: ignore[arg-type]

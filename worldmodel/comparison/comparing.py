@@ -1,10 +1,11 @@
 """`python -m worldmodel.compare`: the plan, its runs, and the report."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 from worldmodel.comparison.config import CompareConfig
 from worldmodel.comparison.layout import FILE, write_layout
-from worldmodel.comparison.plan import PLAN
+from worldmodel.comparison.plan import PLAN, Plan
 from worldmodel.comparison.planning import planned
 from worldmodel.comparison.report import Report, write
 from worldmodel.comparison.results import collected
@@ -12,6 +13,15 @@ from worldmodel.comparison.running import FAILURES, Failures, execute
 from worldmodel.run_folder import RunFolder
 
 _UNTOLD = ("execute=", "launcher")  # words that change nothing in the report
+
+
+def _told(plan: Plan, workers: int, execute: bool) -> Iterator[str]:
+    """What will be run: seeds, environments with their steps, and arms."""
+    yield f"seeds: 0 to {plan.seeds - 1}"
+    yield "environments: " + ", ".join(f"{name} ({task.steps} {plan.kind.unit})" for name, task in plan.tasks.items())
+    yield "arms: " + ", ".join(f"{name} ({arm.role})" for name, arm in plan.arms.items())
+    if execute:
+        yield f"{workers} runs at a time; execute=false reports what is there and runs nothing; Ctrl-C saves"
 
 
 def run(config: CompareConfig, words: list[str]) -> int:
@@ -26,6 +36,7 @@ def run(config: CompareConfig, words: list[str]) -> int:
         plan.write(folder.path)
         failures = Failures(folder.path)
         print(f"{folder.path}: {len(plan.runs)} runs of {len(plan.arms)} arms; plan {plan.hash[:12]}", flush=True)
+        print("\n".join(_told(plan, workers, config.execute)), flush=True)
         if launcher is not None:
             execute(plan.runs, folder.path, launcher, workers, failures)
         results = collected(plan, folder.path, failures, config.device)

@@ -81,12 +81,15 @@ def _task(name: str, config: CompareConfig, configs: Path) -> TaskConfig:
     given = config.suite.environments[name]
     file = configs / "task" / f"{name}.yaml"
     if not isinstance(given or {}, Mapping):
-        raise UsageError(f"suite.environments.{name}={given}: keys such as {{words: [...], steps: 1000}} are accepted")
+        raise UsageError(
+            f"suite.environments.{name}={given}: keys such as "
+            f"'suite.environments.{name}={{words: [...], steps: 1000}}' are accepted"
+        )
     if not file.exists() and not given:
         known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
         raise UsageError(
             f"suite.environments: unknown environment {name}; accepted are {known}, and your own as "
-            "suite.environments.NAME={words: [...], steps: ..., low: ..., high: ...}"
+            "'suite.environments.NAME={words: [...], steps: ..., low: ..., high: ...}'"
         )
     values = read_yaml(file.read_text(encoding="utf-8")) if file.exists() else {}
     own = dict(given or {})
@@ -104,7 +107,9 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
     if values is None:
         values = read_yaml((configs / "arm" / f"{name}.yaml").read_text(encoding="utf-8"))
     if not isinstance(values, Mapping):
-        raise UsageError(f"arm.{name}={values}: keys such as {{words: [...], controls: [...]}} are accepted")
+        raise UsageError(
+            f"arm.{name}={values}: keys such as 'arm.{name}={{words: [...], controls: [...]}}' are accepted"
+        )
     return _validated(ArmConfig, values, f"arm.{name}")
 
 
@@ -140,6 +145,8 @@ def _complete(
                 given, values = _baseline(given, arm.algorithm, config, configs)
         except UsageError as error:
             raise UsageError(f"arm {name}, environment {label}: {error}") from None
+        if kind.plays and not values["eval"]["final_episodes"]:
+            raise UsageError(f"arm {name}, environment {label}: eval.final_episodes=0: a positive number is accepted")
         if kind.plays and suite.metric == "area" and not values["eval"]["every"]:
             raise UsageError(f"arm {name}, environment {label}: eval.every=0: suite.metric=area needs evaluations")
         found[label], words[label] = _without_place(values), tuple(given)

@@ -1,6 +1,7 @@
 """Running a plan: several runs at a time, crashes retried once, everything continued after a kill."""
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from worldmodel.atomic_file import atomic_file
 from worldmodel.child import Program
 from worldmodel.evaluation import read_evaluation
 from worldmodel.launchers import Launcher, Started, stop_all
-from worldmodel.run_folder import RunFolder, RunFolderError
+from worldmodel.progress import duration
+from worldmodel.run_folder import METRICS, RunFolder, RunFolderError
 from worldmodel.words import word
 
 ATTEMPTS = 2  # of a run, before it counts as failed
 FAILURES = "failures.json"
 POLL = 0.1  # seconds between two looks at the runs
+EVERY = 60.0  # seconds between two lines about runs at work
+TAIL = 8192  # bytes that hold the last row of metrics
 PATIENCE = 120.0  # seconds that a run gets to save itself, and that its folder is waited for
 
 
@@ -92,6 +96,7 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
     if done:
         print(f"{folder}: {done} of {len(runs)} runs have ended before", flush=True)
     active: dict[Run, tuple[Started, float]] = {}
+    begun_at, before, told = time.monotonic(), done, time.monotonic()
     try:
         while pending or active:
             while pending and len(active) < workers:
@@ -99,6 +104,11 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                 wait_until_free(folder / run.name)
                 active[run] = launcher.start(run.program(folder / run.name)), time.monotonic()
             time.sleep(POLL)
+            if time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                at_work = ", ".join(f"{run.name} at step {_step(folder / run.name)}" for run in active)
+                left = _left(done - before, len(runs) - done, told - begun_at)
+                print(f"[{done}/{len(runs)}] at work: {at_work}{left}", flush=True)
             for run, (process, begun) in list(active.items()):
                 if (ended := process.ended()) is None:
                     continue
@@ -117,13 +127,29 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                 else:
                     done += 1
                     text = f"FAILED ({ended.told})"
-                print(f"[{done}/{len(runs)}] {run.name}: {text}", flush=True)
+                left = _left(done - before, len(runs) - done, time.monotonic() - begun_at)
+                print(f"[{done}/{len(runs)}] {run.name}: {text}{left}", flush=True)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted after {done} of {len(runs)} runs; saved in {folder}; the same command continues"
         ) from None
     finally:
         stop_all((process for process, _ in active.values()), PATIENCE)
+
+
+def _left(done: int, pending: int, seconds: float) -> str:
+    """What is left of the time, by the runs that have ended so far."""
+    return f", about {duration(seconds / done * pending)} left" if done and pending else ""
+
+
+def _step(folder: Path) -> int:
+    """The step of the last whole row of a run's metrics."""
+    try:
+        with (folder / METRICS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            return int(json.loads(file.read().split(b"\n")[-2])["step"])
+    except (OSError, ValueError, KeyError, IndexError):  # it has none yet
+        return 0
 
 
 def wait_until_free(folder: Path) -> None:
