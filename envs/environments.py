@@ -104,7 +104,9 @@ class Environments:
     def reset(self) -> Records:
         """Start episode 0 of every stream, also when episodes are running; returns the records [E]."""
         episode = np.zeros(self.num, np.int64)
-        raw, _ = self._vector.reset(self._seeds(episode, None), evaluation=self._evaluation)
+        raw, infos = self._vector.reset(self._seeds(episode, None), evaluation=self._evaluation)
+        if "masked" in infos and not self._evaluation:
+            warnings.warn(f"{self._id}: info['action_mask'] is ignored: every action may be chosen", stacklevel=2)
         self.current = self._first(self._encode(raw, None))
         self._episode = episode
         self._log.clear(np.ones(self.num, np.bool_))

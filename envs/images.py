@@ -66,6 +66,10 @@ class ImageFormat:
                 )
             size = DEFAULT_SIZE
             notice = f"image {key!r} is resized from {height} x {width} to {size[0]} x {size[1]} (env.resize)"
+        if len(space.shape) == 3 and min(space.shape) >= MULTIPLE and height != width:
+            order = "(C, H, W)" if axes[-1] == 1 else "(H, W, C)"
+            read = f"image {key!r} {space.shape} is read as {order}, its channels the shorter of first and last axis"
+            notice = f"{read}; {notice}" if notice else read
         return cls(space.shape, stack, axes, size, grayscale and channels == 3), notice
 
     @property

@@ -133,6 +133,7 @@ def action_spec(space: Space[Any]) -> ActionSpec:
             if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
                 raise UnsupportedSpace(f"action space {_show(space)} is unbounded; a Box needs finite low and high")
             return ActionSpec("continuous", (1,) * math.prod(space.shape))
+    _refuse_old_gym(space)
     raise UnsupportedSpace(
         f"action space {_show(space)} is not supported; supported: Discrete, MultiDiscrete, MultiBinary, bounded Box"
     )
@@ -173,15 +174,21 @@ def _field(key: str, path: Path, leaf: Space[Any], resize: Resize, gray: bool) -
         case spaces.Box() if leaf.dtype is not None and leaf.dtype.kind in "fiub":
             size = math.prod(leaf.shape)
             notice = None
-            if len(leaf.shape) == 3 and size >= 16 * 16 * 3:
+            if 2 <= len(leaf.shape) <= 4 and sum(side >= 16 for side in leaf.shape) >= 2:
                 notice = f"observation {key!r} {_show(leaf)} is no uint8 image from 0 to 255: it is used as a vector"
             return Field(key, path, leaf, ObservationSpec("vector", (size,))), notice
         case _:
+            _refuse_old_gym(leaf)
             raise UnsupportedSpace(
                 f"observation space {key!r} {_show(leaf)} is not supported; supported: Box, Discrete, MultiDiscrete, "
                 "MultiBinary, and Dict or Tuple of these"
             )
     return Field(key, path, leaf, ObservationSpec("categorical", (len(classes),), classes)), None
+
+
+def _refuse_old_gym(space: Any) -> None:
+    if type(space).__module__.partition(".")[0] == "gym":
+        raise UnsupportedSpace(f"{_show(space)} is a space of the old gym package; one of gymnasium.spaces is accepted")
 
 
 def _show(space: Space[Any]) -> str:

@@ -102,14 +102,14 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         actions = options.get("replay", {}).get(self._index, ())
         evaluation = {"evaluation": True} if options.get("evaluation") else None
         try:
-            observation, _ = self.env.reset(seed=seed, options=evaluation)
+            observation, info = self.env.reset(seed=seed, options=evaluation)
             for action in actions:
                 observation, _, terminated, truncated, _ = self.env.step(action)
                 if terminated or truncated:
                     return observation, {"diverged": True}
         except (Exception, SystemExit) as error:
             return _zeros(self.observation_space), self._fault(error)
-        return observation, {}
+        return observation, {"masked": True} if "action_mask" in info else {}
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         """Step the environment."""

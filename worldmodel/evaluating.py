@@ -65,7 +65,7 @@ def run(config: EvaluateConfig) -> int:
         streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
         environments = stack.enter_context(closing(Environments(options, streams, seed, evaluation=True)))
         print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
-        played = evaluate(agent.player.copy(seed), environments, config.episodes)
+        played = evaluate(agent.player.copy(seed), environments, config.episodes, note=partial(print, flush=True))
         for number, episode in enumerate(played, 1):
             print(f"episode {number}: return {episode.ret:.2f}, {episode.length} steps")
         result = result_of(path, played, agent.step, agent.checkpoint) | {"seed": seed}

@@ -1,6 +1,7 @@
 """Greedy evaluation on environments of its own, with fixed seeds."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from worldmodel.metrics import Journal
 from worldmodel.run_folder import EVALUATION, RunFolderError
 
 EVALUATIONS = "evaluations.jsonl"  # those of worldmodel.evaluate, a row each
+EVERY = 30.0  # seconds between two lines about an evaluation
 STREAMS = 10  # at most; fixed, since the episodes depend on it
 SEED = 7_777_777  # evaluation episodes are the same for every run, whatever its seed
 
@@ -39,16 +41,18 @@ def evaluate(
     episodes: int,
     between: Callable[[], None] = lambda: None,
     record: Callable[[np.ndarray], None] | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Episode]:
     """Play `episodes` episodes greedily; returns them in the order of stream and number.
 
     Every stream plays its share, so that short episodes are not favoured. `between` is called after each step and may
-    raise to break off. `record` gets the frames of the first stream.
+    raise to break off. `record` gets the frames of the first stream, `note` a line now and then.
     """
     quota = [episodes // environments.num + (i < episodes % environments.num) for i in range(environments.num)]
     played: list[list[Episode]] = [[] for _ in quota]
     current = environments.reset()
     memory = player.initial(environments.num)
+    steps, told = 0, time.monotonic()
     while any(len(done) < share for done, share in zip(played, quota, strict=True)):
         if record is not None and len(played[0]) < quota[0]:
             record(environments.render()[0])
@@ -58,6 +62,12 @@ def evaluate(
             if len(played[episode.stream]) < quota[episode.stream]:
                 played[episode.stream].append(episode)
         current = step.current
+        steps += 1
+        if time.monotonic() - told >= EVERY:
+            told = time.monotonic()
+            done = sum(map(len, played))
+            each = steps * environments.action_repeat
+            note(f"evaluating: {done} of {episodes} episodes, {each} steps of each stream")
         between()
     return [episode for stream in played for episode in stream]
 

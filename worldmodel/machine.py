@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -25,6 +26,15 @@ class MachineError(ValueError):
     """A device or an amount of memory was asked for that this machine does not have; one line for the user."""
 
     exit_code = 2
+
+
+def put_back_torch(env_id: str) -> None:
+    """Put back the settings of PyTorch that a user's environment has changed for the whole process, with a warning."""
+    if torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled():
+        return
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    warnings.warn(f"{env_id}: changes PyTorch's default dtype or gradient mode, which are put back", stacklevel=2)
 
 
 def choose_device(name: str) -> torch.device:

@@ -40,18 +40,24 @@ class Policy:
         self._space: Space[Any] = env.action_space
         self._decoder = ActionDecoder(self._space)
 
-    def act(self, observation: Any, state: Memory | None = None, greedy: bool = True) -> tuple[Any, Memory]:
+    def act(
+        self, observation: Any, state: Memory | None = None, greedy: bool = True, seed: int | None = None
+    ) -> tuple[Any, Memory]:
         """See one observation and choose an action.
 
         observation: as the environment of the run's `env.id` gives it, of one environment, without a batch axis (for
         `env.atari=true`: as Gymnasium's AtariPreprocessing of `env.resize` gives it). state: what the last call
         returned, None at the start of an episode. greedy: take the mode of the policy's distribution, else a sample.
+        seed: of what is drawn from here on. The model's latents are drawn also where greedy, so an episode repeats to
+        the bit when its first call gives the same seed; without one the draws go on.
 
         Returns the action as the environment takes it, an int for Discrete, else an array of the space's shape and
         type; and the next state. With `env.action_repeat` above 1 the action is meant for that many steps. Raises
         ValueError for an observation that does not fit the environment's space or is not finite.
         """
         arrays = self._encoded(observation)
+        if seed is not None:
+            self.player.generator.manual_seed(seed)
         first = np.array([state is None])
         memory = self.player.act(arrays, first, self.player.initial(1) if state is None else state, greedy)
         action = self._decoder.decode(self._decoder.choose(self.player.action(memory)))[0]

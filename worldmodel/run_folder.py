@@ -29,8 +29,9 @@ CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
+ANY = object()  # the same as any value
 # Keys that earlier versions did not have, and what they did. The weights of an earlier run have been drawn.
-ADDED = {"eval.environments": "own", "size.fan_in": "block"}
+ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": ANY}
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
 
@@ -293,7 +294,7 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
+    return ANY in (one, other) or bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
 
 
 def _is_open_at(path: Path, descriptor: int) -> bool:

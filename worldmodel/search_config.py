@@ -74,8 +74,9 @@ class SearchConfig(TrainConfig):
         storage = self.storage if self.storage == "auto" else shown(self.storage)
         values = {**self.as_dict(), "storage": storage}
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-        if plain["eval"]["environments"] == ADDED["eval.environments"]:  # logdir=auto finds an earlier search again
-            del plain["eval"]["environments"]
+        for section, key, value in (("eval", "environments", ADDED["eval.environments"]), ("size", "fan_in", "all")):
+            if plain[section][key] == value:  # logdir=auto finds an earlier search again
+                del plain[section][key]
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
     def folder(self) -> str:

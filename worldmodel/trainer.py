@@ -1,6 +1,7 @@
 """The training loop: collect, update, log, evaluate, save."""
 
 import json
+import math
 import random
 import time
 import warnings
@@ -12,9 +13,11 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from hybrid_opt.direction import HybridOptimizer
+from worldmodel import machine
 from worldmodel.agent import Memory
 from worldmodel.checkpoint import Checkpoints, Stateful
 from worldmodel.compiling import compilations_said
@@ -32,6 +35,7 @@ from worldmodel.rssm import State
 from worldmodel.run_folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.update import NonFiniteLoss, Update
 
+LARGEST = math.expm1(20)  # the greatest reward or value of the two-hot code
 PREDICTED = 48  # steps of an open-loop prediction
 
 
@@ -100,6 +104,7 @@ class Trainer:
         self.memory = player.initial(environments.num)
         self.stopping = False
         self._evaluation: Environments | None = None
+        self._clamped = False
         self._shared = config.eval.environments == "shared"
         parts: dict[str, Stateful] = {
             "agent": player.agent,
@@ -171,6 +176,8 @@ class Trainer:
             self.player.generator.set_state(noise)
             self._save()
             raise
+        machine.put_back_torch(self.config.env.id)
+        self._tell_clamped(np.append(step.current.reward, step.ended.reward))
         self.memory = memory
         taken = (action, *pack(memory.state))
         self.replay.add(current.stream, record(current, *taken))
@@ -182,6 +189,11 @@ class Trainer:
             self.writer.write(self.counters.step, {"episode/return": episode.ret, "episode/length": episode.length})
         returns = [episode.ret for episode in step.episodes]
         self.progress.update(self.counters.step, self.counters.updates, returns[-1] if returns else None)
+
+    def _tell_clamped(self, reward: NDArray[np.float32]) -> None:
+        if not self._clamped and np.abs(reward).max() > LARGEST:
+            self._clamped = True
+            self.progress.note(f"rewards beyond {LARGEST:.3g} are learned as {LARGEST:.3g}: scale them down")
 
     def _train(self) -> None:
         """The updates that the train ratio asks for by now."""
@@ -257,7 +269,10 @@ class Trainer:
         """Evaluate, log, and keep the weights if they are the best so far. final: training does not go on."""
         try:
             environments = self._evaluation_environments(min(episodes, STREAMS))
-            played = evaluate(self.player.copy(EVALUATION_SEED), environments, episodes, self._stop_if_asked)
+            machine.put_back_torch(self.config.env.id)
+            player, note = self.player.copy(EVALUATION_SEED), self.progress.note
+            played = evaluate(player, environments, episodes, self._stop_if_asked, note=note)
+            machine.put_back_torch(self.config.env.id)
             broken = self.environments.take_back() if self._shared and not final else []
         except EnvironmentFault:
             self._save()

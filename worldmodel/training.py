@@ -56,6 +56,9 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             return 0
         environments = Environments(config.env, config.env.num, config.seed)
         stack.callback(environments.close)
+        machine.put_back_torch(config.env.id)
+        if not _updates(config):
+            print(f"steps={config.steps}: no update follows prefill={config.prefill}, so nothing is learned")
         images = any(spec.kind == "image" for spec in environments.observation_specs.values())
         rows = config.batch_size * config.batch_length
         threads = machine.set_threads(config.threads, small=rows <= 256 and not images)
@@ -92,6 +95,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             broken, sizes = trainer.resume(found[-1])
             for name in folder.cut_back(**sizes):
                 print(f"{path / name}: is not what it was at the checkpoint; it was changed since")
+            before = folder.config() or {}
             folder.write_config(config.as_dict())
             print(f"continuing at step {trainer.counters.step}")
             if broken:
@@ -99,11 +103,29 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
                     f"the episodes of streams {broken} could not be replayed to where they were: new ones begin there"
                 )
         writer = stack.enter_context(MetricsWriter(path))
-        if not found:
+        if found:
+            _tell_rate(config, before.get("steps", config.steps), trainer.counters.step, writer)
+        else:
             writer.hparams(settings(words, config.as_dict()), ["eval/return"])
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0
+
+
+def _updates(config: TrainConfig) -> int:
+    """The updates of a whole run."""
+    collected = config.steps / config.env.action_repeat - config.prefill
+    return int(collected * config.train_ratio / (config.batch_size * config.batch_length))
+
+
+def _tell_rate(config: TrainConfig, steps: int, step: int, writer: MetricsWriter) -> None:
+    """Say and log the learning rate where other steps than before make it jump."""
+    optimizer = config.optimizer
+    shares = (min(1.0, step / whole) for whole in (steps, config.steps))
+    was, now = (optimizer.lr * (1 - share * (1 - optimizer.final_rate)) for share in shares)
+    if was != now:
+        print(f"steps was {steps}, is {config.steps}: the learning rate goes from {was:.3g} to {now:.3g} at once")
+        writer.write(step, {"model/learning_rate": now})
 
 
 def _new_logdir(config: TrainConfig) -> Path:

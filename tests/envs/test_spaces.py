@@ -225,3 +225,36 @@ def test_wrong_observations_are_found() -> None:
     stream, text = encoder.fault({**good, "c": np.array([[0], [3], [-1]], np.int32)}) or (-1, "")
     assert stream == 1
     assert "Discrete(3)" in text
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (spaces.Box(0, 1, (20, 20)), "is no uint8 image from 0 to 255: it is used as a vector"),
+        (spaces.Box(0, 1, (4, 20, 20)), "is no uint8 image from 0 to 255: it is used as a vector"),
+        (spaces.Box(0, 1, (4, 20, 20, 3)), "is no uint8 image from 0 to 255: it is used as a vector"),
+        (spaces.Box(0, 255, (32, 32, 48), np.uint8), "(32, 32, 48) is read as (C, H, W), its channels the shorter"),
+        (spaces.Box(0, 255, (48, 32, 32), np.uint8), "(48, 32, 32) is read as (H, W, C), its channels the shorter"),
+    ],
+)
+def test_how_a_picture_is_read_is_said(space: spaces.Space[object], said: str) -> None:
+    (notice,) = observation_layout(space).notices
+    assert said in notice
+
+
+@pytest.mark.parametrize("space", [spaces.Box(0, 1, (20, 3)), spaces.Box(0, 255, (32, 32, 3), np.uint8)])
+def test_what_is_clear_needs_no_notice(space: spaces.Space[object]) -> None:
+    assert observation_layout(space).notices == ()
+
+
+def test_spaces_of_the_old_gym_are_named() -> None:
+    class Box:
+        shape, dtype = (2,), np.dtype(np.float32)
+
+        def __repr__(self) -> str:
+            return "Box(2,)"
+
+    Box.__module__ = "gym.spaces.box"
+    for translate in (observation_layout, action_spec):
+        with pytest.raises(UnsupportedSpace, match=r"Box\(2,\) is a space of the old gym package; one of gymnasium"):
+            translate(Box())  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.worldmodel.runs import evaluate, line_of, rows, timeless, train
 from tests.worldmodel.worlds import Single
+from worldmodel import evaluation
 
 PICTURE = "env.id=tests.worldmodel.worlds:Picture-v0"
 
@@ -215,3 +216,11 @@ def test_a_second_instance_that_cannot_be_made_names_the_cure(
     line = line_of(capsys.readouterr().err)
     assert "Address already in use" in line and "eval.environments=shared evaluates in the environment of" in line
     assert Single.alive == 0
+
+
+def test_a_long_evaluation_shows_progress(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "EVERY", 0.0)
+    assert evaluate(f"logdir={run}", "episodes=2") == 0
+    assert "evaluating: 0 of 2 episodes, 1 steps of each stream\n" in capsys.readouterr().out

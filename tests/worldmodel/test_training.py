@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,32 @@ def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path) -> Non
     words = [sys.executable, "-c", code, "steps=60", f"logdir={tmp_path / 'run'}"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
+
+
+def test_what_an_environment_does_beyond_its_contract_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings of PyTorch are put back, and training goes on; masks and rewards beyond the code are told once."""
+    meddling = ("env.id=tests.worldmodel.worlds:Meddling-v0", "steps=60")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert train(*meddling, f"logdir={tmp_path / 'run'}") == 0
+    out, err = capsys.readouterr()
+    told = [str(warning.message) for warning in caught]
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    assert "Meddling-v0: changes PyTorch's default dtype or gradient mode, which are put back" in " ".join(told)
+    assert sum("info['action_mask'] is ignored: every action may be chosen" in text for text in told) == 1 and not err
+    assert out.count("rewards beyond 4.85e+08 are learned as 4.85e+08: scale them down") == 1
+    assert any("updates" in row and row["updates"] > 0 for row in rows(tmp_path / "run"))
+
+
+def test_a_run_without_updates_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("steps=40", "eval.final_episodes=0", f"logdir={tmp_path / 'run'}") == 0
+    assert "steps=40: no update follows prefill=40, so nothing is learned" in capsys.readouterr().out
+    assert train("steps=60", "eval.final_episodes=0", f"logdir={tmp_path / 'run'}") == 0
+    out = capsys.readouterr().out
+    assert "no update follows" not in out
+    assert "steps was 40, is 60: the learning rate goes from 2e-05 to 0.000147 at once" in out
+    assert [row["model/learning_rate"] for row in rows(tmp_path / "run") if "model/learning_rate" in row] == [
+        pytest.approx(4e-4 * (1 - 2 / 3 * 0.95))
+    ]

@@ -98,5 +98,26 @@ class Single(Picture):
         Single.alive -= 1
 
 
-for environment in (Fragile, Picture, Single):
+class Meddling(Picture):
+    """Changes PyTorch for the whole process, offers masks of actions, and pays too much."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        import torch
+
+        torch.set_default_dtype(torch.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, _ = super().reset(seed=seed)
+        return observation, {"action_mask": np.ones(2, np.int8)}
+
+    def step(self, action: Any) -> Result:
+        import torch
+
+        torch.set_grad_enabled(False)
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 1e9, terminated, truncated, info
+
+
+for environment in (Fragile, Picture, Single, Meddling):
     gym.register(f"{environment.__name__}-v0", environment)  # type: ignore[arg-type]
