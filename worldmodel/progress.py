@@ -107,4 +107,4 @@ def _rates(steps: int, updates: int, seconds: float) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    return str(timedelta(seconds=round(seconds))) if seconds < 1e13 else "an age"  # beyond what a timedelta holds
