@@ -115,7 +115,8 @@ def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_I
     function, schema, takes_words = _target(target)
     config: Any = validated(schema, values, composition.texts)
     interrupt.begun = True
-    return (function(config, words) if takes_words else function(config)) or 0
+    with _no_silent_end():
+        return (function(config, words) if takes_words else function(config)) or 0
 
 
 class _Interrupt:
@@ -142,6 +143,25 @@ class _Interrupt:
                 os.write(2, b"interrupted\n")
             os._exit(130)
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _no_silent_end() -> Iterator[None]:
+    """Have os._exit(0) end the program as a fault: an environment that calls it would end a run as if it were done."""
+    end, owner = os._exit, os.getpid()
+
+    def told(code: int) -> NoReturn:
+        if code == 0 and os.getpid() == owner:  # not in a process that was forked
+            with suppress(OSError):
+                os.write(2, b"error: os._exit(0) was called in this process, by an environment or a library of it\n")
+            code = 1
+        end(code)
+
+    os._exit = told
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The configuration of a training run: the sections of configs/train.yaml, and what must hold between them."""
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal, Self
 
@@ -19,9 +18,12 @@ from worldmodel.direction import HybridConfig
 from worldmodel.optimizer import LaPropConfig
 from worldmodel.replay import ReplayConfig
 from worldmodel.rssm import ModelSize
+from worldmodel.validation import numbers
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+LARGEST = 3.4e38  # what float32 holds
+WIDEST = 1 << 20  # of a layer: sizes in bytes stay within 64 bits
 _strict = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -101,9 +103,13 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for key, value in _floats(self.as_dict()):
-            if not (math.isfinite(value) or key.startswith("env.kwargs.")):
+        for key, value in numbers(self.as_dict()):
+            if key.startswith("env.kwargs."):
+                continue
+            if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{key}={value}: must be a finite number")
+            if isinstance(value, float) and abs(value) > LARGEST:
+                raise ValueError(f"{key}={value}: must be within {LARGEST:g}, as numbers of 32 bits are")
         for key, part in selector_parts(self.replay.selector, **self.selector_options):
             if self.deterministic and not getattr(part, "inline", True):
                 raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
@@ -117,6 +123,9 @@ class TrainConfig:
         if isinstance(self.optimizer, HybridConfig) and self.optimizer.windows > self.batch_size:
             windows = self.optimizer.windows
             raise ValueError(f"optimizer.windows={windows}: at most batch_size={self.batch_size} is accepted")
+        for key, value in numbers(vars(self.size)):
+            if value > WIDEST:
+                raise ValueError(f"size.{key}={value}: at most {WIDEST} is accepted")
         if self.size.deter % self.size.blocks:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:
@@ -130,12 +139,3 @@ class TrainConfig:
         if self.replay.capacity < 2 * least:
             raise ValueError(f"replay.capacity={self.replay.capacity}: at least {2 * least} is accepted")
         return self
-
-
-def _floats(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The floats in nested values, with their keys."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _floats(value, f"{prefix}{key}.")
-        elif isinstance(value, float):
-            yield f"{prefix}{key}", value

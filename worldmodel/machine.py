@@ -18,6 +18,7 @@ from hybrid_opt.simulator.processors import processors
 
 T = TypeVar("T")
 
+MOST_THREADS = 1024  # more than any machine has; each takes memory, and PyTorch ends the process where it gets none
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
 _shares = 1  # threads of rollouts and of what is done aside, where they are more than PyTorch's
 
@@ -89,12 +90,14 @@ def _native_bfloat16(device: torch.device) -> bool:
 
 
 def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
-    """Set the CPU threads and return their number; auto: `processors`, at most 8.
+    """Set the CPU threads and return their number; auto: `processors`, at most 8. Raises MachineError.
 
     small: with small operators, where a second thread waits more than it computes: auto then gives PyTorch one thread,
     and the others to compiled rollouts and to what is done `aside`.
     """
     global _shares
+    if threads != "auto" and threads > MOST_THREADS:
+        raise MachineError(f"threads={threads}: auto or at most {MOST_THREADS} is accepted")
     _shares = min(processors(), 8) if threads == "auto" else threads
     torch.set_num_threads(1 if small and threads == "auto" else _shares)
     return _shares

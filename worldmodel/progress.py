@@ -116,4 +116,4 @@ def _rates(steps: int, updates: int, seconds: float) -> list[str]:
 
 def duration(seconds: float) -> str:
     """Seconds as hours, minutes and seconds."""
-    return str(timedelta(seconds=round(seconds)))
+    return str(timedelta(seconds=round(seconds))) if seconds < 1e13 else "an age"  # beyond what a timedelta holds

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import reduce
 from operator import getitem
@@ -42,7 +42,7 @@ def validated(schema: type[Config], values: Mapping[str, Any], texts: Mapping[st
     """
     adapter = TypeAdapter(schema)
     try:
-        return adapter.validate_python(values)
+        return _within_64_bits(adapter.validate_python(values), values, texts)
     except ValidationError as error:
         keys = {_key(detail["loc"], values) for detail in error.errors() if _is_text_wanted(detail)}
         if not keys & texts.keys():
@@ -52,9 +52,34 @@ def validated(schema: type[Config], values: Mapping[str, Any], texts: Mapping[st
         *sections, last = key.split(".")
         reduce(getitem, sections, replaced)[last] = texts[key]
     try:
-        return adapter.validate_python(replaced)
+        return _within_64_bits(adapter.validate_python(replaced), replaced, texts)
     except ValidationError as error:
         raise UsageError(_line(error, replaced, texts)) from None
+
+
+def _within_64_bits(config: Config, values: Mapping[str, Any], texts: Mapping[str, str]) -> Config:
+    """The config, if no whole number in the values it was made of is too large for arrays. Raises UsageError."""
+    for key, value in numbers(values):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UsageError(f"{key}={texts.get(key, _short(value))}: must be a whole number of at most 64 bits")
+    return config
+
+
+def numbers(values: Any, key: str = "") -> Iterator[tuple[str, int | float]]:
+    """All numbers in nested values, with their dotted keys."""
+    match values:
+        case bool():
+            return
+        case int() | float():
+            yield key, values
+        case Mapping() | list():
+            for name, inner in values.items() if isinstance(values, Mapping) else enumerate(values):
+                yield from numbers(inner, f"{key}.{name}" if key else str(name))
+
+
+def _short(value: int) -> str:
+    """The digits, or how many bits they are: Python writes thousands of digits only on request."""
+    return str(value) if value.bit_length() < 200 else f"(a number of {value.bit_length()} bits)"
 
 
 def _is_text_wanted(detail: ErrorDetails) -> bool:

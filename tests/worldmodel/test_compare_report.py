@@ -17,7 +17,7 @@ from hybrid_opt import Qubo
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram
 from tests.worldmodel.comparisons import fill, plan, report, write_run
-from worldmodel.comparison.document import Picture
+from worldmodel.comparison.document import Code, Document, Picture, Section, Table
 from worldmodel.comparison.layout import FILE, write_layout
 from worldmodel.comparison.plan import Plan
 from worldmodel.comparison.quantum_cost import QuantumCost, quantum_cost
@@ -310,3 +310,13 @@ def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     (tmp_path / made.runs[0].name / "metrics.jsonl").write_text('{"step"\n')
     with pytest.raises(Exception, match="metrics.jsonl: is damaged"):
         report(made, tmp_path)
+
+
+def test_markdown_holds_no_html_of_others(tmp_path: Path) -> None:
+    """Names, captions and errors come from outside; in code they are as they are."""
+    evil, code = "<script>alert(1)</script> p < 0.05 `<b>`", "```\n<img onerror=x>\n```"
+    table = Table((evil, "b"), ((evil, "</td>"),), caption=evil)
+    Document(evil, evil, [Section("s", evil, [evil, [evil], table, Code(code, summary=evil)])]).write(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "<script" not in text and "</td" not in text and "p < 0.05 `<b>`" in text
+    assert f"````\n{code}\n````" in text

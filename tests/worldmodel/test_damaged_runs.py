@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.worldmodel.runs import evaluate, line_of, rows, train
+from tests.worldmodel.runs import Starter, evaluate, line_of, rows, train
 from worldmodel import run_folder
 from worldmodel.atomic_file import ReadError
 from worldmodel.checkpoint import checkpoints
 from worldmodel.command import command
 from worldmodel.metrics import MetricsWriter
+from worldmodel.plain_yaml import read_yaml
 from worldmodel.saved_state import load_state
 
 WORDS = ("steps=60", "eval.every=30", "eval.episodes=1", "eval.final_episodes=1")
@@ -336,3 +337,44 @@ def test_a_folder_that_is_moved_or_removed_meanwhile(
     assert train(*words, f"logdir={now}") == 0
     assert "continuing at step " in capsys.readouterr().out
     assert run.exists() == (now == run) and rows(now)[-1]["step"] == 120
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+YAML = {
+    "a number of thousands of digits": "steps: " + "9" * 5000,
+    "a date": "steps: 2020-01-01",
+    "a key that is no text": "2020-01-01: 1",
+    "nesting": "a: " + "[" * 50_000,
+    "aliases": BOMB,
+}
+
+
+@pytest.mark.parametrize("text", YAML.values(), ids=YAML)
+def test_a_damaged_config(copy: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(f"{config}\nother: 1\n{text}\n")
+    assert train(*MORE, f"logdir={copy}") == 2
+    assert "its config.yaml is damaged, or not a run's; give another logdir" in line_of(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["a number of thousands of digits", "nesting", "aliases"])
+def test_a_file_of_words_that_no_parser_should_see(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "words.yaml").write_text(YAML[name])
+    assert train(f"@{tmp_path / 'words.yaml'}") == 2
+    assert line_of(capsys.readouterr().err) == f"@{tmp_path / 'words.yaml'}: keys with values are accepted, as YAML"
+
+
+def test_aliases_that_stay_small_are_read() -> None:
+    assert read_yaml("a: &x {b: [1, 2]}\nc: [*x, *x]") == {"a": {"b": [1, 2]}, "c": [{"b": [1, 2]}] * 2}
+
+
+def test_an_environment_that_ends_the_process_as_if_all_were_done(tmp_path: Path, forks: Starter) -> None:
+    (flag := tmp_path / "flag").touch()
+    environment = ("env.id=tests.worldmodel.worlds:Fragile-v0", f"env.kwargs={{flag:{flag},how:leave}}")
+    code, _, err = forks.run(tmp_path / "run", *WORDS, *environment).finish()
+    assert code == 1
+    assert line_of(err) == "os._exit(0) was called in this process, by an environment or a library of it"

@@ -38,6 +38,8 @@ class Fragile(gym.Env[Any, Any]):
                     raise RuntimeError("the wheel\nfell off")
                 case "exit":
                     os._exit(3)
+                case "leave":
+                    os._exit(0)
                 case "huge":
                     reward = 1e38
         return observation, reward, self._t == 15 and action == 1, self._t == 20, {}

@@ -92,6 +92,7 @@ class Document:
             keep_trailing_newline=True,
         )
         environment.filters |= {"kind": _kind, "cell": _cell, "bold": _bold, "svg": _svg, "row": _row}
+        environment.filters |= {"plain": _plain, "fence": _fence}
         return environment.get_template(template).render(document=self)
 
 
@@ -133,7 +134,17 @@ def _svg(picture: Picture) -> Any:
 
 def _row(cells: Sequence[Cell | str]) -> str:
     """A row of a table in Markdown."""
-    return "| " + " | ".join(_cell(cell).text.replace("|", "\\|") or " " for cell in cells) + " |"
+    return "| " + " | ".join(_plain(_cell(cell).text).replace("|", "\\|") or " " for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Markdown without the HTML that it could hold: outside of code, a < that would begin a tag is escaped."""
+    return re.sub(r"(`[^`]*`)|<(?=[A-Za-z/!?])", lambda match: match[1] or "&lt;", text)
+
+
+def _fence(text: str) -> str:
+    """What stands before and after code in Markdown: more backticks than any in it."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def _write(path: Path, content: bytes) -> None:
