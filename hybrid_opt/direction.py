@@ -14,7 +14,7 @@ from hybrid_opt.direction_config import Counts, DirectionConfig, checked
 from hybrid_opt.errors import BackendError, ProblemError
 from hybrid_opt.escape import Escape, like
 from hybrid_opt.job import Job
-from hybrid_opt.loss_model import Loss, NoReference, Trials, buffers_of, by_curvature, by_losses
+from hybrid_opt.loss_model import Loss, NoReference, Trials, by_curvature, by_losses
 from hybrid_opt.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
@@ -84,7 +84,6 @@ class HybridOptimizer(torch.optim.Optimizer):
             self._escape = Escape(self.config.escape, other, waits, self._record)
         self._loss: Loss | None = None
         self._blocks: Blocks | None = None
-        self._buffers: list[Tensor] = []  # that the loss may change
         self._anchor: Tensors = []  # the parameters after the last choice
         self._last: Tensors = []  # the last accepted move
         self._next = self.every  # the step of the next choice
@@ -121,13 +120,12 @@ class HybridOptimizer(torch.optim.Optimizer):
         loss: Loss,
         parameters: Iterable[tuple[str, Tensor]] | None = None,
         blocks: Sequence[Sequence[str]] | None = None,
-        buffers: Iterable[Tensor] | None = None,
     ) -> None:
         """Set the loss.
 
         loss(parameters, batch, generator) gives a scalar: of parameters by name, for `torch.func.functional_call`, the
-        batch that `step` is given, and a seeded generator for all that is random in it. What it changes in `buffers`,
-        such as running statistics, is put back; by default they are those of all modules that the function refers to.
+        batch that `step` is given, and a seeded generator for all that is random in it. What it changes in the
+        buffers of modules, such as running statistics, is put back.
         parameters: those that the loss depends on, such as model.named_parameters(); by default all of the base's, by
         the names that it was given. blocks: names of parameters that move together.
 
@@ -140,7 +138,6 @@ class HybridOptimizer(torch.optim.Optimizer):
         if not named or any(id(p) not in ours for p in named.values()):
             raise ProblemError("attach: parameters: those of the base optimiser, with their names, are accepted")
         self._loss, self._blocks = loss, Blocks(named, blocks or self.config.blocks)
-        self._buffers = list(buffers_of(loss) if buffers is None else buffers)
         count = len(self.config.moves)
         size = self._blocks.count * count
         one_hot = [tuple(range(b, b + count)) for b in range(0, size, count)]
@@ -309,7 +306,7 @@ class HybridOptimizer(torch.optim.Optimizer):
 
     def _trials(self, blocks: Blocks, batch: Any, purpose: int) -> Trials:
         assert self._loss is not None
-        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk, self._buffers)
+        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk)
 
     def _seed(self, purpose: int) -> int:
         """Of one purpose at this step."""

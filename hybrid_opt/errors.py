@@ -29,5 +29,11 @@ class BudgetExceeded(BackendError):
     """Running the program would cost more than what is left. It was not sent."""
 
 
+class LedgerError(BackendError):
+    """The ledger cannot be read or written. Nothing else takes over: what was sent may be there, and be billed."""
+
+    exit_code = 1
+
+
 class Cancelled(BackendError):
     """The job was cancelled."""

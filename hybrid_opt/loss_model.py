@@ -1,9 +1,8 @@
 """The loss as a pairwise function of choices, from losses at trial points or from curvature."""
 
-import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.moves import Blocks, Floats, Moves, Span, Tensors
@@ -30,17 +30,14 @@ WORST = 10.0  # a loss that is not finite counts as this many ranges above the l
 class Trials:
     """Losses of a batch at trial points around the parameters, all under the same random numbers.
 
-    The generator is seeded anew for every point, and so are torch's own. Their states, and the buffers, are put back:
-    training sees nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the memory of as many
-    copies of the parameters.
+    The generator is seeded anew for every point, and so are torch's own. Their states, and the buffers of modules that
+    run, are put back: training sees nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the
+    memory of as many copies of the parameters.
 
     Counts `forwards` and `gradients`.
     """
 
-    def __init__(
-        self, loss: Loss, blocks: Blocks, batch: Any, seed: int, chunk: int = 1, buffers: Sequence[Tensor] = ()
-    ) -> None:
-        self._buffers, self._kept = list(buffers), [buffer.clone() for buffer in buffers]
+    def __init__(self, loss: Loss, blocks: Blocks, batch: Any, seed: int, chunk: int = 1) -> None:
         self.loss, self.blocks, self.batch, self.seed, self.chunk = loss, blocks, batch, seed, chunk
         self.origin = blocks.values
         self._fixed = {name: value.detach() for name, value in blocks.parameters.items()}
@@ -50,7 +47,7 @@ class Trials:
     def at(self, points: Sequence[Tensors]) -> Floats:
         """Losses at explicit values of the parameters in blocks, float64 [S]; infinite where they are not finite."""
         with torch.no_grad():
-            values = torch.stack([self._evaluate(point) for point in points])
+            values = torch.stack([self._tried(point) for point in points])
         return _finite(values.double().cpu().numpy())
 
     def losses(self, span: Span, offsets: Floats) -> Floats:
@@ -59,7 +56,7 @@ class Trials:
             return np.zeros(0)
         with torch.no_grad():
             if self.chunk == 1:
-                parts = [self._evaluate(span.displaced(self.origin, row))[None] for row in offsets]
+                parts = [self._tried(span.displaced(self.origin, row))[None] for row in offsets]
             else:
                 parts = [
                     self._together(span, offsets[begin : begin + self.chunk])
@@ -69,12 +66,16 @@ class Trials:
 
     def gradient(self, span: Span, offsets: Floats) -> Floats:
         """Derivatives along the directions of a span at offsets [B, D], float64 [B, D]."""
-        with torch.enable_grad():
+        with torch.enable_grad(), _buffers_kept():  # until the gradient is taken: it may need what was there
             point = [tensor.detach().requires_grad_() for tensor in span.displaced(self.origin, offsets)]
             value = self._evaluate(point)
             slopes = torch.autograd.grad(value, point, allow_unused=True)
         self.forwards, self.gradients = self.forwards - 1, self.gradients + 1
         return span.projected([torch.zeros_like(at) if g is None else g for at, g in zip(point, slopes, strict=True)])
+
+    def _tried(self, point: Tensors) -> Tensor:
+        with _buffers_kept():
+            return self._evaluate(point)
 
     def _evaluate(self, point: Tensors) -> Tensor:
         self.forwards += 1
@@ -83,7 +84,6 @@ class Trials:
             value = self.loss(
                 {**self._fixed, **dict(zip(self.blocks.names, point, strict=True))}, self.batch, generator
             )
-        self._put_back()
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ProblemError(f"loss: gave {type(value).__name__}; a tensor with one number is accepted")
         return value.reshape(())
@@ -103,31 +103,32 @@ class Trials:
             return self.loss({**self._fixed, **parameters}, self.batch, generator).reshape(())
 
         self.forwards += len(points)
-        with _untouched(self._device) as own:
+        with _untouched(self._device) as own, _buffers_kept():
             generator = self._seeded(own)
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
-        self._put_back()
         return values
 
-    def _put_back(self) -> None:
-        """Undo what the loss changed in buffers, such as the running statistics of normalisation."""
+
+@contextmanager
+def _buffers_kept() -> Iterator[None]:
+    """Put back what modules that run in this thread change in their buffers, such as running statistics."""
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    thread = threading.get_ident()
+
+    def keep(module: torch.nn.Module, inputs: Any) -> None:
+        if threading.get_ident() == thread:
+            for buffer in module.buffers(recurse=False):
+                if id(buffer) not in kept:
+                    kept[id(buffer)] = (buffer, buffer.clone())
+
+    hook = register_module_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
         with torch.no_grad():
-            for buffer, kept in zip(self._buffers, self._kept, strict=True):
-                buffer.copy_(kept)
-
-
-def buffers_of(function: Any) -> list[Tensor]:
-    """The buffers of all modules that a function refers to: bound, in its closure, as a global, or in a partial."""
-    found: list[Any] = [function, getattr(function, "__self__", None)]
-    while isinstance(function, partial):
-        found += [*function.args, *function.keywords.values()]
-        function = function.func
-    function = getattr(function, "__func__", function)
-    if inspect.isfunction(function):
-        names = inspect.getclosurevars(function)
-        found += [*names.nonlocals.values(), *names.globals.values(), *(function.__defaults__ or ())]
-    modules = [module for each in found if isinstance(each, torch.nn.Module) for module in each.modules()]
-    return list({id(buffer): buffer for module in modules for buffer in module.buffers(recurse=False)}.values())
+            for buffer, before in kept.values():
+                buffer.copy_(before)
 
 
 def by_losses(trials: Trials, moves: Moves) -> tuple[Qubo, float]:

@@ -57,6 +57,7 @@ def waiting(method: Callable[..., Any]) -> Callable[..., Any]:
 _METHODS = sorted(
     {name for name, value in vars(BaseStorage).items() if not name.startswith("_") and callable(value)}
     | {"record_heartbeat", "_get_stale_trial_ids"}
+    | {"_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"}  # which Optuna's cache calls
 )
 
 
@@ -88,4 +89,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    return redact(make_url(url).render_as_string(hide_password=True))

@@ -29,7 +29,7 @@ def check_yaml(text: str) -> None:
             anchors[names.pop()] = size
             sizes[-1] += size
         elif isinstance(event, yaml.AliasEvent):
-            sizes[-1] += anchors.get(event.anchor, 1)
+            sizes[-1] += anchors.get(event.anchor or "", 1)
         elif isinstance(event, yaml.ScalarEvent):
             sizes[-1] += 1
         if len(sizes) > DEEPEST or sizes[-1] > LARGEST:

@@ -69,7 +69,7 @@ def standard_streams() -> Iterator[None]:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
     out, err = (stream or open(os.devnull, "w") for stream in before)  # noqa: SIM115 - as long as the process
-    sys.stdout, sys.stderr = Stream(out, "stdout"), Stream(err, "stderr")  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Stream(out, "stdout"), Stream(err, "stderr")
     try:
         yield
         sys.stdout.flush()

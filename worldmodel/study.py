@@ -73,7 +73,7 @@ def shown(url: str) -> str:
     """A storage's URL without its password."""
     from sqlalchemy.engine import make_url
 
-    return make_url(url).render_as_string(hide_password=True)
+    return redact(make_url(url).render_as_string(hide_password=True))
 
 
 def open_storage(url: str, heartbeat: int) -> "RDBStorage":

@@ -23,7 +23,7 @@ def limits_of(budget: Any) -> dict[str, float]:
         if unit not in UNITS:
             raise ProblemError(f"budget.{unit}: no such unit; {', '.join(UNITS)} are accepted")
         if most is not None:
-            if isinstance(most, bool | np.bool_) or not isinstance(most, Real) or not most >= 0:
+            if isinstance(most, bool | np.bool_) or not isinstance(most, Real) or not float(most) >= 0:
                 raise ProblemError(f"budget.{unit}={most!r}: a number from 0 is accepted")
             limits[unit] = float(most)
     return limits

@@ -10,7 +10,15 @@ from hybrid_opt.backends.backend import Backend, Program, Result
 from hybrid_opt.backends.ledger import Claim, Ledger
 from hybrid_opt.backends.serialization import check_result, pack_result
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, BudgetExceeded, Cancelled, CorruptResult, ProblemError, TransientError
+from hybrid_opt.errors import (
+    BackendError,
+    BudgetExceeded,
+    Cancelled,
+    CorruptResult,
+    LedgerError,
+    ProblemError,
+    TransientError,
+)
 from hybrid_opt.job import Job
 
 if TYPE_CHECKING:
@@ -49,7 +57,7 @@ class Passage:
             reason = self.owner.reason
             try:
                 result = self._carry()
-            except (BudgetExceeded, Cancelled):
+            except (BudgetExceeded, Cancelled, LedgerError):
                 raise
             except BackendError as error:
                 if self.owner.fallback is None or self.backend is self.owner.fallback:

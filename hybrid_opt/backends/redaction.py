@@ -10,7 +10,7 @@ SECRET = re.compile(r"token|secret|passw|pwd|credential|_key$|^key$|api_?key|acc
 URL = re.compile(r"([^\s:/@]+:)(?!//)(\S+)(@)")  # scheme://user:password@host, also where the scheme is mistyped
 NAMED = re.compile(  # token=..., "apikey": "...", Authorization: Bearer ...
     r"((?:(?:token|secret|password|passwd|pwd|[\w-]*[_-]key|apikey|authorization)[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?"
-    r"|\bbearer\s+))([^\s\"',;&)}\]]{6,})",
+    r"|\bbearer\s+))([^\s\"',;&)}\]]+)",
     re.IGNORECASE,
 )
 LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{40,}(?![\w-])")  # what vendors' tokens look like

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from hybrid_opt.errors import BackendError
+from hybrid_opt.errors import LedgerError
 
 
 def file_uri(path: str | Path, *, immutable: bool = False) -> str:
@@ -20,8 +20,8 @@ def file_uri(path: str | Path, *, immutable: bool = False) -> str:
 
 @contextmanager
 def sqlite_errors(path: str | Path) -> Iterator[None]:
-    """Raise errors of SQLite (a full disk, a damaged file) as a BackendError that names the file."""
+    """Raise errors of SQLite (a full disk, a damaged file) as a LedgerError that names the file."""
     try:
         yield
     except sqlite3.Error as error:
-        raise BackendError(f"ledger={path}: {' '.join(str(error).split())}") from error
+        raise LedgerError(f"ledger={path}: {' '.join(str(error).split())}") from error

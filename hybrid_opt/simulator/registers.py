@@ -58,9 +58,14 @@ def cached(*modules: ModuleType, **options: Any) -> Decorator:
 
 def _keep_in_temporary_folder() -> None:
     """Have this process and its children keep compiled code in a folder of their own until this process ends."""
-    owner, folder = os.getpid(), tempfile.mkdtemp(prefix="numba-")
-    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    owner, folder, config = os.getpid(), tempfile.mkdtemp(prefix="numba-"), vars(numba.config)
+    os.environ["NUMBA_CACHE_DIR"] = config["CACHE_DIR"] = folder
+
+    def forget() -> None:
+        if os.getpid() == owner:  # forked children leave it to us
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(forget)
     print(
         f"compiled kernels cannot be kept: no cache folder can be written. They go to {folder} for this run; "
         "set NUMBA_CACHE_DIR to a folder that can be written",

@@ -370,20 +370,21 @@ def _partial(model: Any, parameters: Any, batch: Any, generator: torch.Generator
     return torch.func.functional_call(model, parameters, (batch,)).square().mean()
 
 
-@pytest.mark.parametrize("how", ["closure", "partial", "given"])
-def test_running_statistics_are_put_back(how: str) -> None:
+@pytest.mark.parametrize("how", ["closure", "partial", "list"])
+@pytest.mark.parametrize("model_of_loss", ["losses", "curvature"])
+def test_running_statistics_are_put_back(how: str, model_of_loss: str) -> None:
     """Every batch counts once, whatever was tried on it."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
     base = torch.optim.SGD(model.named_parameters(), lr=0.1)
-    optimizer = HybridOptimizer(base, solver="exact", every=4)
+    optimizer = HybridOptimizer(base, solver="exact", every=4, model=model_of_loss)
     hidden = [model]
     losses: dict[str, Any] = {
         "closure": lambda parameters, batch, generator: _partial(model, parameters, batch, generator),
         "partial": partial(_partial, model),
-        "given": lambda parameters, batch, generator: _partial(hidden[0], parameters, batch, generator),
+        "list": lambda parameters, batch, generator: _partial(hidden[0], parameters, batch, generator),
     }
-    optimizer.attach(losses[how], model.named_parameters(), **({"buffers": model.buffers()} if how == "given" else {}))
+    optimizer.attach(losses[how], model.named_parameters())
     for step in range(10):
         batch = torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad()
@@ -397,6 +398,7 @@ def test_a_state_that_the_base_loads_is_that_of_both() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     base = torch.optim.SGD([("weight", weight)], lr=0.01)
     optimizer = HybridOptimizer(base, solver="exact", every=None)
+    optimizer.step()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1e-5)
     base.load_state_dict(base.state_dict())
     assert optimizer.param_groups is base.param_groups and optimizer.state is base.state

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sqlite3
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +15,17 @@ from hybrid_opt.backends.ledger import Ledger
 from hybrid_opt.backends.ledgered import Ledgered
 from hybrid_opt.backends.redaction import redact, redact_logs
 from hybrid_opt.backends.serialization import request_hash
+from hybrid_opt.backends.sqlite import sqlite_errors
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, BudgetExceeded, Cancelled, LostReply, ProblemError, TransientError
+from hybrid_opt.errors import (
+    BackendError,
+    BudgetExceeded,
+    Cancelled,
+    LedgerError,
+    LostReply,
+    ProblemError,
+    TransientError,
+)
 from tests.hybrid_opt.jobs import QUICK, RESTART, Vendor, anneal, in_another_process, resumed
 
 
@@ -317,3 +327,20 @@ def test_the_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(tmp_path))
     Ledger("~/ledger.sqlite").close()
     assert (tmp_path / "ledger.sqlite").is_file()
+
+
+def test_a_ledger_that_fails_after_sending_has_nothing_sent_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No fallback takes over: the vendor has the job."""
+    ledger, vendor, other = Ledger(tmp_path / "ledger.sqlite", **QUICK), Vendor(), Vendor()
+    other.name = "other"
+
+    def full(*_: Any) -> None:
+        with sqlite_errors("ledger"):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger, "accepted", full)
+    with pytest.raises(LedgerError, match="^ledger=ledger: database or disk is full$"):
+        Ledgered(vendor, ledger, fallback=other).submit(anneal(), "a").result()
+    assert len(vendor.jobs) == 1 and not other.jobs

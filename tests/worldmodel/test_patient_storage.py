@@ -19,7 +19,7 @@ LOST = "server closed the connection unexpectedly"
 def failing(monkeypatch: pytest.MonkeyPatch, reason: str, times: int) -> None:
     """Operations of every RDBStorage fail so many times, as Optuna tells it."""
     left = [times]
-    original = RDBStorage.get_all_trials
+    original = RDBStorage._get_trials
 
     def fail(self: Any, *args: Any, **kwargs: Any) -> Any:
         if left[0] > 0:
@@ -27,7 +27,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, reason: str, times: int) -> None:
             raise StorageInternalError("many lines") from OperationalError("SELECT", {}, Exception(reason))
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(PatientStorage, "get_all_trials", patient_storage.waiting(fail))
+    monkeypatch.setattr(PatientStorage, "_get_trials", patient_storage.waiting(fail))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_server_that_restarts_is_waited_for(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(monkeypatch, LOST, 3)
-    assert study._storage._backend.get_all_trials(study._study_id) == []  # type: ignore[attr-defined]
+    assert study.trials == []
     said = capsys.readouterr().err.splitlines()
     assert said == [
         f"storage=postgresql://me:***@host/db: {LOST}; waiting for it to come back",
@@ -58,7 +58,7 @@ def test_what_does_not_end_is_one_line(
     failing(monkeypatch, reason, 99)
     line = rf"^storage=postgresql://me:\*\*\*@host/db: {reason}; the same command continues the search$"
     with pytest.raises(StorageError, match=line) as caught:
-        study._storage._backend.get_all_trials(study._study_id)  # type: ignore[attr-defined]
+        study.get_trials()
     assert caught.value.exit_code == 1
 
 
