@@ -21,6 +21,7 @@ from worldmodel.provenance import provenance
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
+ADDED = {"size.fan_in": "block"}  # keys that earlier versions did not have, and what they did
 _ABOUT = ("versions", "commit", "hardware")  # what config.yaml says beside the configuration
 
 
@@ -166,10 +167,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
     """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
     before, now = dict(_flat(_plain(before))), dict(_flat(_plain(now)))
     return [
-        f"{key} was {_text(before, key)}, is {_text(now, key)}"
+        f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])
-        if before.get(key, _ABSENT) != now.get(key, _ABSENT) and not _is_within(key, may_change)
+        if not _same(_value(before, key), _value(now, key)) and not _is_within(key, may_change)
     ]
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; for one that earlier versions did not have, what they did."""
+    return values.get(key, next((value for name, value in ADDED.items() if f".{key}".endswith(f".{name}")), _ABSENT))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
 
 
 def _is_open_at(path: Path, descriptor: int) -> bool:
@@ -204,8 +214,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
-    value = values.get(key, _ABSENT)
+def _text(value: Any) -> str:
     return "absent" if value is _ABSENT else value if isinstance(value, str) else json.dumps(value)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
 from worldmodel.probe import ModelProbe
 from worldmodel.replay import Replay, bytes_per_step
-from worldmodel.run_folder import RunFolder
+from worldmodel.run_folder import ADDED, RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 
 ITEM_BYTES = 48  # about, of an item in the selectors
-# Keys that may differ when a run is continued; its weights have been drawn, whatever size.fan_in says now.
+# Keys that may differ when a run is continued. Of size.fan_in the run keeps its own: its weights have been drawn.
 MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
 
 
@@ -47,6 +48,8 @@ def run(config: TrainConfig) -> int:
         path = folder.path
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / "checkpoints")
+        if found:
+            config = _as_begun(config, folder.config())
         done = read_evaluation(path)
         if found and done and done["finished"] >= config.steps:
             print(f"{path}: finished with return {done['mean']:.1f}; more steps=... continue it")
@@ -56,6 +59,8 @@ def run(config: TrainConfig) -> int:
         images = any(spec.kind == "image" for spec in environments.observation_specs.values())
         rows = config.batch_size * config.batch_length
         threads = machine.set_threads(config.threads, small=rows <= 256 and not images)
+        if device.type == "cuda":  # after the workers have been forked: this starts CUDA
+            torch.cuda.set_device(device)  # whose streams and graphs are those of the current device
         _check_memory(config, environments, path, device)
         agent = _agent(config, environments, "cpu").to(device)
         if not found:
@@ -97,6 +102,12 @@ def run(config: TrainConfig) -> int:
         with stopped_by_signals(trainer):
             trainer.run()
     return 0
+
+
+def _as_begun(config: TrainConfig, begun: Mapping[str, Any] | None) -> TrainConfig:
+    """The configuration with the scale that the weights of the continued run were drawn with."""
+    fan_in = begun["size"].get("fan_in", ADDED["size.fan_in"]) if begun else config.size.fan_in
+    return replace(config, size=replace(config.size, fan_in=fan_in))
 
 
 def _new_logdir(config: TrainConfig) -> Path:

@@ -158,6 +158,15 @@ def test_continuing_may_change_only_what_may_change(tmp_path: Path) -> None:
         )
 
 
+def test_continuing_takes_a_nan_and_a_key_that_earlier_versions_did_not_have(tmp_path: Path) -> None:
+    before = {**CONFIG, "env": {**CONFIG["env"], "kwargs": {"x": float("nan")}}}  # type: ignore[dict-item]
+    with RunFolder(tmp_path / "run") as folder:
+        folder.write_config(before)
+        folder.compare({**before, "size": {"fan_in": "block"}}, ())
+        with pytest.raises(RunFolderError, match=r"size\.fan_in was block, is all"):
+            folder.compare({**before, "size": {"fan_in": "all"}}, ())
+
+
 def test_config_cut_short_anywhere_is_refused_or_still_complete(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
         folder.write_config(CONFIG)
