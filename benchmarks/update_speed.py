@@ -31,7 +31,7 @@ from worldmodel.optimizer import LaProp
 from worldmodel.rssm import ModelSize
 from worldmodel.update import Update
 
-SIZE = {"deter": 512, "hidden": 64, "classes": 4, "units": 64, "depth": 4}
+SIZE: dict[str, Any] = {"deter": 512, "hidden": 64, "classes": 4, "units": 64, "depth": 4}
 OBSERVATION, ACTIONS = 24, 6
 
 

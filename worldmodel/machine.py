@@ -70,7 +70,7 @@ def choose_precision(name: str, device: torch.device, small: bool = False) -> to
 def _native_bfloat16(device: torch.device) -> bool:
     """Whether this GPU computes in bfloat16, rather than emulating it slowly."""
     with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:

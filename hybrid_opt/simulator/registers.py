@@ -59,8 +59,13 @@ def cached(*modules: ModuleType, **options: Any) -> Decorator:
 def _keep_in_temporary_folder() -> None:
     """Have this process and its children keep compiled code in a folder of their own until this process ends."""
     owner, folder = os.getpid(), tempfile.mkdtemp(prefix="numba-")
-    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+
+    def remove() -> None:
+        if os.getpid() == owner:  # a forked child runs this too
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
     print(
         f"compiled kernels cannot be kept: no cache folder can be written. They go to {folder} for this run; "
         "set NUMBA_CACHE_DIR to a folder that can be written",
