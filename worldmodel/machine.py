@@ -39,10 +39,7 @@ def put_back_torch(env_id: str) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`, and make a GPU the current one; auto: CUDA where there is a GPU.
-
-    Streams, graphs and what PyTorch asks of "the" GPU are those of the current device. Raises MachineError.
-    """
+    """Return the device called `name`; auto: CUDA where there is a GPU. Raises MachineError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -53,8 +50,6 @@ def choose_device(name: str) -> torch.device:
         raise MachineError(f"device={name}: auto, cpu, cuda or cuda:N is accepted")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise MachineError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices; cpu is accepted")
-    if device.type == "cuda":
-        torch.cuda.set_device(device.index or 0)
     return device
 
 

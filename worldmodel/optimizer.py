@@ -17,6 +17,11 @@ class NonFiniteGradient(RuntimeError):
     """A gradient is NaN or infinite. Neither parameters nor moments were changed."""
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or infinite."""
+    return bool(tensor.isfinite().all())
+
+
 @dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
 class LaPropOptions:
     """Options of the base optimiser. final_rate: see `Update`."""
@@ -77,8 +82,9 @@ class LaProp(torch.optim.Optimizer):
         parts = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
         parts = [(group, params) for group, params in parts if params]
         norms = [torch.stack(torch._foreach_norm([p.grad for p in params])) for _, params in parts]
-        if norms and not torch.cat(norms).isfinite().all():
-            raise NonFiniteGradient("the norm of a gradient is not finite")
+        suspect = [params for (_, params), norm in zip(parts, norms, strict=True) if not is_finite(norm)]
+        if not all(is_finite(p.grad) for params in suspect for p in params):  # a norm may also overflow alone
+            raise NonFiniteGradient("a gradient is not finite; the weights were not changed")
         for (group, params), norm in zip(parts, norms, strict=True):
             self._update(params, [p.grad for p in params], norm, group)
         return loss

@@ -32,9 +32,9 @@ def one_hot_sample(probs: Tensor, uniform: Tensor, dim: int, out: Tensor | None 
     return sample
 
 
-def reset(x: Tensor, keep: Tensor) -> Tensor:
-    """x [..., F] where keep [..., 1] is 1, zeros where it is 0, whatever x is there: NaN times 0 would stay NaN."""
-    return x.masked_fill(keep == 0, 0.0)
+def reset(x: Tensor, first: Tensor) -> Tensor:
+    """x [..., F] with zeros where first [..., 1] is true, whatever x is there: NaN times 0 would stay NaN."""
+    return x.masked_fill(first, 0.0)
 
 
 class Weights(NamedTuple):
@@ -161,8 +161,9 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx: Any, at_deters: Tensor, at_stochs: Tensor, at_probs: Tensor) -> tuple[Tensor | None, ...]:
         keep, deter, stoch, deters, stochs, probs, *rest = ctx.saved_tensors
         w = Weights(*rest)
-        before = reset(torch.cat([deter.unsqueeze(0), deters[:-1]]), keep)
-        flat = reset(torch.cat([stoch.unsqueeze(0), stochs[:-1].flatten(2)]), keep).flatten(0, 1)
+        first = keep == 0
+        before = reset(torch.cat([deter.unsqueeze(0), deters[:-1]]), first)
+        flat = reset(torch.cat([stoch.unsqueeze(0), stochs[:-1].flatten(2)]), first).flatten(0, 1)
         at_soft = (at_stochs + at_probs).mul_(1 - UNIMIX)
         if isinstance(ctx.saved, list):
             grads = _observe_backward(w, ctx.saved, keep, at_deters, at_soft)
@@ -222,9 +223,9 @@ def _observe(
     stochs = stoch.new_empty(steps, rows, stoch.shape[1] // latents, latents)
     probs = torch.empty_like(stochs)
     passed = []
-    inputs, outputs = (drive, seen, keep, noise), (deters, stochs, probs)
-    for drive_t, seen_t, keep_t, noise_t, deter_t, stoch_t, probs_t in zip(*inputs, *outputs, strict=True):
-        deter, saved = cell(w, reset(deter, keep_t), reset(stoch, keep_t), drive_t.clone(), deter_t)
+    inputs, outputs = (drive, seen, keep == 0, noise), (deters, stochs, probs)
+    for drive_t, seen_t, first_t, noise_t, deter_t, stoch_t, probs_t in zip(*inputs, *outputs, strict=True):
+        deter, saved = cell(w, reset(deter, first_t), reset(stoch, first_t), drive_t.clone(), deter_t)
         pre = torch.addmm(seen_t, deter.to(seen.dtype), w.post_deter)
         hidden, normed, inverse = norm_silu(pre, w.post_scale)
         logits = torch.addmm(w.post_bias, hidden, w.post_out).view(stoch_t.shape)
@@ -242,8 +243,8 @@ def _observe_backward(
     dtype = w.deter.dtype
     deter, stoch = torch.zeros_like(at_deters[0]), torch.zeros_like(at_soft[0])
     steps = []
-    for (saved, post), keep_t, at_deter, at_soft_t in reversed(
-        list(zip(passed, keep, at_deters, at_soft, strict=True))
+    for (saved, post), first_t, at_deter, at_soft_t in reversed(
+        list(zip(passed, keep == 0, at_deters, at_soft, strict=True))
     ):
         soft = at_soft_t.add_(stoch.view(at_soft_t.shape), alpha=1 - UNIMIX)
         logits = torch.ops.aten._softmax_backward_data(soft, post.soft, -2, soft.dtype).flatten(1)
@@ -251,7 +252,7 @@ def _observe_backward(
         seen, post_scale = norm_silu_backward(hidden, post.normed, post.inverse, w.post_scale)
         deter = (seen.to(dtype) @ w.post_deter.t()).float().add_(deter).add_(at_deter)
         deter, stoch, pre, scale, joint, mix_scale, gates = cell_backward(w, saved, deter)
-        deter, stoch = reset(deter, keep_t), reset(stoch, keep_t)
+        deter, stoch = reset(deter, first_t), reset(stoch, first_t)
         went_in = (saved.inputs.flatten(1), saved.mixed, post.hidden)
         steps.append(Gradients(pre, joint, gates, seen, logits, scale, mix_scale, post_scale, *went_in))
     joined = Gradients(*(torch.cat(parts) for parts in zip(*steps[::-1], strict=True)))

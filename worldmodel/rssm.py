@@ -109,7 +109,7 @@ class RSSM(nn.Module):
         Returns the states [T, B] (straight-through samples) and the posterior probabilities [T, B, K, S].
         """
         keep = (~is_first).unsqueeze(-1).float()  # [T, B, 1]
-        drive = self._drive(reset(action, keep))
+        drive = self._drive(reset(action, is_first.unsqueeze(-1)))
         seen = self.post_embed(embed) + self.post_deter.bias
         start = (state.deter, state.stoch.flatten(-2))
         weights = self.weights(drive.dtype)

@@ -29,9 +29,8 @@ CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
-ANY = object()  # the same as any value
-# Keys that earlier versions did not have, and what they did. The weights of an earlier run have been drawn.
-ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": ANY}
+ADDED = {"eval.environments": "own", "size.fan_in": "block"}  # keys that earlier versions did not have: what they did
+_DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
 
@@ -284,7 +283,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
     return [
         f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])
-        if not _same(_value(before, key), _value(now, key)) and not _is_within(key, may_change)
+        if not _same(_value(before, key), _value(now, key))
+        and not _is_within(key, may_change)
+        and not (key not in before and f".{key}".endswith(tuple(f".{name}" for name in _DRAWN)))
     ]
 
 
@@ -294,7 +295,7 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return ANY in (one, other) or bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
+    return bool(one == other) or repr(one) == repr(other)  # NaN is the same as NaN here
 
 
 def _is_open_at(path: Path, descriptor: int) -> bool:

@@ -26,6 +26,7 @@ from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, write_evaluation
 from worldmodel.experience import pack, record, to_windows
 from worldmodel.metrics import Means, MetricsWriter
+from worldmodel.optimizer import is_finite
 from worldmodel.player import Player
 from worldmodel.pooling import Pooling
 from worldmodel.predictions import write_predictions
@@ -284,6 +285,7 @@ class Trainer:
         mean = float(returns.mean())
         self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
         if mean > self.counters.best:
+            self._check_weights()
             self.counters.best = mean
             self.checkpoints.save_best(self.counters.step, mean)
         self.progress.update(self.counters.step, self.counters.updates, eval_return=mean)
@@ -319,7 +321,7 @@ class Trainer:
             self._save()
 
     def _save(self) -> Path:
-        """Write a checkpoint. Raises NonFiniteLoss rather than put useless weights in the place of good ones."""
+        """Write a checkpoint. Raises NonFiniteLoss, and FolderMoved after saving."""
         self._follow_folder()
         return self._write_checkpoint()
 
@@ -333,12 +335,16 @@ class Trainer:
             raise FolderMoved(before, self.folder.path, self.counters.step)
 
     def _write_checkpoint(self) -> Path:
-        if not all(parameter.isfinite().all() for parameter in self.player.agent.parameters()):
-            raise NonFiniteLoss("the weights are not finite; they are not saved")
+        self._check_weights()
         self.writer.flush()
         path = self.checkpoints.save(self.counters.step, {"marks": self.folder.marks(), "sums": self.folder.sums()})
         self._saved = time.monotonic()
         return path
+
+    def _check_weights(self) -> None:
+        """Raise NonFiniteLoss rather than put useless weights in the place of good ones."""
+        if not all(is_finite(parameter) for parameter in self.player.agent.parameters()):
+            raise NonFiniteLoss("the weights are not finite; they are not saved")
 
     def _finish(self) -> None:
         """Save, evaluate, and mark the run as finished by its evaluation.json."""

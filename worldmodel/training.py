@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from worldmodel.player import Player
 from worldmodel.pooling import WIDTH, Pooling
 from worldmodel.probe import ModelProbe
 from worldmodel.replay import Replay, bytes_per_step
-from worldmodel.run_folder import CHECKPOINTS, RunFolder
+from worldmodel.run_folder import ADDED, CHECKPOINTS, RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 from worldmodel.words import settings
 
 ITEM_BYTES = 48  # about, of an item in the selectors
-# Keys that may differ when a run is continued; its weights have been drawn, whatever size.fan_in says now.
+# Keys that may differ when a run is continued. Of size.fan_in the run keeps its own: its weights have been drawn.
 MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
 
 
@@ -51,6 +52,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         path = folder.path
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
+        if found:
+            config = _as_begun(config, folder.config())
         if done := finished(path, config.steps, bool(found)):
             print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
@@ -62,6 +65,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         images = any(spec.kind == "image" for spec in environments.observation_specs.values())
         rows = config.batch_size * config.batch_length
         threads = machine.set_threads(config.threads, small=rows <= 256 and not images)
+        if device.type == "cuda":  # after the workers have been forked: this starts CUDA
+            torch.cuda.set_device(device)  # whose streams and graphs are those of the current device
         _check_memory(config, environments, path, device)
         agent = _agent(config, environments, "cpu").to(device)
         if not found:
@@ -110,6 +115,12 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0
+
+
+def _as_begun(config: TrainConfig, begun: Mapping[str, Any] | None) -> TrainConfig:
+    """The configuration with the scale that the weights of the continued run were drawn with."""
+    fan_in = begun["size"].get("fan_in", ADDED["size.fan_in"]) if begun else config.size.fan_in
+    return replace(config, size=replace(config.size, fan_in=fan_in))
 
 
 def _updates(config: TrainConfig) -> int:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hybrid_opt.direction import HybridOptimizer
 from worldmodel.agent import Agent, Losses, Windows
-from worldmodel.optimizer import NonFiniteGradient
+from worldmodel.optimizer import NonFiniteGradient, is_finite
 from worldmodel.rssm import State
 
 
@@ -54,7 +54,7 @@ class Update:
                 self.optimizer.step()
         except NonFiniteGradient as error:
             gradients = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
-            names = [name for name, gradient in gradients.items() if not gradient.norm().isfinite()]
+            names = [name for name, gradient in gradients.items() if not is_finite(gradient)]
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise NonFiniteLoss(f"the gradient is not finite ({shown}); the weights were not changed") from error
         self.agent.update_slow_critic()

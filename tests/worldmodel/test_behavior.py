@@ -1,5 +1,7 @@
 """Returns and their scale, by hand, as sums of n-step returns, and against NumPy's percentiles."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.worldmodel.agents import BEHAVIOR
+from worldmodel.actor import Categoricals, Normals
 from worldmodel.behavior import BehaviorConfig, ReturnScale, lambda_return
+from worldmodel.nets import symexp, symlog
+from worldmodel.rssm import kl
 
 
 def column(*values: float) -> torch.Tensor:
@@ -84,6 +89,33 @@ def test_return_scale_is_never_below_one_and_is_kept() -> None:
     again = ReturnScale(1.0)
     again.load_state_dict(scale.state_dict())
     assert (again.low.item(), again.high.item()) == (0.0, 10.0)
+
+
+EXACT: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "lambda_return": lambda a, b: lambda_return(a, b, b.sigmoid(), 0.95),
+    "lambda_return, cut": lambda a, b: lambda_return(a, b, b.sigmoid(), (a > 0).to(a.dtype)),
+    "return scale": lambda a, b: ReturnScale(1.0).to(a.dtype)(a),
+    "symexp": lambda a, b: symexp(a),
+    "symlog": lambda a, b: symlog(a),
+    "kl": lambda a, b: kl(a.softmax(-2), b.softmax(-2)),
+    "log_prob, discrete": lambda a, b: Categoricals((a.softmax(-1),)).log_prob((b == b.amax(-1, True)).to(a.dtype)),
+    "entropy, discrete": lambda a, b: Categoricals((a.softmax(-1),)).entropy(),
+    "log_prob, continuous": lambda a, b: Normals(a.tanh(), b.sigmoid() + 0.1).log_prob(b),
+    "entropy, continuous": lambda a, b: Normals(a, b.sigmoid() + 0.1).entropy(),
+    "reach": lambda a, b: b.sigmoid().cumprod(0),
+    "center": lambda a, b: (b.sigmoid() * a).sum() / b.sigmoid().sum().clamp(min=1e-8),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_autocast_lowers_none_of_what_must_be_exact(name: str) -> None:
+    """bfloat16 would show as errors of 0.4 %; float32's are below 0.001 % of what is summed."""
+    a, b = 3 * torch.randn(2, 15, 6, 8, generator=torch.Generator().manual_seed(0))
+    expected = EXACT[name](a.double(), b.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        got = EXACT[name](a, b)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_discount() -> None:

@@ -250,3 +250,6 @@ def test_runs_of_earlier_versions_can_be_read() -> None:
     read = validated(TrainConfig, {**values, "seed": 0, "logdir": "auto"}, {})
     del values["seconds"]
     assert validated(TrainConfig, {**values, "seed": 0, "logdir": "auto"}, {}) == read
+    size = {key: value for key, value in values["size"].items() if key != "fan_in"}
+    old = validated(TrainConfig, {**values, "size": size, "seed": 0, "logdir": "auto"}, {})
+    assert (old.size.fan_in, read.size.fan_in) == ("block", "all")

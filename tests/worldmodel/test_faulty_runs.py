@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from envs import Episode
 from tests.worldmodel.runs import ENVIRONMENT, Starter, full_disk, last_step, line_of, rows, timeless, train
 from worldmodel.checkpoint import checkpoints
 from worldmodel.saved_state import load_state
@@ -137,6 +140,19 @@ def test_training_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for path in checkpoints(tmp_path / "run" / "checkpoints"):
         agent = load_state(path / "state.pt")["agent"]
         assert all(value.isfinite().all() for value in agent.values())
+
+
+def test_weights_that_are_not_finite_are_never_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def played(player: Any, *_: Any) -> list[Episode]:
+        player.agent.critic.out.bias.data[0] = torch.nan  # which no action depends on
+        return [Episode(0, 9, 9.0)]
+
+    monkeypatch.setattr("worldmodel.trainer.evaluate", played)
+    assert train("steps=40", "eval.every=20", f"logdir={tmp_path / 'run'}") == 1
+    assert line_of(capsys.readouterr().err) == "the weights are not finite; they are not saved"
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_rewards_beyond_all_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

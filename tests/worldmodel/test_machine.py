@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.worldmodel.runs import line_of, train
 from worldmodel import machine
 from worldmodel.machine import MachineError
 
@@ -39,16 +40,29 @@ def test_precision() -> None:
     assert machine.choose_precision("auto", CPU, small=True) == torch.float32
 
 
-def test_a_chosen_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams and captured graphs are those of the current device."""
-    chosen: list[int] = []
+def test_choosing_a_gpu_does_not_start_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches choose before they fork their workers, and a program that loads a policy keeps its current device."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("set_device", "_lazy_init"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("started"))
     assert [str(machine.choose_device(name)) for name in ("cuda:1", "cuda", "auto", "cpu")] == [
         "cuda:1", "cuda", "cuda", "cpu",
     ]  # fmt: skip
-    assert chosen == [1, 0, 0]
+
+
+def test_the_gpu_of_a_run_becomes_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Streams and captured graphs are those of the current device."""
+
+    def chosen(device: torch.device) -> None:
+        raise MachineError(f"current: {device}")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen)
+    assert train("device=cuda:1", "compile=true", f"logdir={tmp_path / 'run'}") == 2
+    assert line_of(capsys.readouterr().err) == "current: cuda:1"
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
-from worldmodel.optimizer import LaProp, LaPropConfig
+from worldmodel.optimizer import LaProp, LaPropConfig, NonFiniteGradient
 
 Rows = list[list[float]]
 PRESET = Path(__file__).parent.parent.parent / "configs" / "optimizer" / "laprop.yaml"
@@ -106,6 +106,27 @@ def test_gradients_are_left_as_they_are() -> None:
     gradients = random_gradients(1)
     run(LaProp(ours, lr=0.1, clip=1e-3), ours, gradients)
     assert [p.grad.tolist() for p in ours if p.grad is not None] == gradients[0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_is_refused_before_anything_has_changed(value: float) -> None:
+    ours = parameters()
+    optimizer = LaProp([{"params": ours[:2]}, {"params": ours[2:], "clip": 0.0}], lr=0.1)
+    run(optimizer, ours, random_gradients(2))
+    before, state = [p.tolist() for p in ours], copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(NonFiniteGradient):
+        run(optimizer, ours, [[[1.0, 1.0, 1.0], [1.0, 1.0], [value]]])
+    assert [p.tolist() for p in ours] == before
+    torch.testing.assert_close(optimizer.state_dict(), state, rtol=0, atol=0)
+
+
+def test_a_norm_may_overflow() -> None:
+    """Where the gradient itself is finite, clipping by an infinite norm leaves nothing of it."""
+    one, two = (torch.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = LaProp([one, two], lr=0.5)
+    one.grad, two.grad = torch.full((2,), 3e38), torch.ones(2)
+    optimizer.step()
+    assert one.tolist() == [1.0, 1.0] and two.tolist() == [0.5, 0.5]
 
 
 def test_groups_and_missing_gradients() -> None:

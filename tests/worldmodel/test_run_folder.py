@@ -166,8 +166,10 @@ def test_continuing_takes_a_nan_and_a_key_that_earlier_versions_did_not_have(tmp
     with RunFolder(tmp_path / "run") as folder:
         folder.write_config(before)
         folder.compare({**before, "eval": {"environments": "own"}}, ())
-        with pytest.raises(RunFolderError, match="eval.environments was own, is shared"):
+        with pytest.raises(RunFolderError, match=r"eval\.environments was own, is shared"):
             folder.compare({**before, "eval": {"environments": "shared"}}, ())
+        for fan_in in ("block", "all"):  # what was drawn before the key was there stays as it is
+            folder.compare({**before, "size": {"fan_in": fan_in}}, ())
 
 
 def test_config_cut_short_anywhere_is_refused_or_still_complete(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import worldmodel
 from tests.worldmodel.runs import ENVIRONMENT, PATIENCE, ROOT, Run, evaluate, line_of, rows, timeless, train
 from worldmodel import machine
 from worldmodel.checkpoint import checkpoints
@@ -102,6 +103,17 @@ def test_more_steps_continue_it(copy: Path, capsys: pytest.CaptureFixture[str]) 
     assert updates == sorted(updates) and updates[-1] == 13
     assert json.loads((copy / "evaluation.json").read_text())["finished"] == 150
     assert yaml.safe_load((copy / "config.yaml").read_text())["steps"] == 150
+
+
+def test_a_run_from_before_the_scale_of_initial_weights_could_be_chosen(copy: Path) -> None:
+    """It is played, evaluated and continued; its weights were drawn by the fan-in of one block, which is kept."""
+    text = (copy / "config.yaml").read_text()
+    assert text.count("  fan_in: all\n") == 1
+    (copy / "config.yaml").write_text(text.replace("  fan_in: all\n", ""))
+    assert worldmodel.load(copy, device="cpu").config.size.fan_in == "block"
+    assert evaluate(f"logdir={copy}", "episodes=1") == 0
+    assert train(*WORDS, f"logdir={copy}", "steps=120") == 0
+    assert yaml.safe_load((copy / "config.yaml").read_text())["size"]["fan_in"] == "block"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybrid_opt.direction import HybridOptimizer
 from tests.worldmodel.agents import KEYS, VECTOR, generator, make_agent, make_windows
 from worldmodel.agent import Agent, Losses, Windows
+from worldmodel.direction import WORLD_MODEL, model_loss
 from worldmodel.optimizer import LaProp
 from worldmodel.update import NonFiniteLoss, Update
 
@@ -82,11 +84,19 @@ def test_a_loss_that_is_not_finite_changes_no_weight(where: str, value: float) -
     assert all(torch.equal(a, s["mean"]) for a, s in zip(moments, update.optimizer.state.values(), strict=True))
 
 
+@pytest.mark.parametrize("hybrid", [False, True])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_changes_no_weight(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+def test_a_gradient_that_is_not_finite_changes_no_weight(
+    monkeypatch: pytest.MonkeyPatch, value: float, hybrid: bool
+) -> None:
     """The loss is finite: only the way back went wrong."""
     agent = make_agent(VECTOR)
     update = make_update(agent)
+    if hybrid:
+        named = [(name, p) for name, p in agent.named_parameters() if p.requires_grad]
+        update.optimizer = HybridOptimizer(LaProp(named, lr=1e-3), solver="exact", every=1, overhead=None, blocks=2)
+        own = [(name, p) for name, p in named if name.startswith(WORLD_MODEL)]
+        update.optimizer.attach(model_loss(agent, torch.float32, 2), own)
     update(make_windows(agent))
     before, state = weights(agent), copy.deepcopy(update.optimizer.state_dict()["state"])
     gradients = update._gradients
