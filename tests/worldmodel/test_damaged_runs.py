@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +206,7 @@ def another_user(folder: Path) -> Iterator[None]:
     """Be a user who owns a folder and all in it, and has no privileges."""
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 12345, 12345)
-    for above in folder.parents[:3]:
+    for above in takewhile(lambda above: above != Path(tempfile.gettempdir()), folder.parents):
         above.chmod(0o755)
     os.setegid(12345)
     os.seteuid(12345)

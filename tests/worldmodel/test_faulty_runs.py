@@ -145,7 +145,7 @@ def test_training_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_weights_that_are_not_finite_are_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def played(player: Any, *_: Any) -> list[Episode]:
+    def played(player: Any, *_: Any, **__: Any) -> list[Episode]:
         player.agent.critic.out.bias.data[0] = torch.nan  # which no action depends on
         return [Episode(0, 9, 9.0)]
 

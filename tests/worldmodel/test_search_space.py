@@ -94,7 +94,7 @@ def test_the_curve() -> None:
 
 def test_the_folder_depends_on_what_the_search_is() -> None:
     folder = config("trials=3").folder()
-    assert folder.parent == Path("runs") and folder.name.startswith("search-CartPole-v1-")
+    assert folder.startswith("runs/search-CartPole-v1-")
     assert config("trials=9", "workers=2", "threads=1", "launcher=ray").folder() == folder
     others = [config(*words).folder() for words in (["seed=1"], ["sampler=tpe"], ["space=rates"], ["steps=10"])]
     assert len({folder, *others}) == 5
