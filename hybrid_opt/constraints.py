@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hybrid_opt.qubo import Qubo
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.int8]
+Bits = NDArray[np.integer[Any]]
 Weight = float | Literal["auto"]
 SUMS = 1 << 20  # sums of coefficients that are all looked at
 
@@ -151,7 +151,7 @@ def _margin(qubo: "Qubo") -> float:
 
 def _check(weight: Any) -> None:
     if weight != "auto" and (
-        isinstance(weight, str) or not isinstance(weight, Real) or not isfinite(weight) or not weight > 0
+        isinstance(weight, str) or not isinstance(weight, Real) or not isfinite(weight) or not float(weight) > 0
     ):
         raise ProblemError(f"weight={weight}: auto or a positive number is accepted")
 

@@ -54,6 +54,8 @@ class HybridOptimizer(torch.optim.Optimizer):
     counted, and training goes on. Only with simulators does a continued run repeat one that was not stopped.
     """
 
+    _own: dict[str, Any]  # groups and states of the constructor
+
     def __init__(
         self,
         base: torch.optim.Optimizer,
@@ -67,7 +69,7 @@ class HybridOptimizer(torch.optim.Optimizer):
     ) -> None:
         self.base: torch.optim.Optimizer | None = None
         super().__init__(base.param_groups, base.defaults)
-        del self._own  # of the constructor; from here on groups and states are the base's
+        del self._own  # from here on groups and states are the base's
         self.base = base
         self.config: DirectionConfig = checked(options)
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
@@ -94,7 +96,7 @@ class HybridOptimizer(torch.optim.Optimizer):
     # The base replaces its groups and states when it loads its own state: both are asked for, never kept.
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def param_groups(self) -> list[dict[str, Any]]:
         return self._own["param_groups"] if self.base is None else self.base.param_groups
 
     @param_groups.setter
@@ -102,7 +104,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         self._set("param_groups", groups)
 
     @property
-    def state(self) -> Any:  # type: ignore[override]
+    def state(self) -> Any:
         return self._own["state"] if self.base is None else self.base.state
 
     @state.setter

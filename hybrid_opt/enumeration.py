@@ -1,7 +1,7 @@
 """All states of a Qubo, or all feasible ones, with their energies, at about two additions a state."""
 
 from math import comb, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hybrid_opt.qubo import Qubo
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.int8]
+Bits = NDArray[np.integer[Any]]
 
 CHUNK = 1 << 16  # states that are evaluated together
 LARGEST = 1 << 24  # states whose energies are computed at once

@@ -15,7 +15,7 @@ from hybrid_opt.enumeration import FeasibleSpace
 from hybrid_opt.errors import ProblemError
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.int8]  # signed, so that 1 - 2x of them are spins
+Bits = NDArray[np.integer[Any]]  # results are int8, so that 1 - 2x of them are spins
 HUGE = 1e150  # an entry whose square is finite
 
 
@@ -286,8 +286,7 @@ def _cardinality(cardinality: Any, n: int, blocks: tuple[tuple[int, ...], ...]) 
     if cardinality is None:
         return None
     low, high = len(blocks), n - sum(len(block) - 1 for block in blocks)
-    if isinstance(cardinality, bool) or not isinstance(cardinality, Real) or not low <= cardinality <= high:
+    number = float(cardinality) if isinstance(cardinality, Real) and not isinstance(cardinality, bool) else -1.0
+    if not (low <= number <= high and number.is_integer()):
         raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
-    if cardinality != int(cardinality):
-        raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
-    return int(cardinality)
+    return int(number)

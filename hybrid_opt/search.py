@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hybrid_opt.axis import Axis
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.history import RELATIVE, VALUED, History, all_trials, common_space, lies_within, position_of
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.qubo import Bits, Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
 from hybrid_opt.surrogate import Observations, make_surrogate
 from hybrid_opt.surrogates.objective import Transform, robust
@@ -283,7 +283,7 @@ def choose(
     drawn. repeat: the best sample, since the space is exhausted or seems to be.
     """
 
-    def first(bits: NDArray[np.uint8], energies: Floats) -> Floats | None:
+    def first(bits: Bits, energies: Floats) -> Floats | None:
         for row in energies.argsort(kind="stable").tolist():
             point = _point(bits[row], levels)
             if not history.is_taken(point):
@@ -322,13 +322,13 @@ def quality(history: History) -> float | None:
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 
-def _point(bits: NDArray[np.uint8], levels: Sequence[Floats]) -> Floats:
+def _point(bits: Bits, levels: Sequence[Floats]) -> Floats:
     """The positions [d] that feasible bits choose."""
     ends = np.cumsum([len(level) for level in levels])[:-1]
     return np.array([level[part.argmax()] for level, part in zip(levels, np.split(bits, ends), strict=True)])
 
 
-def _neighbours(bits: NDArray[np.uint8], qubo: Qubo) -> NDArray[np.uint8]:
+def _neighbours(bits: Bits, qubo: Qubo) -> Bits:
     """All states with the 1 of one block elsewhere; the state itself where there are none."""
     rows = [bits]
     for block in qubo.one_hot:

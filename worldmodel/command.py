@@ -150,12 +150,12 @@ def _no_silent_end() -> Iterator[None]:
     """Have os._exit(0) end the program as a fault: an environment that calls it would end a run as if it were done."""
     end, owner = os._exit, os.getpid()
 
-    def told(code: int) -> NoReturn:
-        if code == 0 and os.getpid() == owner:  # not in a process that was forked
+    def told(status: int) -> NoReturn:
+        if status == 0 and os.getpid() == owner:  # not in a process that was forked
             with suppress(OSError):
                 os.write(2, b"error: os._exit(0) was called in this process, by an environment or a library of it\n")
-            code = 1
-        end(code)
+            status = 1
+        end(status)
 
     os._exit = told
     try:

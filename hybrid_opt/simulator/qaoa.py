@@ -117,8 +117,8 @@ class QaoaSimulator:
 
     def sample(
         self, gammas: ArrayLike, betas: ArrayLike, shots: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], Floats]:
-        """Bits uint8 [B, shots, n] and energies float64 [B, shots], drawn for angles [B, p] by inverse sampling."""
+    ) -> tuple[NDArray[np.integer[Any]], Floats]:
+        """Bits int8 [B, shots, n] and energies float64 [B, shots], drawn for angles [B, p] by inverse sampling."""
         probabilities = self.probabilities(gammas, betas)
         numbers = np.stack([draw(row, shots, rng) for row in probabilities])
         energies = self.energies if len(self.energies) > 1 else np.broadcast_to(self.energies, probabilities.shape)

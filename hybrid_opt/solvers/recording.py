@@ -33,7 +33,7 @@ class Recording(Solver):
         """Raise ProblemError where the other solver cannot take the problem."""
         self.solver.check(qubo)
 
-    def submit(self, qubos: Qubo | Sequence[Qubo], seed: int = 0) -> Job[Any]:
+    def submit(self, qubos: Qubo | Sequence[Qubo], seed: int | None = 0) -> Job[Any]:
         """Note the problems and pass them on."""
         batch = [qubos] if isinstance(qubos, Qubo) else list(qubos)
         job = self.solver.submit(qubos, seed)

@@ -15,7 +15,7 @@ from hybrid_opt.backends.backend import Backend
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.job import Job, ThreadJob
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.qubo import Bits, Qubo
 
 Origin = Literal["run", "fallback", "cache"]
 
@@ -30,9 +30,9 @@ class Solution:
     far (shots, energies or queries, whatever the solver counts) and the best energy by then.
     """
 
-    bits: NDArray[np.int8]
+    bits: Bits
     energy: float
-    samples: NDArray[np.int8]
+    samples: Bits
     energies: NDArray[np.float64]
     feasible: NDArray[np.bool_]
     cost: SolverCost
@@ -42,7 +42,7 @@ class Solution:
     about: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(qubo: Qubo, samples: NDArray[np.integer[Any]], cost: SolverCost, **rest: Any) -> "Solution":
+    def of(qubo: Qubo, samples: Bits, cost: SolverCost, **rest: Any) -> "Solution":
         """Evaluate samples [S, n] and pick the best feasible one."""
         samples = np.ascontiguousarray(samples, np.int8)
         forms, feasible = qubo.form(samples), qubo.feasible(samples)
@@ -51,7 +51,7 @@ class Solution:
         return Solution(samples[best], float(energies[best]), samples, energies, feasible, cost, **rest)
 
     @property
-    def spins(self) -> NDArray[np.int8]:
+    def spins(self) -> Bits:
         """The bits as spins s = 1 - 2x, int8 [n]."""
         return 1 - 2 * self.bits
 
