@@ -92,6 +92,7 @@ class Environments:
         self.observation_specs: dict[str, ObservationSpec] = self._vector.layout.specs
         self.action_spec: ActionSpec = self._decoder.spec
         self._streams = np.arange(num)
+        self._told: set[str] = set()
         self._episode = np.zeros(num, np.int64)  # number of the running episode
         self._log = ActionLog(num, len(self.action_spec.sizes), self._decoder.dtype)
         self._none = self._first(
@@ -119,6 +120,8 @@ class Environments:
         """
         chosen = self._decoder.choose(actions)
         raw, rewards, terminated, truncated, infos = self._vector.step(self._decoder.decode(chosen))
+        if "notice" in infos:
+            self._tell(infos["notice"][infos["_notice"]])
         reward = rewards.astype(np.float32)
         observation = self._encode(raw, reward)
         done = terminated | truncated
@@ -221,6 +224,14 @@ class Environments:
         size = len(next(iter(observation.values())))
         no = np.zeros(size, np.bool_)
         return Records(np.arange(size), observation, np.zeros(size, np.float32), ~no, no, no.copy())
+
+    def _tell(self, notices: Array) -> None:
+        """Warn once of every notice of the streams."""
+        for notice in dict.fromkeys(notices.tolist()):
+            key = notice.partition(" has ")[0]
+            if key not in self._told:
+                self._told.add(key)
+                warnings.warn(f"{self._id}: {notice}", stacklevel=3)
 
     def _encode(self, raw: Any, reward: Array | None) -> dict[str, Array]:
         """Encode observations; raises EnvironmentFault where they or the rewards make no sense."""

@@ -20,5 +20,9 @@ class EnvironmentFault(RuntimeError):
     exit_code = 1
 
 
+class WrongAnswer(ValueError):
+    """What an environment gave is not what its spaces or Gymnasium's interface say. One line."""
+
+
 class WorkerTraceback(Exception):
     """The traceback of an exception in a worker process, as text: the exception itself may not survive the pipe."""

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.wrappers import AtariPreprocessing, RecordEpisodeStatistics
+from gymnasium.wrappers import AtariPreprocessing
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from envs import registry
+from envs.answers import Answers
 from envs.box2d import FreshWorld
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from envs.images import DEFAULT_SIZE, Resize
@@ -108,12 +109,12 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
 
 
 def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool) -> Stream:
+    env, answers = Answers.around(env)
     if type(env.unwrapped).__name__.startswith("BipedalWalker"):
         env = FreshWorld(env)
     if Symbols.applies(env):
         env = Symbols(env)
     env = EvaluationLimit(env, config.eval_time_limit, always=evaluation)
-    env = RecordEpisodeStatistics(env, buffer_length=1)
     if config.atari:
         height, width = config.resize if isinstance(config.resize, tuple) else DEFAULT_SIZE
         env = AtariPreprocessing(
@@ -129,4 +130,4 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
     layout = observation_layout(env.observation_space, config.resize, config.grayscale)
     if not layout.plain:
         env = SelectFields(env, layout)
-    return Stream(env, stream, layout, remote)
+    return Stream(env, stream, layout, remote, answers)

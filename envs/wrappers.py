@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import Space, spaces
 
-from envs.errors import EnvironmentFault, WorkerTraceback
+from envs.answers import Answers
+from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
 from envs.spaces import Layout
 
 Info = dict[str, Any]
@@ -90,11 +91,12 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     passes: the rest is not used and may not even be picklable.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool) -> None:
+    def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool, answers: Answers) -> None:
         super().__init__(env)
         self.layout = layout
         self._index = index
         self._remote = remote
+        self._answers = answers
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Start an episode, and replay actions into it where the options hold some for this stream."""
@@ -114,10 +116,13 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         """Step the environment."""
         try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            episode = info.get("episode")
-            statistics = {} if episode is None else {"length": int(episode["l"]), "return": float(episode["r"])}
-            return observation, float(reward), bool(terminated), bool(truncated), statistics
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            info: Info = {}
+            if terminated or truncated:
+                info = {"length": self._answers.length, "return": float(self._answers.ret)}
+            if notices := self._answers.take_notices():
+                info["notice"] = "; ".join(notices)
+            return observation, float(reward), bool(terminated), bool(truncated), info
         except (Exception, SystemExit) as error:
             return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
 
@@ -134,6 +139,8 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, WrongAnswer):
+        return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

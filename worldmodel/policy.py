@@ -1,5 +1,6 @@
 """The policy of a trained agent, for programs of one's own: `worldmodel.load`."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 from gymnasium import Space, spaces
 
 from envs import make_env
+from envs.answers import ObservationCheck
 from envs.encoder import ActionDecoder, ObservationEncoder
+from envs.errors import WrongAnswer
 from envs.minigrid import Symbols
 from envs.wrappers import SelectFields, Stream
 from worldmodel import machine
@@ -35,6 +38,7 @@ class Policy:
         self.checkpoint, self.step = checkpoint, step
         self.frame_rate = float(env.metadata.get("render_fps") or 30) / config.env.action_repeat
         self._shown = _observation_wrappers(env)
+        self._check = ObservationCheck((self._shown[0].env if self._shown else env).observation_space)
         self._plain = env.layout.plain
         self._encoder = ObservationEncoder(env.layout)
         self._space: Space[Any] = env.action_space
@@ -65,6 +69,13 @@ class Policy:
 
     def _encoded(self, observation: Any) -> dict[str, np.ndarray]:
         """An observation as the model sees it, {key: [1, *shape]}."""
+        try:
+            self._check(observation)
+        except WrongAnswer as error:
+            raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
+        for notice in self._check.notices:
+            warnings.warn(f"{self.config.env.id}: {notice}", stacklevel=3)
+        self._check.notices.clear()
         try:
             for wrapper in self._shown:
                 observation = wrapper.observation(observation)

@@ -145,6 +145,46 @@ class Sampled(gym.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
+class Answering(gym.Env[Any, Any]):
+    """Declares `space`, answers a picture, number or shape that is not of it, or speaks the old API: `how`."""
+
+    def __init__(self, how: str, since: int = 0) -> None:
+        self.action_space = spaces.Discrete(2)
+        self._how, self._since, self._t = how, since, 0
+        picture = spaces.Box(0, 255, (50, 70, 3), np.uint8)
+        self.observation_space: spaces.Space[Any] = {
+            "float picture": picture,
+            "turned picture": picture,
+            "wide picture": picture,
+            "float integers": spaces.Box(-3, 4, (2,), np.int64),
+            "keys": spaces.Dict(a=spaces.Discrete(2), b=spaces.Discrete(2)),
+        }.get(how, spaces.Box(-1, 1, (2,), np.float32))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self._t = 0
+        return self._answer() if self._how == "old reset" else (self._answer(), {})
+
+    def step(self, action: Any) -> Any:
+        self._t += 1
+        if self._how == "old step":
+            return self._answer(), 0.0, False, {}
+        info = {"episode": 3} if self._how == "episode" else {}
+        return self._answer(), 0.25, self._t == 4, False, info
+
+    def _answer(self) -> Any:
+        if self._t < self._since:
+            return self.observation_space.sample()
+        return {
+            "float picture": np.full((50, 70, 3), 0.5),
+            "turned picture": np.zeros((70, 50, 3), np.uint8),
+            "wide picture": np.full((50, 70, 3), 256),
+            "float integers": np.array([0.7, 2.9]),
+            "keys": {"a": 1},
+            "range": np.array([0, 1.5]),
+            "text": "far",
+        }.get(self._how, np.zeros(2, np.float32))
+
+
 environment: Any
-for environment in (Counting, Unseeded, Broken, Sampled):
+for environment in (Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

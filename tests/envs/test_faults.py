@@ -72,7 +72,8 @@ def test_faults_of_a_step(how: str, text: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium tells the fault too
 def test_an_observation_of_another_shape(mode: str) -> None:
-    assert "failed (ValueError" in str(fault("shape", mode))
+    text = "stream 0: observation 'observation' has shape (2,), its space declares (3,)"
+    assert text in str(fault("shape", mode))
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
