@@ -135,7 +135,7 @@ def _wrong(key: str, given: str, declared: str) -> WrongAnswer:
 def _bounded(space: spaces.Box) -> bool:
     """Whether the type of the space can leave its bounds."""
     if space.dtype is not None and space.dtype.kind in "iu":
-        limits = np.iinfo(space.dtype)
+        limits: Any = np.iinfo(space.dtype.name)
         return bool((space.low > limits.min).any() or (space.high < limits.max).any())
     return bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
 

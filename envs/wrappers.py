@@ -1,5 +1,7 @@
 """Wrappers around one environment: repeated actions, selected observation fields, and the stream that trains."""
 
+import random
+import sys
 import traceback
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
@@ -89,6 +91,8 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     A reset with options {"replay": {index: actions [T, ...]}} also takes these actions, which brings a running episode
     back; info "diverged" tells that the episode ended on the way. No other info than the statistics of an ended episode
     passes: the rest is not used and may not even be picklable.
+
+    In a worker process an episode's seed also seeds the global random states, with which all workers start alike.
     """
 
     def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool, answers: Answers) -> None:
@@ -103,6 +107,8 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         options = options or {}
         actions = options.get("replay", {}).get(self._index, ())
         evaluation = {"evaluation": True} if options.get("evaluation") else None
+        if self._remote and seed is not None:
+            _seed_globals(seed)
         try:
             observation, info = self.env.reset(seed=seed, options=evaluation)
             for action in actions:
@@ -136,6 +142,14 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     def _fault(self, error: BaseException) -> Info:
         cause = WorkerTraceback("".join(traceback.format_exception(error))) if self._remote else error
         return {"fault": Fault(_describe(error), cause)}
+
+
+def _seed_globals(seed: int) -> None:
+    """Seed the global random states of this process: of Python, of NumPy, and of PyTorch where it was imported."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 def _describe(error: BaseException) -> str:

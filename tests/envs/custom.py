@@ -185,6 +185,14 @@ class Answering(gym.Env[Any, Any]):
         }.get(self._how, np.zeros(2, np.float32))
 
 
+class Dice(Counting):
+    """Rewards drawn from NumPy's global random state, which nobody seeds."""
+
+    def step(self, action: Any) -> Result:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(np.random.randint(1, 7)), terminated, truncated, info
+
+
 environment: Any
-for environment in (Counting, Unseeded, Broken, Sampled, Answering):
+for environment in (Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

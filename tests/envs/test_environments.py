@@ -252,3 +252,21 @@ def test_an_environment_without_frames_says_so() -> None:
 def test_atari_preprocessing_is_for_atari() -> None:
     with pytest.raises(EnvironmentRefused, match=r"env\.atari=true"):
         Environments(config(atari=True), num=1, seed=0)
+
+
+def test_global_random_numbers_differ_between_workers_and_episodes_and_repeat() -> None:
+    """Workers are forked with NumPy imported: unseeded, all would throw the same dice in every run and episode."""
+
+    def thrown(seed: int) -> list[list[float]]:
+        env = Environments(
+            config("tests.envs.custom:Dice-v0", kwargs={"terminate_at": 5}, vectorization="async"), 2, seed
+        )
+        env.reset()
+        returns = [[episode.ret for episode in step.episodes] for step in play(env, 40) if step.episodes]
+        env.close()
+        return returns
+
+    first = thrown(0)
+    assert len(first) == 8 and any(one != other for one, other in first)
+    assert all(len({pair[stream] for pair in first}) > 1 for stream in (0, 1))
+    assert thrown(0) == first and thrown(1) != first
