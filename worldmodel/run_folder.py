@@ -285,7 +285,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
         for key in dict.fromkeys([*now, *before])
         if not _same(_value(before, key), _value(now, key))
         and not _is_within(key, may_change)
-        and not (key not in before and f".{key}".endswith(tuple(f".{name}" for name in _DRAWN)))
+        and not ((key not in before or key not in now) and f".{key}".endswith(tuple(f".{name}" for name in _DRAWN)))
     ]
 
 
