@@ -148,6 +148,19 @@ def test_wrong_observations(cartpole: Path, observation: Any) -> None:
         worldmodel.load(cartpole).act(observation)
 
 
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (np.zeros(3), r"has shape \(3,\), its space declares \(4,\)"),
+        (np.zeros(4, complex), "its space declares float32"),
+        (np.array([100.0, 0, 0, 0]), "has value 100.0, its space declares -4.8"),
+    ],
+)
+def test_observations_are_checked_as_those_of_a_run(cartpole: Path, observation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"none of CartPole-v1 .*{message}"):
+        worldmodel.load(cartpole).act(observation)
+
+
 def test_what_cannot_be_loaded(cartpole: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
         worldmodel.load(tmp_path)
