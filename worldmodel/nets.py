@@ -18,16 +18,8 @@ def fits_kernels(deter: Tensor) -> bool:
 
     In float32 on the CPU, without autocast, where the weights that a step reads stay in the caches.
     """
-    return _exact(deter) and deter.shape[-1] <= WIDEST
-
-
-def fits_rows(x: Tensor, row: Tensor) -> bool:
-    """Whether compiled kernels take x and rows as wide as `row`: in float32 on the CPU, where they fill a register."""
-    return _exact(x) and row.shape[-1] >= REGISTER
-
-
-def _exact(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    exact = deter.dtype == torch.float32 and deter.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return exact and deter.shape[-1] <= WIDEST
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -160,17 +152,6 @@ class MLP(nn.Sequential):
         """Each layer's two modules."""
         modules: list[Any] = list(self)
         return list(zip(modules[::2], modules[1::2], strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        pairs = self.pairs()
-        if not fits_rows(x, pairs[-1][1].weight):
-            y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return y
-        from worldmodel.rows import Layer  # with a compiler, which takes its time to start
-
-        for linear, norm in pairs:
-            x = Layer.apply(x, linear.weight, linear.bias, norm.weight)  # type: ignore[no-untyped-call]
-        return x
 
 
 class Head(nn.Module):

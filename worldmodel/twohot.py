@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worldmodel.nets import fits_rows, symexp
+from worldmodel.nets import symexp
 
 
 class TwoHot(nn.Module):
@@ -33,10 +33,6 @@ class TwoHot(nn.Module):
     def mean(self, logits: Tensor) -> Tensor:
         """Expected value. The two tails are paired before summing, so that equal tails cancel to exactly zero."""
         half = len(self.bins) // 2
-        if fits_rows(logits, self.bins[:half]) and not (torch.is_grad_enabled() and logits.requires_grad):
-            from worldmodel import rows  # with a compiler, which takes its time to start
-
-            return rows.expected(logits, self.bins[half + 1 :])
         probs = logits.float().softmax(-1)
         # No matrix product: autocast would run it in bfloat16, and round every value to 8 bits.
         return ((probs[..., 1 : half + 1] - probs[..., half + 1 :]) * self.bins[half + 1 :]).sum(-1)
@@ -55,12 +51,7 @@ class TwoHot(nn.Module):
             places += [upper - 1, upper]
             shares += [scale * (1 - share), scale * share]
         place = self.place[torch.stack(places, -1)]
-        cross_entropy: type[torch.autograd.Function] = SparseCrossEntropy
-        if fits_rows(logits, logits):
-            from worldmodel import rows
-
-            cross_entropy = rows.SparseCrossEntropy
-        loss: Tensor = cross_entropy.apply(logits.float(), place, torch.stack(shares, -1))
+        loss: Tensor = SparseCrossEntropy.apply(logits.float(), place, torch.stack(shares, -1))  # type: ignore[no-untyped-call]
         return loss
 
 

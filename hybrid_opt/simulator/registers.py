@@ -105,11 +105,10 @@ class Vector:
 
     def sum(self) -> Vector:
         """The sum of all lanes, in each of them."""
-        return self._reduced(Vector.__add__)
-
-    def largest(self) -> Vector:
-        """The largest of all lanes, in each of them."""
-        return self._reduced(Vector.maximum)
+        result = self
+        for bit in range(self.lanes.bit_length() - 1):
+            result += result.flipped(bit)
+        return result
 
     def flipped(self, bit: int) -> Vector:
         """Each lane has the value of the lane whose number differs in this bit."""
@@ -162,12 +161,6 @@ class Vector:
     def sigmoid(self) -> Vector:
         """1 / (1 + exp(-x)), of floats."""
         return self.constant([1.0] * self.lanes) / ((self * -1.0).exp() + 1.0)
-
-    def _reduced(self, join: Callable[[Vector, Vector], Vector]) -> Vector:
-        result = self
-        for bit in range(self.lanes.bit_length() - 1):
-            result = join(result, result.flipped(bit))
-        return result
 
     def _unless(self, sign: str, other: Vector | float) -> Vector:
         bound = self._of(other)

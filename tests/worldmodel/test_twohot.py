@@ -44,11 +44,12 @@ def test_loss_is_the_cross_entropy_to_the_dense_code(value: float, seed: int) ->
 
 
 def test_gradient_is_the_softmax_less_the_code() -> None:
-    logits = torch.randn(4, 255, requires_grad=True)
-    values = [-1e9, -0.3, 0.0, 77.7]
-    CODE.loss(logits, (torch.tensor(values), 1.0)).sum().backward()
-    codes = np.stack([dense(value) for value in values])
-    expected = logits.detach().double().softmax(-1) - torch.from_numpy(codes)
+    """For two targets of each row, of which the second counts half, and rows that lie apart in memory."""
+    logits = torch.randn(255, 4).t().requires_grad_()
+    values, others, weight = [-1e9, -0.3, 0.0, 77.7], [3.0, -0.3, 1e9, 0.1], torch.tensor([1.0, -2.0, 0.5, 3.0])
+    CODE.loss(logits, (torch.tensor(values), 1.0), (torch.tensor(others), 0.5)).backward(weight)
+    codes = np.stack([dense(value) + 0.5 * dense(other) for value, other in zip(values, others, strict=True)])
+    expected = (1.5 * logits.detach().double().softmax(-1) - torch.from_numpy(codes)) * weight.double().unsqueeze(-1)
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad.double(), expected, rtol=1e-4, atol=2e-5)
 
