@@ -18,7 +18,7 @@ from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.backends.remote_job import RemoteJob
 from hybrid_opt.backends.vendor_errors import Stage
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, ProblemError
+from hybrid_opt.errors import BackendError, LostReply, ProblemError
 from hybrid_opt.job import Job
 
 PROGRAMMING, PER_READ = 0.015, 150e-6  # seconds, where the device does not say
@@ -86,11 +86,13 @@ class DWave(Annealer):
         count = len(checked.qubos)
         begin, sent = time.perf_counter(), list[Any]()
         try:
-            for index, qubo in enumerate(checked.qubos):
-                sent.append(self._sample(qubo, checked, self._label(key, index, count, qubo.n)))
-            identities = [_identity(sampleset, self.config.patience) for sampleset in sent]
-        except Exception:
-            self._cancelled([sampleset.wait_id(0) for sampleset in sent if _named(sampleset)])
+            with self.calling("sending"):
+                for index, qubo in enumerate(checked.qubos):
+                    sent.append(self._sample(qubo, checked, self._label(key, index, count, qubo.n)))
+                identities = [_identity(sampleset, self.config.patience) for sampleset in sent]
+        except Exception as error:
+            if not (isinstance(error, LostReply) and len(sent) == count):  # else `find` may see all of them
+                self._cancelled([sampleset.wait_id(0) for sampleset in sent if _named(sampleset)])
             raise
 
         @self.calling("waiting")

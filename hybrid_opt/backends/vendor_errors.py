@@ -5,7 +5,7 @@ import functools
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from typing import Any, Literal
 
 from hybrid_opt.backends.redaction import redact
@@ -30,6 +30,24 @@ NEVER = ("NewConnectionError", "ConnectTimeout", "ConnectError", "NameResolution
 FILES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)  # beside those with classes of their own
 
 
+class Translated(ContextDecorator):
+    """Raise what `ours` makes of an error; errors that are ours already pass.
+
+    No generator with @contextmanager: contextlib takes a RuntimeError that comes of a StopIteration for Python's own.
+    """
+
+    def __init__(self, ours: Callable[[Exception], Exception]) -> None:
+        self._translate = ours
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ProblemError | BackendError | MemoryError):
+            ours = self._translate(error)
+            if ours is not error:
+                raise ours from error
+
+
 class VendorCalls:
     """Base of backends that call a vendor's library: only errors of ours leave the methods named in STAGES.
 
@@ -48,19 +66,13 @@ class VendorCalls:
             else:
                 setattr(cls, method, _guarded(made, method))
 
-    @contextmanager
-    def calling(self, stage: Stage) -> Iterator[None]:
+    def calling(self, stage: Stage) -> Translated:
         """Raise errors of the vendor's library as ours; errors that are ours already pass.
 
         opening: nothing was sent. sending: where no answer came, the job may be there. waiting: the job is there,
         whatever happens on the way to it.
         """
-        try:
-            yield
-        except (ProblemError, BackendError, MemoryError):
-            raise
-        except Exception as error:
-            raise self._ours(error, stage) from error
+        return Translated(lambda error: self._ours(error, stage))
 
     def _ours(self, error: Exception, stage: Stage) -> Exception:
         """What an error is where jobs cannot be found again: one that may have been paid is not sent twice."""
@@ -92,17 +104,13 @@ def told(error: BaseException) -> str:
     return redact(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))[:300]
 
 
-@contextmanager
-def circuit_errors(done: str) -> Iterator[None]:
+def circuit_errors(done: str) -> Translated:
     """Raise what a library cannot do with a circuit as a ProblemError: the circuit cannot be `done`."""
-    try:
-        yield
-    except (ProblemError, BackendError, MemoryError):
-        raise
-    except Exception as error:
-        if unanswered(error):
-            raise
-        raise ProblemError(f"circuit: cannot be {done}: {told(error)}") from error
+
+    def ours(error: Exception) -> Exception:
+        return error if unanswered(error) else ProblemError(f"circuit: cannot be {done}: {told(error)}")
+
+    return Translated(ours)
 
 
 def unanswered(error: BaseException) -> bool:
