@@ -21,7 +21,7 @@ from hybrid_opt.errors import BackendError, CorruptResult, LedgerError, LostRepl
 from hybrid_opt.errors import TransientError as Transient
 from hybrid_opt.qubo import Qubo
 from tests.hybrid_opt import dwave_cloud, ibm_cloud
-from tests.hybrid_opt.jobs import QUICK
+from tests.hybrid_opt.jobs import QUICK, in_another_process
 
 TOKEN = "sEcr3t" * 8
 TEXT = f"it broke\n  at https://service/jobs?token={TOKEN}"
@@ -263,7 +263,7 @@ def test_the_vendors_own_errors(monkeypatch: pytest.MonkeyPatch, ibm: Any) -> No
         try:
             error = kind(TEXT)
         except TypeError:
-            error = kind(TEXT, TEXT)
+            error = kind()
         for stage in ("opening", "sending", "waiting"):
             for told in (
                 aer._ours(error, stage),
@@ -367,8 +367,8 @@ def test_rows_of_dwave(monkeypatch: pytest.MonkeyPatch, dwave: dwave_cloud.Cloud
 
     ledger, faults, real = Ledger(":memory:", **QUICK), [fault], dimod.SampleSet.wait_id
 
-    def wait_id(self: Any, *args: Any) -> Any:
-        identity = real(self, 30)
+    def wait_id(self: Any, *args: Any, **kwargs: Any) -> Any:
+        identity = real(self, *args, **kwargs)
         if faults:
             raise faults.pop()
         return identity
@@ -485,3 +485,15 @@ def test_a_backend_that_took_over_at_opening_is_closed_once() -> None:
     device: Any = Counting()
     Ledgered(device, fallback=device, reason="the first could not be opened").close()
     assert device.closed == 1
+
+
+def test_no_vendor_is_imported_before_it_is_used() -> None:
+    """`--help` imports the names of backends."""
+    code = (
+        "import sys, hybrid_opt.backends.ibm_errors, hybrid_opt.backends.dwave_errors, hybrid_opt.backends.ibm, "
+        "hybrid_opt.backends.dwave, hybrid_opt.backends.aer, hybrid_opt.backends.pennylane\n"
+        "print(sorted({'requests', 'qiskit', 'dwave.cloud', 'pennylane', 'qiskit_ibm_runtime'} & set(sys.modules)))"
+    )
+    process = in_another_process(code)
+    output, errors = process.communicate(timeout=60)
+    assert output == "[]\n", errors
