@@ -258,7 +258,5 @@ def test_a_tilde_in_the_folder_is_the_home_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Flaky, "_open", lambda self: None)
     assert Flaky("statevector", folder="~/vendor").folder == tmp_path / "vendor"
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ProblemError, match=r"^backend=flaky:statevector.*: folder=~/file/x: cannot be made"
-    ):
+    with pytest.raises(ProblemError, match=r"^backend=flaky:statevector.*: folder=~/file/x: cannot be made"):
         Flaky("statevector", folder="~/file/x")
