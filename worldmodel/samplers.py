@@ -33,8 +33,11 @@ class Qubo:
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         """ledger: the file of the jobs on a backend. Raises ProblemError for what is not accepted."""
+        from hybrid_opt.backends.budget import limits_of
         from hybrid_opt.search import QuboSampler
 
+        if self.budget is not None:
+            limits_of(self.budget)
         named = {"surrogate": self.surrogate, "solver": self.solver, "n_startup_trials": self.n_startup_trials}
         given: dict[str, Any] = {key: value for key, value in named.items() if value != "auto"}
         return QuboSampler(
@@ -110,6 +113,12 @@ class Random:
 
 
 Sampler = Annotated[Qubo | Tpe | Gp | CmaEs | Random, Field(discriminator="name")]
+
+
+def say_uncounted(sampler: Sampler) -> None:
+    """Say that a budget counts nothing, where the sampler's shots are simulated here."""
+    if isinstance(sampler, Qubo) and sampler.budget is not None and sampler.backend == "statevector":
+        print("sampler.budget: sampler.backend=statevector counts nothing; shots simulated here are free")
 
 
 def reseeded(sampler: Qubo | Tpe | Gp | CmaEs | Random, ledger: Path, *entropy: int) -> "BaseSampler":

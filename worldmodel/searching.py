@@ -17,6 +17,7 @@ from worldmodel.child import Ended, Program
 from worldmodel.command import configs_folder, stopped_by_signals
 from worldmodel.launchers import Launcher, Started, stop_all
 from worldmodel.run_folder import RunFolder, RunFolderError, differences
+from worldmodel.samplers import say_uncounted
 from worldmodel.search_config import MAY_CHANGE, SearchConfig, searched, training_words
 from worldmodel.search_progress import SearchProgress, best_trial
 from worldmodel.search_summary import summarise
@@ -90,6 +91,7 @@ def run(config: SearchConfig, words: list[str]) -> int:
             f"{config.env.id}: {len(space)} keys, sampler {config.sampler.name}, {config.trials} trials by "
             f"{config.workers} workers, study {name} in {shown(url)}; logdir {folder.path}"
         )
+        say_uncounted(config.sampler)
         guard = stack.enter_context(closing(Guard(folder.path)))
         search = Search(config, folder.path, study, storage, guard, launcher, space, tuple(common), url)
         search.run()

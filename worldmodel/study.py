@@ -66,6 +66,8 @@ def storage_url(url: str, folder: Path) -> str:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UsageError(f"storage={url}: workers cannot share memory; sqlite:///FILE is accepted")
+    if parsed.get_backend_name() == "sqlite" and str(parsed.database).startswith("~"):
+        parsed = parsed.set(database=os.path.expanduser(parsed.database))
     return parsed.render_as_string(hide_password=False)
 
 

@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from hybrid_opt.backends.backend import AnnealProgram, Bits, Capabilities, Limits, Program
 from hybrid_opt.backends.embedding import CliqueEmbedding
 from hybrid_opt.backends.names import nearest
+from hybrid_opt.backends.vendor_errors import VendorCalls
 from hybrid_opt.errors import CorruptResult, ProblemError
 from hybrid_opt.qubo import Qubo
 
 OURS = ("num_reads", "answer_mode", "label", "chain_strength", "return_embedding", "warnings")
 
 
-class Annealer:
+class Annealer(VendorCalls):
     """Base of both: Qubos on a clique embedding that is found once for each size and kept, raw reads back.
 
     Chains that broke are decided by majority; `Result.about` has the mean fraction of broken chains.
     """
 
-    name: str
     remote = False
 
     def __init__(self, name: str, sampler: Any, config: Any) -> None:

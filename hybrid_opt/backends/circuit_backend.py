@@ -15,7 +15,7 @@ from hybrid_opt.backends.backend import Bits, CircuitProgram, Program, Result
 from hybrid_opt.backends.compiled import CompiledCircuits
 from hybrid_opt.backends.observables import Basis
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, Cancelled, ProblemError
+from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.job import Job, ThreadJob
 
 Floats = NDArray[np.float64]
@@ -35,17 +35,13 @@ class CircuitBackend(CompiledCircuits):
         compiled = self._prepare(program)
         assert isinstance(program, CircuitProgram)
 
+        @self.calling("waiting")
         def work(stop: Event) -> Result:
             with self._lock:
                 if stop.is_set():
                     raise Cancelled(f"job {key} was cancelled")
                 begin = time.perf_counter()
-                try:
-                    result = self._run(program, compiled, seed, stop)
-                except (ProblemError, BackendError, MemoryError):
-                    raise
-                except Exception as error:
-                    raise BackendError(f"backend={self.name}: {_line(error)}") from error
+                result = self._run(program, compiled, seed, stop)
                 return _timed(result, time.perf_counter() - begin)
 
         return ThreadJob(key, work)
@@ -125,8 +121,3 @@ def _available() -> int:
 
 def _timed(result: Result, seconds: float) -> Result:
     return replace(result, cost=result.cost + Cost(wall_seconds=seconds))
-
-
-def _line(error: Exception) -> str:
-    """An error of a vendor's library in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

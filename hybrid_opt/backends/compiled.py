@@ -13,9 +13,9 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program
 from hybrid_opt.backends.observables import Basis, bases
-from hybrid_opt.backends.redaction import redact
+from hybrid_opt.backends.vendor_errors import VendorCalls, circuit_errors
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, ProblemError
+from hybrid_opt.errors import ProblemError
 
 Floats = NDArray[np.float64]
 KEPT = 32  # compiled circuits
@@ -28,7 +28,7 @@ class CircuitConfig:
     max_depth: PositiveInt | None = None
 
 
-class CompiledCircuits(ABC):
+class CompiledCircuits(VendorCalls, ABC):
     """Base of all backends of circuits. A circuit is known by identity; its compiled form is used again.
 
     Observables are measured in qubit-wise commuting bases, one circuit for each.
@@ -97,13 +97,8 @@ class CompiledCircuits(ABC):
 
     def _kept(self, circuit: Any, program: CircuitProgram, basis: Basis | None) -> Any:
         def compile_it() -> Any:
-            try:
+            with circuit_errors(f"compiled for backend={self.name}"):  # it may need what the device does not have
                 compiled = self._compile(circuit if basis is None else basis.rotate(circuit), program)
-            except (ProblemError, BackendError, MemoryError):
-                raise
-            except Exception as error:  # a transpiler's: what the circuit needs the device does not have
-                line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                raise ProblemError(f"circuit: cannot be compiled for backend={self.name}: {redact(line)}") from error
             depth, allowed = self._depth(compiled), self.config.max_depth
             if allowed is not None and depth > allowed:
                 raise ProblemError(f"circuit: depth {depth} on backend={self.name}; max_depth={allowed} is allowed")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from hybrid_opt.backends.backend import AnnealProgram, Backend, Capabilities, Limits, Program, Result
+from hybrid_opt.backends.vendor_errors import circuit_errors
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import Cancelled
 from hybrid_opt.job import Job
@@ -89,7 +90,8 @@ class DryRun:
 def _in_basis(circuit: Any) -> Any:
     from qiskit import transpile
 
-    return transpile(circuit, basis_gates=list(BASIS), optimization_level=0)
+    with circuit_errors(f"written in {', '.join(BASIS)}"):
+        return transpile(circuit, basis_gates=list(BASIS), optimization_level=0)
 
 
 def _text(value: Any) -> str:

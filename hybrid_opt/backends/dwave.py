@@ -12,12 +12,13 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.annealer import Annealer, raw
 from hybrid_opt.backends.backend import Bits, Program, Result
-from hybrid_opt.backends.dwave_errors import mapped
+from hybrid_opt.backends.dwave_errors import ours
 from hybrid_opt.backends.names import nearest
 from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.backends.remote_job import RemoteJob
+from hybrid_opt.backends.vendor_errors import Stage
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, ProblemError
+from hybrid_opt.errors import BackendError, LostReply, ProblemError
 from hybrid_opt.job import Job
 
 PROGRAMMING, PER_READ = 0.015, 150e-6  # seconds, where the device does not say
@@ -52,19 +53,18 @@ class DWave(Annealer):
     remote = True
 
     def __init__(self, solver: str | None = None, config: Any = None) -> None:
-        name = "dwave" if solver is None else f"dwave:{solver}"
+        self.name = name = "dwave" if solver is None else f"dwave:{solver}"
         try:
             from dwave.cloud.exceptions import SolverNotFoundError
             from dwave.system import DWaveSampler
         except ImportError as error:
             raise ProblemError(f"backend={name}: needs {error.name}; pip install dwave-ocean-sdk") from error
         redact_logs()
-        with mapped(name, "opening"):
-            try:
-                sampler = DWaveSampler() if solver is None else DWaveSampler(solver=solver)
-            except SolverNotFoundError as error:
-                hint = nearest(solver, _online()) if solver else ""
-                raise ProblemError(f"backend={name}: this account has no such processor online{hint}") from error
+        try:
+            sampler = DWaveSampler() if solver is None else DWaveSampler(solver=solver)
+        except SolverNotFoundError as error:
+            hint = nearest(solver, _online()) if solver else ""
+            raise ProblemError(f"backend={name}: this account has no such processor online{hint}") from error
         super().__init__(name, sampler, config or DWaveConfig())
 
     def estimate(self, program: Program) -> Cost:
@@ -75,7 +75,7 @@ class DWave(Annealer):
             try:
                 micro = self._sampler.solver.estimate_qpu_access_time(qubits, checked.reads, **checked.options)
                 seconds += 1e-6 * micro
-            except (KeyError, ValueError, TypeError):  # a device without timing data
+            except (KeyError, ValueError):  # a device without timing data, or with data of another model
                 anneal = 1e-6 * float(checked.options.get("annealing_time", 20.0))
                 seconds += PROGRAMMING + checked.reads * (anneal + PER_READ)
         return self._price(seconds, checked.reads * len(checked.qubos), len(checked.qubos))
@@ -86,46 +86,51 @@ class DWave(Annealer):
         count = len(checked.qubos)
         begin, sent = time.perf_counter(), list[Any]()
         try:
-            with mapped(self.name, "sending"):
+            with self.calling("sending"):
                 for index, qubo in enumerate(checked.qubos):
                     sent.append(self._sample(qubo, checked, self._label(key, index, count, qubo.n)))
                 identities = [_identity(sampleset, self.config.patience) for sampleset in sent]
-        except Exception:
-            self._cancelled([sampleset.wait_id(0) for sampleset in sent if _named(sampleset)])
+        except Exception as error:
+            if not (isinstance(error, LostReply) and len(sent) == count):  # else `find` may see all of them
+                self._cancelled([sampleset.wait_id(0) for sampleset in sent if _named(sampleset)])
             raise
 
+        @self.calling("waiting")
         def wait() -> Result:
-            with mapped(self.name, "waiting"):
-                reads = [raw(part, q.n, checked.reads) for part, q in zip(sent, checked.qubos, strict=True)]
-                timings = [part.info.get("timing", {}) for part in sent]
+            reads = [raw(part, q.n, checked.reads) for part, q in zip(sent, checked.qubos, strict=True)]
+            timings = [part.info.get("timing", {}) for part in sent]
             return self._result(reads, timings, identities, self.estimate(checked), time.perf_counter() - begin)
 
         return RemoteJob(key, ",".join(identities), wait, lambda: self._cancelled(identities))
 
     def find(self, key: str) -> Job[Result] | None:
-        """The problems whose labels start with this key; None unless all of a program are there."""
+        """The problems whose labels start with this key; None unless all of a program are there.
+
+        Where only parts are, since sending broke off, they are cancelled: nobody could read them.
+        """
         from dwave.cloud.api import Problems
 
         begin = time.perf_counter()
-        with mapped(self.name, "opening"):
-            with Problems.from_config(self._sampler.client.config) as problems:
-                listed = problems.list_problems(max_results=self.config.listed)
-            labels = {part.label: str(part.id) for part in reversed(listed) if (part.label or "").startswith(f"{key} ")}
-        if not labels:
+        with Problems.from_config(self._sampler.client.config) as problems:
+            listed = problems.list_problems(max_results=self.config.listed)
+        named = {part.label: part for part in reversed(listed) if (part.label or "").startswith(f"{key} ")}
+        if not named:
             return None
-        found = {int(label.split()[1]): (label.split(), labels[label]) for label in labels}
+        found = {int(label.split()[1]): (label.split(), str(part.id)) for label, part in named.items()}
         count = int(next(iter(found.values()))[0][2])
-        if sorted(found) != list(range(count)):
+        stopped = sum(part.status.value == "CANCELLED" for part in named.values())
+        if sorted(found) != list(range(count)) or 0 < stopped < count:
+            self._cancelled([identity for _, identity in found.values()])  # a part would be paid beside the whole
             return None
         identities = [found[index][1] for index in range(count)]
 
+        @self.calling("waiting")
         def wait() -> Result:
             reads, timings = [], []
             for index in range(count):
                 (_, _, _, n, hashed), identity = found[index]
-                with mapped(self.name, "waiting"):
-                    answer = self._sampler.client.retrieve_answer(identity).sampleset
-                    answer.resolve()
+                answer = self._sampler.client.retrieve_answer(identity).sampleset
+                answer.resolve()
                 if hashed != self._hash(int(n)):
                     raise BackendError(f"backend={self.name}: the device changed since job {key} was sent")
                 reads.append(self.embedding.unembedded(answer, int(n), self.name))
@@ -139,6 +144,9 @@ class DWave(Annealer):
         """Close the client, with its threads."""
         self._sampler.close()
 
+    def _ours(self, error: Exception, stage: Stage) -> Exception:
+        return ours(error, self.name, stage)
+
     def _label(self, key: str, index: int, count: int, n: int) -> str:
         return f"{key} {index} {count} {n} {self._hash(n)}"
 
@@ -150,7 +158,7 @@ class DWave(Annealer):
         from dwave.cloud.api import Problems
 
         try:
-            with mapped(self.name, "waiting"), Problems.from_config(self._sampler.client.config) as problems:
+            with self.calling("waiting"), Problems.from_config(self._sampler.client.config) as problems:
                 for identity in identities:
                     problems.cancel_problem(identity)
         except (BackendError, ProblemError):  # the vendor's answer is no, or none

@@ -13,7 +13,7 @@ from hybrid_opt.backends.annealer import Annealer, raw
 from hybrid_opt.backends.backend import Bits, Program, Result
 from hybrid_opt.backends.circuit_backend import check_seed, spawn
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, Cancelled, ProblemError
+from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.job import Job, ThreadJob
 
 
@@ -33,12 +33,12 @@ class DWaveMock(Annealer):
     Config = MockConfig
 
     def __init__(self, config: Any = None) -> None:
-        config = config or MockConfig()
+        self.name, config = "dwave:mock", config or MockConfig()
         try:
             from dwave.samplers import SimulatedAnnealingSampler
             from dwave.system.testing import MockDWaveSampler
         except ImportError as error:
-            raise ProblemError(f"backend=dwave:mock: needs {error.name}; pip install dwave-ocean-sdk") from error
+            raise ProblemError(f"backend={self.name}: needs {error.name}; pip install dwave-ocean-sdk") from error
         simulated: Any = SimulatedAnnealingSampler
         shape = {"chimera": [config.size, config.size, 4], "pegasus": [config.size], "zephyr": [config.size, 4]}
         sampler = MockDWaveSampler(
@@ -48,7 +48,7 @@ class DWaveMock(Annealer):
             parameter_warnings=False,
             substitute_sampler=simulated(),
         )
-        super().__init__("dwave:mock", sampler, config)
+        super().__init__(self.name, sampler, config)
         self._lock = threading.Lock()  # the mock takes its seed from an attribute
 
     def estimate(self, program: Program) -> Cost:
@@ -60,6 +60,7 @@ class DWaveMock(Annealer):
         checked = self._checked(program)
         check_seed(seed)
 
+        @self.calling("waiting")
         def work(stop: Event) -> Result:
             begin, samples, broken = time.perf_counter(), list[Bits](), list[float]()
             with self._lock:
@@ -67,10 +68,7 @@ class DWaveMock(Annealer):
                     if stop.is_set():
                         raise Cancelled(f"job {key} was cancelled")
                     self._sampler.substitute_kwargs = {"seed": spawn(seed, index), "num_sweeps": self.config.sweeps}
-                    try:
-                        bits, breaks = raw(self._sample(qubo, checked, key), qubo.n, checked.reads)
-                    except (ValueError, RuntimeError) as error:
-                        raise BackendError(f"backend={self.name}: {' '.join(str(error).split())[:300]}") from error
+                    bits, breaks = raw(self._sample(qubo, checked, key), qubo.n, checked.reads)
                     samples.append(bits)
                     broken.append(breaks)
             cost = self.estimate(checked) + Cost(wall_seconds=time.perf_counter() - begin)

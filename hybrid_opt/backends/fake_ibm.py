@@ -34,6 +34,7 @@ class FakeIbm(CircuitBackend):
     Config = FakeIbmConfig
 
     def __init__(self, device: str | Any, config: Any = None) -> None:
+        self.name = f"ibm:{device}" if isinstance(device, str) else "ibm:fake"
         self._device = fake_device(device) if isinstance(device, str) else device
         super().__init__(f"ibm:{self._device.name}", config)
 

@@ -71,8 +71,12 @@ class Flaky:
         told = {key: getattr(self.config, key) for key in FlakyConfig.__dataclass_fields__}
         changed = "&".join(f"{key}={value}" for key, value in told.items() if value != getattr(FlakyConfig(), key))
         self.name = f"flaky:{self._inner}" + (f"?{changed}" if changed else "")
-        self.folder = Path(self.config.folder or _default_folder(self._inner)).absolute()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = Path(os.path.expanduser(self.config.folder or _default_folder(self._inner))).absolute()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot be made ({error.strerror}); a folder that can be written is accepted"
+            raise ProblemError(f"backend={self.name}: folder={self.config.folder}: {reason}") from error
         self._address = str(_socket_folder() / hashlib.sha256(str(self.folder).encode()).hexdigest()[:20])
         self._lock, self._idle = threading.Lock(), list[Connection]()
         self._process: subprocess.Popen[bytes] | None = None
@@ -164,6 +168,8 @@ class Flaky:
             raise TransientError(f"backend={self.name}: too many requests")
         if kind == "problem":
             raise ProblemError(answer[1])
+        if kind == "error":
+            raise BackendError(answer[1])
         if kind not in ANSWERS:
             raise CorruptResult(f"backend={self.name}: an answer that cannot be read")
         return answer

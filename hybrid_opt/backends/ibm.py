@@ -12,12 +12,13 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.aer import depth
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program, Result
 from hybrid_opt.backends.compiled import CircuitConfig, CompiledCircuits
-from hybrid_opt.backends.ibm_errors import mapped
+from hybrid_opt.backends.ibm_errors import ours
 from hybrid_opt.backends.names import nearest
 from hybrid_opt.backends.primitives import bits_of, blocks, means_of, measured
 from hybrid_opt.backends.provider import compiled_for
 from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.backends.remote_job import RemoteJob
+from hybrid_opt.backends.vendor_errors import Stage
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, ProblemError
 from hybrid_opt.job import Job
@@ -69,9 +70,8 @@ class Ibm(CompiledCircuits):
                 f"backend={self.name}: needs qiskit-ibm-runtime; pip install qiskit-ibm-runtime"
             ) from error
         redact_logs()
-        with mapped(self.name, "opening"):
-            self._service = QiskitRuntimeService(instance=self.config.instance)
-            self._device = self._found(device)
+        self._service = QiskitRuntimeService(instance=self.config.instance)
+        self._device = self._found(device)
         self.name = f"ibm:{self._device.name}"
 
     @property
@@ -86,11 +86,13 @@ class Ibm(CompiledCircuits):
 
     def estimate(self, program: Program) -> Cost:
         """Shots and circuits, and an estimate of the seconds that will be charged and of their price."""
+        from qiskit.exceptions import QiskitError
+
         cost = super().estimate(program)
         seconds = OVERHEAD
         for _, (_, compiled) in self._prepare(program):
             duration = 0.0
-            with contextlib.suppress(Exception):  # not all devices tell how long their gates take
+            with contextlib.suppress(QiskitError):  # not all devices tell how long their gates take
                 duration = compiled.estimate_duration(self._device.target, unit="s")
             delay = getattr(self._device, "default_rep_delay", None) or DELAY
             seconds += cost.shots / max(1, len(self._prepare(program))) * (delay + duration)
@@ -101,17 +103,15 @@ class Ibm(CompiledCircuits):
         expected = self.estimate(program)
         assert isinstance(program, CircuitProgram)
         circuit, compiled = self._prepare(program)[0][1]
-        with mapped(self.name, "sending"):
-            if program.observables:
-                observables = [[observable.apply_layout(compiled.layout)] for observable in program.observables]
-                sent = self._primitive("Estimator", key).run(
-                    blocks(compiled, circuit.parameters, program.parameters, observables),
-                    precision=float(program.shots or 1) ** -0.5,
-                )
-            else:
-                sent = self._primitive("Sampler", key).run(
-                    blocks(compiled, circuit.parameters, program.parameters), shots=program.shots
-                )
+        with self.calling("opening"):
+            primitive = self._primitive("Estimator" if program.observables else "Sampler", key)
+            observables = [[observable.apply_layout(compiled.layout)] for observable in program.observables]
+            asked = [observables] if observables else []
+            pubs = blocks(compiled, circuit.parameters, program.parameters, *asked)
+        if observables:
+            sent = primitive.run(pubs, precision=float(program.shots or 1) ** -0.5)
+        else:
+            sent = primitive.run(pubs, shots=program.shots)
         return self._followed(sent, key, expected, program)
 
     def find(self, key: str) -> Job[Result] | None:
@@ -127,17 +127,18 @@ class Ibm(CompiledCircuits):
         """Close the batch; its jobs run on."""
         super().close()
         with self._batching:
-            if self._batch is not None:
-                with contextlib.suppress(Exception):  # the vendor closes an idle batch by itself
-                    self._batch.close()
-                self._batch = None
+            batch, self._batch = self._batch, None
+            if batch is not None:
+                batch.close()
+
+    def _ours(self, error: Exception, stage: Stage) -> Exception:
+        return ours(error, self.name, stage)
 
     def _tagged(self, key: str) -> tuple[list[Any], list[Any]]:
         """The jobs with this tag, the latest first, and those among them that neither failed nor were cancelled."""
-        with mapped(self.name, "opening"):
-            instance = getattr(self._device, "_instance", None)
-            jobs = list(self._service.jobs(limit=20, job_tags=[key], instance=instance))
-            return jobs, [job for job in jobs if str(job.status()) not in ("ERROR", "CANCELLED")]
+        instance = getattr(self._device, "_instance", None)
+        jobs = list(self._service.jobs(limit=20, job_tags=[key], instance=instance))
+        return jobs, [job for job in jobs if str(job.status()) not in ("ERROR", "CANCELLED")]
 
     def _found(self, name: str) -> Any:
         if name == "least_busy":
@@ -190,16 +191,16 @@ class Ibm(CompiledCircuits):
     def _followed(self, sent: Any, key: str, expected: Cost, program: CircuitProgram | None) -> RemoteJob:
         begin = time.perf_counter()
 
+        @self.calling("waiting")
         def wait() -> Result:
-            with mapped(self.name, "waiting"):
-                while not sent.in_final_state():
-                    time.sleep(self.config.poll)
-                results = sent.result()
-                return self._collected(results, sent, expected, program, time.perf_counter() - begin)
+            while not sent.in_final_state():
+                time.sleep(self.config.poll)
+            results = sent.result()
+            return self._collected(results, sent, expected, program, time.perf_counter() - begin)
 
         def stop() -> bool:
             try:
-                with mapped(self.name, "waiting"):
+                with self.calling("waiting"):
                     sent.cancel()
             except (BackendError, ProblemError):  # the vendor's answer is no, or none
                 return False

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Collection
 from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,12 @@ class Ledgered:
         for worker in self._workers:
             worker.join(self.config.patience)
         self._workers.clear()
-        self.backend.close()
-        if self.fallback is not None:
-            self.fallback.close()
-        if self._own:
-            self.ledger.close()
+        with ExitStack() as closing:
+            if self._own:
+                closing.callback(self.ledger.close)
+            if self.fallback is not None and self.fallback is not self.backend:  # it may have taken over at opening
+                closing.callback(self.fallback.close)
+            closing.callback(self.backend.close)
 
     def _start(self, claim: Claim, program: Program, seed: int, asked: str) -> Job[Result]:
         if claim.result is not None:

@@ -22,7 +22,7 @@ from hybrid_opt.backends.circuit_backend import (
 from hybrid_opt.backends.compiled import CircuitConfig
 from hybrid_opt.backends.gates import Gate, elementary
 from hybrid_opt.backends.names import nearest
-from hybrid_opt.errors import BackendError, Cancelled, ProblemError
+from hybrid_opt.errors import Cancelled, ProblemError
 
 Floats = NDArray[np.float64]
 LOCAL = ("default.", "lightning.", "reference.", "null.")
@@ -122,12 +122,10 @@ class PennyLane(CircuitBackend):
         check_seed(seed)
         if n in self._open:
             return self._open[n]
-        try:
+        with self.calling("opening"):
             device = pennylane.device(self._device, wires=n, **self.config.options)
             if "seed" in inspect.signature(type(device).__init__).parameters and "seed" not in self.config.options:
                 return pennylane.device(self._device, wires=n, seed=spawn(seed, 0), **self.config.options)
-        except Exception as error:
-            raise BackendError(f"backend={self.name}: {' '.join(str(error).split())[:300]}") from error
         self._open[n] = device
         return device
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from hybrid_opt.backends.backend import Result
-from hybrid_opt.errors import Cancelled
+from hybrid_opt.errors import Cancelled, TransientError
 
 
 class RemoteJob:
@@ -43,7 +43,7 @@ class RemoteJob:
         try:
             self._result = self._wait()
         except BaseException as error:
-            if self._cancelled and not isinstance(error, Cancelled):
+            if self._cancelled and not isinstance(error, Cancelled | TransientError):  # those say nothing of the job
                 error = Cancelled(f"job {self.key} was cancelled")
             self._error = error
         self._finished.set()

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram, Program, Result
+from hybrid_opt.backends.vendor_errors import circuit_errors, told
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import CorruptResult
+from hybrid_opt.errors import CorruptResult, LedgerError
 from hybrid_opt.qubo import Qubo
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -34,7 +35,8 @@ def circuit_hash(program: Program) -> str:
     """SHA-256, in hexadecimal, of the circuit of a program; empty where it has none."""
     if isinstance(program, AnnealProgram):
         return ""
-    return hashlib.sha256("\n".join(_instructions(program.circuit)).encode()).hexdigest()
+    with circuit_errors("recorded in a ledger"):
+        return hashlib.sha256("\n".join(_instructions(program.circuit)).encode()).hexdigest()
 
 
 def pack_circuit(program: Program) -> bytes:
@@ -44,7 +46,8 @@ def pack_circuit(program: Program) -> bytes:
     from qiskit import qpy
 
     buffer = BytesIO()
-    qpy.dump(program.circuit, buffer)
+    with circuit_errors("recorded in a ledger"):
+        qpy.dump(program.circuit, buffer)
     return zlib.compress(buffer.getvalue(), 1)
 
 
@@ -54,7 +57,19 @@ def pack_program(program: Program) -> bytes:
 
 
 def unpack_program(content: bytes, circuit: bytes, loaded: Any = None) -> Program:
-    """The program of `pack_program` and `pack_circuit`; loaded: the circuit itself, where it is there already."""
+    """The program of `pack_program` and `pack_circuit`; loaded: the circuit itself, where it is there already.
+
+    Raises LedgerError for bytes that cannot be read: damaged ones, and those of a later version of a library.
+    """
+    try:
+        return _unpacked(content, circuit, loaded)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise LedgerError(f"the program of a job cannot be read: {told(error)}") from error
+
+
+def _unpacked(content: bytes, circuit: bytes, loaded: Any) -> Program:
     header, arrays = _split(zlib.decompress(content))
     if header["kind"] == "anneal":
         ends = np.cumsum([0] + [n * n for n in header["sizes"]])

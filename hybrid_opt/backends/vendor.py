@@ -20,9 +20,10 @@ import numpy as np
 from hybrid_opt.backends.backend import Backend, CircuitProgram, Program, Result
 from hybrid_opt.backends.flaky import FlakyConfig
 from hybrid_opt.backends.serialization import pack_result, unpack_program, unpack_result
+from hybrid_opt.backends.vendor_errors import told
 from hybrid_opt.circuits.loading import load_qiskit
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.errors import BackendError, ProblemError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -92,7 +93,7 @@ class Vendor:
             try:
                 result = self.backend.submit(self._program(*content), identity, seed).result()
             except Exception as error:
-                self._query("UPDATE jobs SET status = 'failed', error = ? WHERE id = ?", str(error), identity)
+                self._query("UPDATE jobs SET status = 'failed', error = ? WHERE id = ?", _said(error), identity)
             else:
                 cost = _price(result.cost)
                 packed = pack_result(replace(result, cost=cost))
@@ -178,6 +179,8 @@ class Desk:
                     answer = self._vendor.answer(operation, arguments, fault, config)
                 except ProblemError as error:
                     answer = ("problem", str(error))
+                except Exception as error:  # the caller's to know: without an answer it would ask for ever
+                    answer = ("error", _said(error))
                 if fault == "delay":
                     time.sleep(rng.uniform(0, 2 * config.delay_seconds))
                 if fault == "lose":
@@ -186,6 +189,11 @@ class Desk:
                     answer = _damaged(answer, rng)
                 for _ in range(1 + (fault == "duplicate" and operation != "submit")):
                     connection.send((serial, answer))
+
+
+def _said(error: Exception) -> str:
+    """An error in one line; one of ours says already where it comes from."""
+    return str(error) if isinstance(error, ProblemError | BackendError) else told(error)
 
 
 def _fault(rng: np.random.Generator, config: FlakyConfig) -> str:

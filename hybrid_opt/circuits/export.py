@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from hybrid_opt.backends.vendor_errors import circuit_errors
 from hybrid_opt.errors import ProblemError
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -14,12 +15,14 @@ def to_openqasm3(circuit: Any, values: ArrayLike | None = None) -> str:
     """A qiskit circuit in OpenQASM 3; parameters are its inputs, unless values [number of parameters] are given."""
     from qiskit import qasm3
 
-    return str(qasm3.dumps(_bound(circuit, values)))
+    with circuit_errors("written in OpenQASM 3"):
+        return str(qasm3.dumps(_bound(circuit, values)))
 
 
 def draw_circuit(circuit: Any, values: ArrayLike | None = None, fold: int = 110) -> str:
     """A drawing in characters, folded after so many columns; -1: never."""
-    return str(_bound(circuit, values).draw("text", fold=fold))
+    with circuit_errors("drawn"):
+        return str(_bound(circuit, values).draw("text", fold=fold))
 
 
 def export_circuit(circuit: Any, path: str | Path, values: ArrayLike | None = None) -> None:

@@ -251,3 +251,12 @@ def test_a_thousand_jobs_and_sigkill(tmp_path: Path) -> None:
 
 def test_sigkill(tmp_path: Path) -> None:
     _run(tmp_path, 40, (10,))
+
+
+def test_a_tilde_in_the_folder_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(Flaky, "_open", lambda self: None)
+    assert Flaky("statevector", folder="~/vendor").folder == tmp_path / "vendor"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProblemError, match=r"^backend=flaky:statevector.*: folder=~/file/x: cannot be made"):
+        Flaky("statevector", folder="~/file/x")

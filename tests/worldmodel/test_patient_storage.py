@@ -81,3 +81,9 @@ def test_folders_of_any_name(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     optuna.create_study(storage=open_storage(storage_url("auto", folder), 60), study_name="s")
     assert (folder / "study.db").is_file() and [path.name for path in (tmp_path / "q").iterdir()] == [folder.name]
+
+
+def test_a_tilde_in_a_url_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert storage_url("sqlite:///~/a b.db?mode=rw", Path()) == f"sqlite:///{tmp_path}/a b.db?mode=rw"
+    assert storage_url("sqlite:///a~b.db", Path()) == "sqlite:///a~b.db"

@@ -1,6 +1,7 @@
 """Wrong input to `worldmodel.search`: one line that says what is accepted, exit code 2, and nothing left behind."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from tests.worldmodel.runs import TINY, line_of
 from worldmodel.command import command
+from worldmodel.samplers import Qubo, say_uncounted
 
 LR = "space.optimizer.lr"
 OWN = "space=empty space.train_ratio"
@@ -50,6 +52,7 @@ CASES = {
     "no folder of a database": ("storage=sqlite:////none/x.db", "storage=sqlite:////none/x.db: cannot be opened: "),
     "surrogate": ("sampler=qubo sampler.surrogate=clairvoyant", "surrogate"),
     "solver": ("sampler=qubo sampler.solver=oracle", "solver"),
+    "unit of a budget": ("sampler=qubo sampler.budget={foo:1}", "budget.foo: no such unit; shots, seconds"),
     "a space beyond the solver": (
         "sampler=qubo sampler.solver=grover space=dreamer",
         "solver=grover: 20000000 feasible states; up to 16777216 are accepted",
@@ -83,6 +86,15 @@ def test_ray_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setitem(sys.modules, "ray", None)  # what is not installed cannot be imported
     assert search("launcher=ray", f"logdir={tmp_path / 'search'}") == 2
     assert line_of(capsys.readouterr().err) == 'launcher=ray: needs ray: pip install "worldmodel[ray]"'
+
+
+@pytest.mark.parametrize(("backend", "said"), [("statevector", True), ("aer", False)])
+def test_a_budget_that_counts_nothing_is_said(capsys: pytest.CaptureFixture[str], backend: str, said: bool) -> None:
+    sampler = Qubo("qubo", "auto", {}, "qaoa", {}, backend, {"shots": 10.0}, "auto", 0)
+    say_uncounted(sampler)
+    say_uncounted(replace(sampler, budget=None))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith("sampler.budget: ") for line in lines] == [True] * said
 
 
 def test_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

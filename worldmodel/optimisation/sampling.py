@@ -13,7 +13,7 @@ from worldmodel.evaluation import write_evaluation
 from worldmodel.optimisation.objectives import POINT, check_installed, objective
 from worldmodel.optimisation.recorded import recorded
 from worldmodel.plain_yaml import to_yaml
-from worldmodel.samplers import Sampler
+from worldmodel.samplers import Sampler, say_uncounted
 
 BEST = "best.yaml"
 COSTS = ("shots", "circuits", "evaluations", "queries")  # of a proposal, that are summed
@@ -52,6 +52,7 @@ def run(config: HpoConfig) -> int:
             return 0
         loss, sampler = objective(config.task), config.sampler.make(folder / "ledger.sqlite")
         study = optuna.create_study(sampler=sampler)
+        say_uncounted(config.sampler)
         begun, spent = time.monotonic(), dict.fromkeys(COSTS, 0.0)
         for number in range(1, config.trials + 1):
             study.optimize(loss, n_trials=1)
