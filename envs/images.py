@@ -13,7 +13,7 @@ from envs.errors import EnvironmentRefused
 
 MULTIPLE = 16  # the CNN halves the sides four times
 DEFAULT_SIZE = (64, 64)
-Side = Annotated[int, Field(ge=MULTIPLE, multiple_of=MULTIPLE)]
+Side = Annotated[int, Field(ge=MULTIPLE, le=4096, multiple_of=MULTIPLE)]
 Resize = Literal["auto", False] | tuple[Side, Side]
 
 

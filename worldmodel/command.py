@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
 from worldmodel.atomic_file import WriteError
@@ -49,13 +49,34 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
         except Exception as error:
             code = getattr(error, "exit_code", None)
             if not isinstance(code, int):
-                if not interrupt.came:
+                if interrupt.came:
+                    print("interrupted", file=sys.stderr)
+                    return 130
+                if (told := _out_of_memory(error)) is None:
                     raise
-                print("interrupted", file=sys.stderr)
-                return 130
+                error, code = told, 1
             line = " ".join(str(error).split())
             print(line if code == 130 else f"error: {line}", file=sys.stderr)
             return code
+
+
+def _out_of_memory(error: BaseException) -> Exception | None:
+    """One line for memory that this machine has not got: Python's, NumPy's, PyTorch's and CUDA's; None for others."""
+    signs = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+    if not (
+        isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in signs))
+    ):
+        return None
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None and _ours(place.tb_next):
+        place = place.tb_next
+    where = f" in {Path(place.tb_frame.f_code.co_filename).name}, line {place.tb_lineno}" if place else ""
+    reason = " ".join(str(error).split())[:300] or "an allocation failed"
+    return MemoryError(f"out of memory{where}: {reason}; smaller sizes, batches, horizons or images need less")
+
+
+def _ours(place: TracebackType) -> bool:
+    return Path(__file__).parent.parent in Path(place.tb_frame.f_code.co_filename).parents
 
 
 def leave(code: int) -> NoReturn:

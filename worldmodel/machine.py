@@ -173,6 +173,16 @@ def check_model(parameters: int, device: torch.device) -> int:
     return size if on_cpu else 0
 
 
+def check_imagined(size: int, device: torch.device, key: str) -> None:
+    """Raise MachineError where not even the imagined states of an update fit. The key is named with its value."""
+    free = available_memory() if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
+    if size > free:
+        raise MachineError(
+            f"{key}: the imagined states of an update need at least {gibibytes(size)}, {gibibytes(free)} are free;"
+            " a shorter horizon or a smaller batch is accepted"
+        )
+
+
 def check_replay(size: int, saved: int, on_disk: bool, path: Path, capacity: int, reserved: int = 0) -> None:
     """Say what the replay will take when it is full, before it is allocated. Raises MachineError where it cannot.
 

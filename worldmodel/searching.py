@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from worldmodel.space import Parameter
 from worldmodel.study import (
     GRACE,
     Guard,
+    Stopped,
     claim,
     counted,
     give_up,
@@ -38,8 +40,9 @@ from worldmodel.trial import SAVING, Work
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
+
+    from worldmodel.patient_storage import PatientStorage
 
 POLL = 0.3  # seconds between two looks at workers and trials
 KILLS = 3  # workers killed in a row, beyond their number, without a trial that ends: something kills them all
@@ -117,7 +120,7 @@ class Search:
     config: SearchConfig
     folder: Path
     study: "Study"
-    storage: "RDBStorage"
+    storage: "PatientStorage"
     guard: Guard
     launcher: Launcher
     space: dict[str, Parameter]
@@ -125,36 +128,39 @@ class Search:
     url: str
     workers: dict[str, Started] = field(default_factory=dict)
     started: int = 0
+    done: int = 0  # trials that count and have ended, as they were shown last
     stopping: bool = False
 
     def run(self) -> None:
         """Search to the end. Raises Interrupted, SearchFailed, or what a worker failed with."""
+        self.storage.unwanted = lambda: self.stopping
         with stopped_by_signals(self):  # an exception within the database might be lost
-            self._run()
+            try:
+                self._run()
+            except (KeyboardInterrupt, Stopped):
+                raise Interrupted(
+                    f"interrupted after {self.done} of {self.config.trials} trials; saved in {self.folder}; "
+                    "the same command continues"
+                ) from None
 
     def _run(self) -> None:
         self.owner = f"{socket.gethostname()}:{self.folder}"
         trials = self._trials()
         lost = self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was killed", True)
         lost += self._give_up(self._is_unclaimed, "its worker was killed while it chose values", True)
+        self.done = self._done()
         if trials:
             again = f"; {len(lost)} that were broken off are tried again" if lost else ""
-            print(f"continuing with {self._done()} of {self.config.trials} trials{again}")
-        if self._done() >= self.config.trials:
+            print(f"continuing with {self.done} of {self.config.trials} trials{again}")
+        if self.done >= self.config.trials:
             return
         self.entropy = len(trials)
         (self.folder / "workers").mkdir(exist_ok=True)
         self.progress = SearchProgress(self.config.trials)
         try:
-            for _ in range(min(self.config.workers, self.config.trials - self._done())):
+            for _ in range(min(self.config.workers, self.config.trials - self.done)):
                 self._start()
             self._watch()
-        except KeyboardInterrupt:
-            self._stop()
-            done, wanted = self._done(), self.config.trials
-            raise Interrupted(
-                f"interrupted after {done} of {wanted} trials; saved in {self.folder}; the same command continues"
-            ) from None
         except BaseException:
             self._stop()
             raise
@@ -227,12 +233,20 @@ class Search:
         self.started += 1
 
     def _stop(self) -> None:
-        """Have all workers save their trials and end; those that take too long, or a second interrupt, are ended."""
+        """Have all workers save their trials and end; those that take too long, or a second interrupt, are ended.
+
+        A storage that is away is not waited for.
+        """
+        self.stopping = True
         try:
             stop_all(self.workers.values(), SAVING)
         finally:
-            self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was stopped", True)
-            self._give_up(self._is_unclaimed, "its worker was stopped while it chose values", True)
+            try:
+                self._give_up(lambda trial: trial.user_attrs.get("owner") == self.owner, "the search was stopped", True)
+                self._give_up(self._is_unclaimed, "its worker was stopped while it chose values", True)
+                self.done = self._done()
+            except Stopped as error:
+                print(f"{error}; the trials that ran are tried again when it continues", file=sys.stderr)
 
     def _give_up(self, gone: Any, reason: str, again: bool) -> list[int]:
         return give_up(self.study, self.storage, self.guard, gone, reason, again)
@@ -250,6 +264,6 @@ class Search:
     def _show(self) -> int:
         """Show the progress; returns how many trials have ended."""
         trials = self._trials()
-        done = sum(trial.state.is_finished() for trial in counted(trials))
-        self.progress.update(trials, done)
-        return done
+        self.done = sum(trial.state.is_finished() for trial in counted(trials))
+        self.progress.update(trials, self.done)
+        return self.done

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
+    from worldmodel.patient_storage import PatientStorage
+
 GRACE = 5  # heartbeats that may be missing
+CONNECTING = 10  # seconds for a server of PostgreSQL to take a connection, where the URL says nothing of it
+
+
+class Stopped(Exception):
+    """The search was asked to stop, and a trial with it. The trial is tried again when the search continues."""
+
+    exit_code = 130
 
 
 class Guard:
@@ -78,26 +87,36 @@ def shown(url: str) -> str:
     return redact(make_url(url).render_as_string(hide_password=True))
 
 
-def open_storage(url: str, heartbeat: int) -> "RDBStorage":
-    """Open the storage, with its tables made. Raises UsageError."""
+def open_storage(url: str, heartbeat: int, unwanted: Callable[[], bool] | None = None) -> "PatientStorage":
+    """Open the storage, with its tables made. Raises UsageError.
+
+    unwanted: whether a worker was asked to stop. Workers wait for a server that is away, as it was there before.
+    """
     from optuna.exceptions import ExperimentalWarning
     from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
-    from worldmodel.patient_storage import PatientStorage
+    from worldmodel.patient_storage import PatientStorage, never, patiently
 
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": 60}  # seconds that a writer waits for another
+    elif url.startswith("postgresql") and "connect_timeout" not in url:
+        options["connect_args"] = {"connect_timeout": CONNECTING}
+
+    def opened() -> PatientStorage:
+        return PatientStorage(
+            url,
+            options,
+            unwanted=unwanted or never,
+            heartbeat_interval=heartbeat,
+            grace_period=GRACE * heartbeat,
+            heartbeat_stale_trial_callback=lambda study, trial: enqueue_again(study, trial),
+        )
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return PatientStorage(
-                url,
-                options,
-                heartbeat_interval=heartbeat,
-                grace_period=GRACE * heartbeat,
-                heartbeat_stale_trial_callback=lambda study, trial: enqueue_again(study, trial),
-            )
+            return opened() if unwanted is None else patiently(opened, url, unwanted)
     except NoSuchModuleError:
         raise UsageError(f"storage={shown(url)}: no such database; sqlite, postgresql or mysql is accepted") from None
     except ImportError as error:

@@ -31,6 +31,7 @@ from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 from worldmodel.words import settings
 
+IMAGINED_BYTES = 2  # at least, of each number of an imagined state, in bfloat16
 ITEM_BYTES = 48  # about, of an item in the selectors
 # Keys that may differ when a run is continued. Of size.fan_in the run keeps its own: its weights have been drawn.
 MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
@@ -156,6 +157,11 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     """Tell what model and replay will take, before they are allocated. Raises MachineError where they do not fit."""
     parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
     model = machine.check_model(parameters, device)
+    if _updates(config):
+        size, rows = config.size, config.batch_size * config.batch_length
+        state = IMAGINED_BYTES * (size.deter + size.stoch * size.classes)
+        key = f"behavior.horizon={config.behavior.horizon} with batch_size={config.batch_size}"
+        machine.check_imagined(rows * (config.behavior.horizon + 1) * state, device, key)
     options = config.replay
     fields = bytes_per_step(experience.fields(environments.observation_specs, environments.action_spec))
     latents = bytes_per_step(experience.latents(config.size))

@@ -15,7 +15,7 @@ from worldmodel.objective import Curve, NoValue, Objective, value
 from worldmodel.run_folder import METRICS, RunFolder, RunFolderError
 from worldmodel.samplers import Pruner, Sampler
 from worldmodel.space import Categorical, Float, Int, Parameter
-from worldmodel.study import Guard, enqueue_again
+from worldmodel.study import Guard, Stopped, enqueue_again
 from worldmodel.words import word
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ SAVING = 60.0  # seconds that a run gets to save itself, and that a trial waits 
 
 class TrialFailed(Exception):
     """A trial has no value; the message is why."""
-
-
-class Stopped(Exception):
-    """The search was asked to stop, and the trial with it. It is tried again when the search continues."""
-
-    exit_code = 130
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))

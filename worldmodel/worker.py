@@ -13,15 +13,15 @@ from pydantic import TypeAdapter
 
 from worldmodel.command import leave
 from worldmodel.samplers import reseeded
-from worldmodel.study import Guard, counted, open_storage, open_study
-from worldmodel.trial import Stopped, TrialFailed, Work, run_trial
+from worldmodel.study import Guard, Stopped, counted, open_storage, open_study
+from worldmodel.trial import TrialFailed, Work, run_trial
 
 
 def run(work: Work, unwanted: threading.Event) -> None:
     """Run trials until the study has enough of them. Raises Stopped when `unwanted` is set meanwhile."""
     from optuna import Trial
 
-    storage = open_storage(work.storage, work.heartbeat)
+    storage = open_storage(work.storage, work.heartbeat, unwanted.is_set)
     sampler = reseeded(work.sampler, Path(work.folder) / "ledger.sqlite", *work.entropy)
     study = open_study(storage, work.study, sampler, work.pruner.make(work.points))
     guard = Guard(Path(work.folder))
@@ -55,7 +55,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: unwanted.set())
     try:
         run(work, unwanted)
-    except Exception as error:
+    except Exception as caught:
+        # Optuna ends a trial with it where what the trial raised, and then the storage, has left a result unbound
+        error = caught.__context__ if isinstance(caught, UnboundLocalError) else caught
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
             raise

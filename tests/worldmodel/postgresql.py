@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,35 +25,55 @@ def _binaries() -> Path:
     pytest.skip("no PostgreSQL server is installed (Debian: apt install postgresql)")
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """The URL of a server's database; as root it runs as nobody, since it refuses root."""
-    pytest.importorskip("psycopg", reason='no driver: pip install "worldmodel[postgresql]"')
-    binaries, folder = _binaries(), Path(tempfile.mkdtemp(prefix="postgresql-"))
-    as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
-    if as_nobody:
-        shutil.chown(folder, "nobody", "nogroup")
-    initdb = [binaries / "initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "--no-sync"]
-    initdb += ["--locale=C", "--encoding=UTF8"]
-    process = None
-    try:
-        done = subprocess.run(initdb, capture_output=True, text=True, check=False, cwd=folder, **as_nobody)  # type: ignore[call-overload]
+class Server:
+    """A server, which may be stopped and started again. As root it runs as nobody, since it refuses root."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries, self._folder = binaries, folder
+        self._user: dict[str, Any] = {}
+        if os.getuid() == 0:
+            self._user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            shutil.chown(folder, "nobody", "nogroup")
+        initdb = [binaries / "initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "--no-sync"]
+        initdb += ["--locale=C", "--encoding=UTF8"]
+        done = subprocess.run(initdb, capture_output=True, text=True, check=False, cwd=folder, **self._user)
         assert done.returncode == 0, done.stderr
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        postgres = [binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port), "-F"]
-        process = subprocess.Popen(postgres, stderr=subprocess.DEVNULL, cwd=folder, **as_nobody)  # type: ignore[call-overload]
-        url = f"postgresql://tester:secret@127.0.0.1:{port}/postgres"
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql://tester:secret@127.0.0.1:{self._port}/postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        postgres = [self._binaries / "postgres", "-D", self._folder / "data", "-k", self._folder, "-p", str(self._port)]
+        self._process = subprocess.Popen([*postgres, "-F"], stderr=subprocess.DEVNULL, cwd=self._folder, **self._user)
         deadline = time.monotonic() + 60
-        while not _answers(url):
-            assert process.poll() is None and time.monotonic() < deadline
+        while not _answers(self.url):
+            assert self._process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        yield url
+
+    def stop(self, signal_number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it without waiting for clients: SIGINT is its fast mode, SIGQUIT the immediate one, as in a crash."""
+        if self._process is not None:
+            self._process.send_signal(signal_number)
+            self._process.wait(30)
+            self._process = None
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A server in a folder of its own."""
+    pytest.importorskip("psycopg", reason='no driver: pip install "worldmodel[postgresql]"')
+    binaries, folder = _binaries(), Path(tempfile.mkdtemp(prefix="postgresql-"))
+    try:
+        started = Server(binaries, folder)
+        try:
+            yield started
+        finally:
+            started.stop()
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGINT)  # end without waiting for clients
-            process.wait(30)
         shutil.rmtree(folder)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -393,3 +395,21 @@ def test_the_package_imports_light(tmp_path: Path) -> None:
     assert out.split() == ["False", worldmodel.__version__]
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = worldmodel.lod
+
+
+def _too_large(kind: str) -> None:
+    if kind == "numpy":
+        np.empty(1 << 55)
+    elif kind == "torch":
+        torch.empty(1 << 55)
+    raise MemoryError
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "python"])
+def test_memory_that_is_not_there_is_one_line(
+    configs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    monkeypatch.setattr("worldmodel.command._run", lambda *_: _too_large(kind))
+    assert command("train", "worldmodel.training:run", [], configs) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory in ") and line.endswith("horizons or images need less")

@@ -1,5 +1,6 @@
 """Running a comparison: several at a time, crashes, interrupts, runs that are still saving themselves."""
 
+import io
 import json
 import os
 import re
@@ -90,6 +91,17 @@ def test_what_is_at_work_is_said(
     assert re.search(r"\[1/2\] task/good/seed-0: return 1 \(0.0 min\), about 0:00:0\d left\n", out)
     assert re.search(r"\[1/2\] at work: task/good/seed-1 at step 0, about 0:00:0\d left\n", out)
     assert re.search(r"\[2/2\] task/good/seed-1: return 1 \(0.0 min\)\n", out)
+
+
+def test_a_bar_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", terminal)
+    execute(runs("good", "good"), tmp_path, LOCAL, 1, Failures(tmp_path))
+    assert "| 0/2 [" in terminal.getvalue() and "| 2/2 [" in terminal.getvalue()
+    assert capsys.readouterr().out.startswith("2 runs to do; the first that ends tells ")
 
 
 def test_workers_run_side_by_side(tmp_path: Path) -> None:

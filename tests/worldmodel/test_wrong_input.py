@@ -62,6 +62,8 @@ CASES = {
     "replay in memory": ("replay.capacity=1e12 steps=1e12", "replay.capacity=1000000000000: needs "),
     "replay on disk": ("replay.capacity=1e12 steps=1e12 replay.storage=disk", "GiB on disk, "),
     "slots": ("replay.capacity=1e15", "replay.capacity=1000000000000000: needs "),
+    "imagination": ("behavior.horizon=1e12 steps=200", "behavior.horizon=1000000000000 with batch_size=4: the "),
+    "frames": (f"{CUSTOM} {PICTURE} env.resize=[1000000,64]", "env.resize.0=1000000: must be less than or "),
     "model": ("size.units=1e6", "M parameters needs "),
     "init": ("init=/none", "/none: holds no checkpoint; the folder of a run, one of its "),
     "parent is a file": (f"logdir={__file__}/run", "cannot be used: Not a directory"),

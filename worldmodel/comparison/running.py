@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from worldmodel.atomic_file import atomic_file
 from worldmodel.child import Program
 from worldmodel.evaluation import read_evaluation
 from worldmodel.launchers import Launcher, Started, stop_all
-from worldmodel.progress import duration
+from worldmodel.progress import Bar, duration
 from worldmodel.run_folder import METRICS, RunFolder, RunFolderError
 from worldmodel.words import word
 
@@ -95,6 +96,9 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
     done = len(runs) - len(pending)
     if done:
         print(f"{folder}: {done} of {len(runs)} runs have ended before", flush=True)
+    if pending:
+        print(f"{len(pending)} runs to do; the first that ends tells about how long all take", flush=True)
+    bar = Bar(total=len(runs), initial=done, unit=" runs", file=sys.stderr, dynamic_ncols=True, disable=None)
     active: dict[Run, tuple[Started, float]] = {}
     begun_at, before, told = time.monotonic(), done, time.monotonic()
     try:
@@ -108,7 +112,9 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                 told = time.monotonic()
                 at_work = ", ".join(f"{run.name} at step {_step(folder / run.name)}" for run in active)
                 left = _left(done - before, len(runs) - done, told - begun_at)
+                bar.clear()
                 print(f"[{done}/{len(runs)}] at work: {at_work}{left}", flush=True)
+                bar.refresh()
             for run, (process, begun) in list(active.items()):
                 if (ended := process.ended()) is None:
                     continue
@@ -128,12 +134,15 @@ def execute(runs: Sequence[Run], folder: Path, launcher: Launcher, workers: int,
                     done += 1
                     text = f"FAILED ({ended.told})"
                 left = _left(done - before, len(runs) - done, time.monotonic() - begun_at)
+                bar.clear()
                 print(f"[{done}/{len(runs)}] {run.name}: {text}{left}", flush=True)
+                bar.update(done - bar.n)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted after {done} of {len(runs)} runs; saved in {folder}; the same command continues"
         ) from None
     finally:
+        bar.close()
         stop_all((process for process, _ in active.values()), PATIENCE)
 
 
