@@ -14,6 +14,7 @@ from envs import registry
 from envs.answers import Answers
 from envs.box2d import FreshWorld
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
+from envs.faults import close, described
 from envs.images import DEFAULT_SIZE, Resize
 from envs.minigrid import Symbols
 from envs.rendering import choose_opengl
@@ -60,11 +61,10 @@ def make_env(
     env = _create(config, spec, render)
     try:
         return _wrap(config, env, stream, evaluation, remote)
-    except UnsupportedSpace as error:
-        env.close()
-        raise UnsupportedSpace(f"env.id={config.id}: {error}") from error
-    except BaseException:
-        env.close()
+    except BaseException as error:
+        close(env, config.id)
+        if isinstance(error, UnsupportedSpace):
+            raise UnsupportedSpace(f"env.id={config.id}: {error}") from error
         raise
 
 
@@ -92,8 +92,8 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             )
     except EnvironmentRefused:
         raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except (Exception, SystemExit) as error:
+        reason = described(error)
         if render and "'render_mode'" in reason:
             raise EnvironmentRefused(
                 f"video: env.id={config.id} renders no rgb_array frames: it takes no render_mode"
@@ -103,7 +103,7 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             raise EnvironmentRefused(f"env.id={config.id}{keys} cannot be made ({reason})") from error
         raise EnvironmentFault(f"{config.id} cannot be made ({reason})") from error
     if render and "rgb_array" not in (env.metadata.get("render_modes") or ()):
-        env.close()
+        close(env, config.id)
         raise EnvironmentRefused(f"video: env.id={config.id} renders no rgb_array frames")
     return env
 
@@ -130,4 +130,4 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
     layout = observation_layout(env.observation_space, config.resize, config.grayscale)
     if not layout.plain:
         env = SelectFields(env, layout)
-    return Stream(env, stream, layout, remote, answers)
+    return Stream(env, config.id, stream, layout, remote, answers)

@@ -3,6 +3,7 @@
 import random
 import sys
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -13,6 +14,7 @@ from gymnasium import Space, spaces
 
 from envs.answers import Answers
 from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
+from envs.faults import close, described
 from envs.spaces import Layout
 
 Info = dict[str, Any]
@@ -78,10 +80,13 @@ class SelectFields(gym.ObservationWrapper[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class Fault:
-    """An exception inside a stream: what to tell, and the exception (its traceback where it crosses processes)."""
+    """An exception inside a stream: what to tell, and the exception (its traceback where it crosses processes).
+
+    No exception where it is ours, about what the environment gave.
+    """
 
     message: str
-    cause: BaseException
+    cause: BaseException | None
 
 
 class Stream(gym.Wrapper[Any, Any, Any, Any]):
@@ -93,11 +98,17 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     passes: the rest is not used and may not even be picklable.
 
     In a worker process an episode's seed also seeds the global random states, with which all workers start alike.
+
+    unclosed: what the main process has to tell of a closing that failed in a worker; here it is warned of.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool, answers: Answers) -> None:
+    def __init__(
+        self, env: gym.Env[Any, Any], env_id: str, index: int, layout: Layout, remote: bool, answers: Answers
+    ) -> None:
         super().__init__(env)
         self.layout = layout
+        self.unclosed: list[str] = []
+        self._name = f"{env_id}, stream {index}"
         self._index = index
         self._remote = remote
         self._answers = answers
@@ -137,11 +148,17 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         try:
             return self.env.render()
         except (Exception, SystemExit) as error:
-            raise EnvironmentFault(f"stream {self._index}: rendering failed ({_describe(error)})") from error
+            raise EnvironmentFault(f"stream {self._index}: rendering failed ({described(error)})") from error
+
+    def close(self) -> None:
+        """Close the environment. Where that fails, one line is told."""
+        close(self.env, self._name, self.unclosed.append if self._remote else warnings.warn)
 
     def _fault(self, error: BaseException) -> Info:
-        cause = WorkerTraceback("".join(traceback.format_exception(error))) if self._remote else error
-        return {"fault": Fault(_describe(error), cause)}
+        cause = None if isinstance(error, WrongAnswer) else error
+        if cause and self._remote:
+            cause = WorkerTraceback("".join(traceback.format_exception(cause)))
+        return {"fault": Fault(described(error), cause)}
 
 
 def _seed_globals(seed: int) -> None:
@@ -150,12 +167,6 @@ def _seed_globals(seed: int) -> None:
     np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, WrongAnswer):
-        return str(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _zeros(space: Space[Any]) -> Any:

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from envs import Environments
 from worldmodel import machine
 from worldmodel.compiling import compilations_said
+from worldmodel.error_log import error_log
 from worldmodel.evaluation import (
     EVALUATIONS,
     SEED,
@@ -55,6 +56,7 @@ def run(config: EvaluateConfig) -> int:
     options = trained.env
     read_evaluation(path)  # if it is damaged, that is said now
     with ExitStack() as stack:
+        stack.enter_context(error_log(lambda: path))
         stack.enter_context(compilations_said(partial(print, flush=True)))
         if config.video is not None:
             film = Path(config.video).expanduser().absolute()

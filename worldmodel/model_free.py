@@ -19,6 +19,7 @@ from envs import ActionSpec, Environments, Episode, ObservationSpec, Records
 from worldmodel import machine
 from worldmodel.baseline_config import BaselineConfig
 from worldmodel.composition import UsageError
+from worldmodel.error_log import error_log
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
@@ -39,7 +40,8 @@ def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
     with ExitStack() as stack:
         logdir = f"runs/{config.algorithm}-{config.seed}" if config.logdir == "auto" else config.logdir
         folder = stack.enter_context(RunFolder(logdir))
-        folder.compare(config.as_dict(), ("logdir", "device", "threads"))
+        stack.enter_context(error_log(lambda: folder.path))
+        folder.compare(config.as_dict(), ("logdir", "device", "threads", "env.vectorization"))
         done = read_evaluation(folder.path)
         if done and done["finished"]:
             print(f"{folder.path}: finished{told(done)}")

@@ -1,6 +1,8 @@
 """Small environments with known behaviour and known faults, registered as tests.envs.custom:NAME-v0."""
 
+import multiprocessing
 import os
+import subprocess
 import time
 from typing import Any
 
@@ -193,6 +195,62 @@ class Dice(Counting):
         return observation, float(np.random.randint(1, 7)), terminated, truncated, info
 
 
+class Unmade(Counting):
+    """Cannot be made a second time in this process, nor in any other one. alive: how many are not closed."""
+
+    alive = 0
+
+    def __init__(self, owner: int) -> None:
+        super().__init__()
+        if os.getpid() != owner or Unmade.alive:
+            raise RuntimeError("Address already in use")
+        Unmade.alive += 1
+
+    def close(self) -> None:
+        Unmade.alive -= 1
+
+
+class Unclosed(Counting):
+    """Fails when it is closed."""
+
+    def close(self) -> None:
+        raise CustomError(5, lambda: None)
+
+
+class Parent(Counting):
+    """Has a process of Python and a program beside it from its first episode on, and shows their ids. `early`: before.
+
+    stubborn: it never ends them.
+    """
+
+    def __init__(self, early: bool = False, stubborn: bool = False) -> None:
+        super().__init__(truncate_at=1000)
+        self._stubborn, self._pids = stubborn, (0, 0)
+        if early and multiprocessing.parent_process() is not None:  # in a worker
+            self._start()
+
+    def _start(self) -> None:
+        self._process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        self._process.start()
+        self._program = subprocess.Popen(["sleep", "600"])
+        self._pids = self._process.pid or 0, self._program.pid
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self._pids == (0, 0):
+            self._start()
+        return super().reset(seed=seed)
+
+    def _observe(self, action: int) -> Any:
+        return np.array([os.getpid(), *self._pids])
+
+    def close(self) -> None:
+        if not self._stubborn and self._pids != (0, 0):
+            self._process.terminate()
+            self._process.join()
+            self._program.terminate()
+            self._program.wait()
+
+
 environment: Any
-for environment in (Dice, Counting, Unseeded, Broken, Sampled, Answering):
+for environment in (Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)
