@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ from envs.box2d import FreshWorld
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from envs.faults import close, described
 from envs.images import DEFAULT_SIZE, Resize
-from envs.minigrid import Symbols
+from envs.minigrid import PLAIN, Symbols, is_minigrid
 from envs.rendering import choose_opengl
 from envs.spaces import action_spec, observation_layout
 from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
@@ -112,7 +113,8 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
     env, answers = Answers.around(env)
     if type(env.unwrapped).__name__.startswith("BipedalWalker"):
         env = FreshWorld(env)
-    if Symbols.applies(env):
+    symbols = Symbols.applies(env)
+    if symbols:
         env = Symbols(env)
     env = EvaluationLimit(env, config.eval_time_limit, always=evaluation)
     if config.atari:
@@ -128,6 +130,8 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
         env = ActionRepeat(env, config.action_repeat)
     action_spec(env.action_space)
     layout = observation_layout(env.observation_space, config.resize, config.grayscale)
+    if not symbols and is_minigrid(env) and all(spec.kind != "image" for spec in layout.specs.values()):
+        layout = replace(layout, notices=(*layout.notices, PLAIN))
     if not layout.plain:
         env = SelectFields(env, layout)
     return Stream(env, config.id, stream, layout, remote, answers)

@@ -111,7 +111,7 @@ class Vector:
         """One frame [H, W, 3] of every stream."""
         with self._faults():
             frames: Any = self._env.render()
-        return [np.asarray(frame, np.uint8) for frame in frames]
+        return list(frames)
 
     def close(self) -> None:
         """Close all environments and end all workers, whatever state they are in."""

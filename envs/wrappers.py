@@ -108,6 +108,7 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.layout = layout
         self.unclosed: list[str] = []
+        self._frame: tuple[int, ...] = ()  # the shape of its frames
         self._name = f"{env_id}, stream {index}"
         self._index = index
         self._remote = remote
@@ -144,11 +145,19 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
             return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
 
     def render(self) -> Any:
-        """Render the environment; raises EnvironmentFault where that fails."""
+        """One frame, uint8 [H, W, 3], always of the same size. Raises EnvironmentFault where there is none."""
         try:
-            return self.env.render()
+            frame: Any = self.env.render()
         except (Exception, SystemExit) as error:
             raise EnvironmentFault(f"stream {self._index}: rendering failed ({described(error)})") from error
+        given = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise EnvironmentFault(f"stream {self._index}: render() returned {given}; accepted: uint8 [H, W, 3]")
+        self._frame = self._frame or frame.shape
+        if frame.shape != self._frame:
+            size = f"uint8 {list(self._frame)}, as the first frame was"
+            raise EnvironmentFault(f"stream {self._index}: render() returned {given}; accepted: {size}")
+        return frame
 
     def close(self) -> None:
         """Close the environment. Where that fails, one line is told."""

@@ -96,6 +96,15 @@ class Broken(Counting):
         return observation, reward, False, False, info
 
     def render(self) -> Any:
+        frames: dict[str, Any] = {
+            "float frame": np.full((8, 6, 3), 0.5),
+            "no frame": None,
+            "list frame": [np.zeros((8, 6, 3), np.uint8)],
+            "gray frame": np.zeros((8, 6), np.uint8),
+            "growing frame": np.zeros((8 + self._t, 6, 3), np.uint8),
+        }
+        if self._how in frames:
+            return frames[self._how]
         raise CustomError(9, lambda: None)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -195,6 +204,30 @@ class Dice(Counting):
         return observation, float(np.random.randint(1, 7)), terminated, truncated, info
 
 
+class Viewed(gym.Env[Any, Any]):
+    """Looks like a MiniGrid, and is none: its image holds any numbers."""
+
+    agent_view_size = 7
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict(image=spaces.Box(0, 255, (7, 7, 3), np.uint8))
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return {"image": np.full((7, 7, 3), 200, np.uint8)}, {}
+
+    def step(self, action: Any) -> Result:
+        return self.reset()[0], 0.0, False, False, {}
+
+
+def wrapped_grid(wrapper: str, options: dict[str, Any] | None = None) -> gym.Env[Any, Any]:
+    """A MiniGrid of 5 x 5 cells in a wrapper of its package."""
+    from minigrid import wrappers
+
+    made: gym.Env[Any, Any] = getattr(wrappers, wrapper)(gym.make("MiniGrid-Empty-5x5-v0"), **(options or {}))
+    return made
+
+
 class Unmade(Counting):
     """Cannot be made a second time in this process, nor in any other one. alive: how many are not closed."""
 
@@ -252,5 +285,6 @@ class Parent(Counting):
 
 
 environment: Any
-for environment in (Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
+gym.register("Grid-v0", wrapped_grid)
+for environment in (Viewed, Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

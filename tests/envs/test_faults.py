@@ -145,6 +145,30 @@ def test_a_frame_that_cannot_be_rendered(mode: str) -> None:
     env.close()
 
 
+FRAMES = {
+    "float frame": "float64 [8, 6, 3]; accepted: uint8 [H, W, 3]",
+    "no frame": "NoneType; accepted: uint8 [H, W, 3]",
+    "list frame": "list; accepted: uint8 [H, W, 3]",
+    "gray frame": "uint8 [8, 6]; accepted: uint8 [H, W, 3]",
+    "growing frame": "uint8 [9, 6, 3]; accepted: uint8 [8, 6, 3], as the first frame was",
+}
+
+
+@pytest.mark.parametrize(("how", "mode"), [*((how, "sync") for how in FRAMES), ("float frame", "async")])
+def test_frames_that_are_no_pictures(how: str, mode: str) -> None:
+    options = config("tests.envs.custom:Broken-v0", kwargs={"how": how}, vectorization=mode)
+    env = Environments(options, num=1, seed=0, render=True)
+    env.reset()
+    if how == "growing frame":
+        (frame,) = env.render()
+        assert frame.shape == (8, 6, 3)
+        play(env, 1)
+    with pytest.raises(EnvironmentFault) as caught:
+        env.render()
+    assert str(caught.value) == f"tests.envs.custom:Broken-v0, stream 0: render() returned {FRAMES[how]}"
+    env.close()
+
+
 def test_a_worker_that_exits() -> None:
     assert re.search("stream [01]: the worker process ended with exit code 3", str(fault("exit", "async")))
 
