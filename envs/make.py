@@ -18,6 +18,7 @@ from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from envs.faults import close, described
 from envs.images import DEFAULT_SIZE, Resize
 from envs.minigrid import PLAIN, Symbols, is_minigrid
+from envs.randomness import OwnRandom
 from envs.rendering import choose_opengl
 from envs.spaces import action_spec, observation_layout
 from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
@@ -50,18 +51,19 @@ def make_env(
     evaluation: bool = False,
     render: bool = False,
     remote: bool = False,
+    own: OwnRandom | None = None,
 ) -> Stream:
     """Make one environment with all of its wrappers.
 
     spec: what the registry has for the id, looked up if not given; stream: its number; evaluation: the episode is
-    capped; render: frames are wanted; remote: it lives in a worker process. Raises EnvironmentRefused (also for
-    unsupported spaces) and EnvironmentFault.
+    capped; render: frames are wanted; remote: it lives in a worker process; own: the global random states that it
+    sees. Raises EnvironmentRefused (also for unsupported spaces) and EnvironmentFault.
     """
     if spec is None:
         spec = registry.find(config.id)
     env = _create(config, spec, render)
     try:
-        return _wrap(config, env, stream, evaluation, remote)
+        return _wrap(config, env, stream, evaluation, remote, own)
     except BaseException as error:
         close(env, config.id)
         if isinstance(error, UnsupportedSpace):
@@ -109,7 +111,9 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
     return env
 
 
-def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool) -> Stream:
+def _wrap(
+    config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool, own: OwnRandom | None
+) -> Stream:
     env, answers = Answers.around(env)
     if type(env.unwrapped).__name__.startswith("BipedalWalker"):
         env = FreshWorld(env)
@@ -134,4 +138,4 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
         layout = replace(layout, notices=(*layout.notices, PLAIN))
     if not layout.plain:
         env = SelectFields(env, layout)
-    return Stream(env, config.id, stream, layout, remote, answers)
+    return Stream(env, config.id, stream, layout, remote, answers, own)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from envs import registry
 from envs.errors import EnvironmentFault, EnvironmentRefused
 from envs.faults import described
 from envs.make import EnvConfig, make_env
+from envs.randomness import OwnRandom, seed_globals
 from envs.workers import WorkerDied, Workers
 from envs.wrappers import Stream
 
@@ -30,10 +31,23 @@ CHEAP = (  # steps that cost less than the way to another process and back
 
 
 class StreamMaker:
-    """Makes one stream, here or in a worker process. The first one made here is `made`, which exists already."""
+    """Makes one stream, here or in a worker process. The first one made here is `made`, which exists already.
 
-    def __init__(self, config: EnvConfig, spec: EnvSpec, stream: int, evaluation: bool, render: bool) -> None:
+    seed: of the global random states while it is made, in a worker, and here if it is `repeatable`.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        spec: EnvSpec,
+        stream: int,
+        evaluation: bool,
+        render: bool,
+        seed: int,
+        repeatable: bool,
+    ) -> None:
         self._arguments = (config, spec, stream, evaluation, render)
+        self._seed, self._repeatable = seed, repeatable
         self._owner = os.getpid()
         self._environ, self._path = dict(os.environ), list(sys.path)  # a fork server keeps those of its start
         self.made: Stream | None = None
@@ -52,7 +66,13 @@ class StreamMaker:
             os.environ.update(self._environ)
             sys.path[:] = self._path
             registry.import_module_of(config.id)
-        return make_env(config, spec=spec, stream=stream, evaluation=evaluation, render=render, remote=remote)
+        own = OwnRandom() if self._repeatable and not remote else None
+        with own or contextlib.nullcontext():
+            if remote or own:
+                seed_globals(self._seed)
+            return make_env(
+                config, spec=spec, stream=stream, evaluation=evaluation, render=render, remote=remote, own=own
+            )
 
 
 class Vector:
@@ -62,16 +82,20 @@ class Vector:
     lunar lander, MiniGrid), in worker processes otherwise. Every call raises EnvironmentFault when a stream fails.
     """
 
-    def __init__(self, config: EnvConfig, num: int, evaluation: bool, render: bool) -> None:
+    def __init__(
+        self, config: EnvConfig, seeds: Sequence[int], evaluation: bool, render: bool, repeatable: bool
+    ) -> None:
         spec = registry.find(config.id)
-        makers = [StreamMaker(config, spec, stream, evaluation, render) for stream in range(num)]
+        makers = [
+            StreamMaker(config, spec, stream, evaluation, render, seed, repeatable) for stream, seed in enumerate(seeds)
+        ]
         first = makers[0].made = makers[0]()
         self.layout = first.layout
         self.action_space = first.action_space
         self._id = config.id
         self._env: SyncVectorEnv[Any, Any] | Workers
         with self._faults():
-            if _use_workers(config, spec, num):
+            if _use_workers(config, spec, len(makers)):
                 self._env = Workers(makers)
             else:
                 self._env = _in_this_process(makers)

@@ -46,7 +46,8 @@ def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
         if done and done["finished"]:
             print(f"{folder.path}: finished{told(done)}")
             return 0
-        environments = stack.enter_context(closing(Environments(config.env, config.env.num, config.seed)))
+        made = Environments(config.env, config.env.num, config.seed, repeatable=config.deterministic)
+        environments = stack.enter_context(closing(made))
         vectorised = Vectorised(environments)
         model = _model(config, vectorised, device)
         folder.begin(config.as_dict())
@@ -225,7 +226,10 @@ class _Evaluation:
             self.close()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                self._environments = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
+                config, repeatable = self._config.env, self._config.deterministic
+                self._environments = Environments(
+                    config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                )
         return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 
     def close(self) -> None:

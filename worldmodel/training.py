@@ -62,7 +62,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         if done := finished(path, config.steps, bool(found)):
             print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
-        environments = Environments(config.env, config.env.num, config.seed)
+        environments = Environments(config.env, config.env.num, config.seed, repeatable=config.deterministic)
         stack.callback(environments.close)
         machine.put_back_torch(config.env.id)
         if not _updates(config):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import subprocess
 import time
 from typing import Any
@@ -169,6 +170,7 @@ class Answering(gym.Env[Any, Any]):
             "wide picture": picture,
             "float integers": spaces.Box(-3, 4, (2,), np.int64),
             "keys": spaces.Dict(a=spaces.Discrete(2), b=spaces.Discrete(2)),
+            "more keys": spaces.Dict(a=spaces.Discrete(2)),
         }.get(how, spaces.Box(-1, 1, (2,), np.float32))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -191,17 +193,32 @@ class Answering(gym.Env[Any, Any]):
             "wide picture": np.full((50, 70, 3), 256),
             "float integers": np.array([0.7, 2.9]),
             "keys": {"a": 1},
+            "more keys": {"a": 1, "b": 2, "c": 3},
             "range": np.array([0, 1.5]),
             "text": "far",
         }.get(self._how, np.zeros(2, np.float32))
 
 
 class Dice(Counting):
-    """Rewards drawn from NumPy's global random state, which nobody seeds."""
+    """Rewards drawn from global random states, which it does not seed; so is a bonus for all of its life.
+
+    torch: also from that of PyTorch, which it imports.
+    """
+
+    def __init__(self, torch: bool = False, **ends: int) -> None:
+        super().__init__(**ends)
+        self._torch = __import__("torch") if torch else None
+        self._bonus = 1000 * np.random.randint(1, 100)
 
     def step(self, action: Any) -> Result:
         observation, _, terminated, truncated, info = super().step(action)
-        return observation, float(np.random.randint(1, 7)), terminated, truncated, info
+        reward = self._bonus + float(np.random.randint(1, 7)) + 10 * random.randint(1, 6)
+        if self._torch is not None:
+            reward += 100 * int(self._torch.randint(1, 7, ()))
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        return np.full((8, 6, 3), np.random.randint(256), np.uint8)
 
 
 class Viewed(gym.Env[Any, Any]):
@@ -286,5 +303,6 @@ class Parent(Counting):
 
 environment: Any
 gym.register("Grid-v0", wrapped_grid)
+gym.register("Counted-v0", lambda: gym.wrappers.RecordEpisodeStatistics(Dice(terminate_at=5)))
 for environment in (Viewed, Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)
