@@ -161,6 +161,7 @@ def test_rendering_that_fails_leaves_no_video(
     assert evaluate(f"logdir={run}", f"video={tmp_path / 'film.mp4'}") == 1
     assert what in line_of(capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (run / "error.log").exists() == (how == "none")  # where there is a traceback
 
 
 def test_a_run_without_a_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
