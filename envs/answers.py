@@ -11,13 +11,15 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from envs.errors import WrongAnswer
 
 Info = dict[str, Any]
+UNDECLARED = "keys that its space does not declare are left out"
 OLD = "this environment speaks the old Gym API; accepted: that of gymnasium"
 
 
 class ObservationCheck:
     """Whether observations are of their space: their keys, shapes, kinds of numbers, and values that a cast changes.
 
-    The first one must also lie within the bounds; a later one that leaves them is told once a key, in `notices`.
+    The first one must also lie within the bounds; a later one that leaves them is told once a key, in `notices`. So are
+    keys of the first one that the space does not declare.
     """
 
     def __init__(self, space: Space[Any]) -> None:
@@ -37,6 +39,8 @@ class ObservationCheck:
                 if not isinstance(value, Mapping) or any(part not in value for part in space.spaces):
                     given = f"keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
                     raise _wrong(key, given, f"a dict with the keys {sorted(map(str, space.spaces))}")
+                if self._first and (more := [str(part) for part in value if part not in space.spaces]):
+                    self.notices.append(f"observation {key or 'observation'!r}: {UNDECLARED}: {', '.join(more)}")
                 for name, part in space.spaces.items():
                     self._check(part, value[name], f"{key}/{name}" if key else name)
             case spaces.Tuple():

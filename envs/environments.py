@@ -17,6 +17,7 @@ from envs.spaces import ActionSpec, ObservationSpec
 from envs.vector import Vector
 
 Array = npt.NDArray[Any]
+MAKING = 2**32 - 1  # in the place of an episode's number: before the first one
 
 
 @dataclass(slots=True)
@@ -70,12 +71,21 @@ class Environments:
     """E streams of one environment.
 
     Episode k of stream e starts with a seed that depends on (seed, evaluation, e, k) only, so an episode is determined
-    by its number and its actions, in this process or in workers. Training and evaluation never share a seed.
+    by its number and its actions, in this process or in workers. Training and evaluation never share a seed. It also
+    seeds the global random states that an environment sees in a worker, and in this process if it is `repeatable`.
 
     current: the records [E] of the last reset or step.
     """
 
-    def __init__(self, config: EnvConfig, num: int, seed: int, evaluation: bool = False, render: bool = False) -> None:
+    def __init__(
+        self,
+        config: EnvConfig,
+        num: int,
+        seed: int,
+        evaluation: bool = False,
+        render: bool = False,
+        repeatable: bool = False,
+    ) -> None:
         """Make E = num environments; render: `render` will be called.
 
         Raises EnvironmentRefused (UnsupportedSpace among them) and EnvironmentFault. What is left out or changed of
@@ -86,7 +96,8 @@ class Environments:
         self._id = config.id
         self._seed = seed
         self._evaluation = evaluation
-        self._vector = Vector(config, num, evaluation, render)
+        making = [episode_seed(seed, evaluation, stream, MAKING) for stream in range(num)]
+        self._vector = Vector(config, making, evaluation, render, repeatable)
         self._encoder = ObservationEncoder(self._vector.layout)
         self._decoder = ActionDecoder(self._vector.action_space)
         self.observation_specs: dict[str, ObservationSpec] = self._vector.layout.specs

@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import gymnasium as gym
@@ -14,8 +15,10 @@ from envs import registry
 from envs.answers import Answers
 from envs.box2d import FreshWorld
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
+from envs.faults import close, described
 from envs.images import DEFAULT_SIZE, Resize
-from envs.minigrid import Symbols
+from envs.minigrid import PLAIN, Symbols, is_minigrid
+from envs.randomness import OwnRandom
 from envs.rendering import choose_opengl
 from envs.spaces import action_spec, observation_layout
 from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
@@ -48,23 +51,23 @@ def make_env(
     evaluation: bool = False,
     render: bool = False,
     remote: bool = False,
+    own: OwnRandom | None = None,
 ) -> Stream:
     """Make one environment with all of its wrappers.
 
     spec: what the registry has for the id, looked up if not given; stream: its number; evaluation: the episode is
-    capped; render: frames are wanted; remote: it lives in a worker process. Raises EnvironmentRefused (also for
-    unsupported spaces) and EnvironmentFault.
+    capped; render: frames are wanted; remote: it lives in a worker process; own: the global random states that it
+    sees. Raises EnvironmentRefused (also for unsupported spaces) and EnvironmentFault.
     """
     if spec is None:
         spec = registry.find(config.id)
     env = _create(config, spec, render)
     try:
-        return _wrap(config, env, stream, evaluation, remote)
-    except UnsupportedSpace as error:
-        env.close()
-        raise UnsupportedSpace(f"env.id={config.id}: {error}") from error
-    except BaseException:
-        env.close()
+        return _wrap(config, env, stream, evaluation, remote, own)
+    except BaseException as error:
+        close(env, config.id)
+        if isinstance(error, UnsupportedSpace):
+            raise UnsupportedSpace(f"env.id={config.id}: {error}") from error
         raise
 
 
@@ -92,8 +95,8 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             )
     except EnvironmentRefused:
         raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except (Exception, SystemExit) as error:
+        reason = described(error)
         if render and "'render_mode'" in reason:
             raise EnvironmentRefused(
                 f"video: env.id={config.id} renders no rgb_array frames: it takes no render_mode"
@@ -103,16 +106,19 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             raise EnvironmentRefused(f"env.id={config.id}{keys} cannot be made ({reason})") from error
         raise EnvironmentFault(f"{config.id} cannot be made ({reason})") from error
     if render and "rgb_array" not in (env.metadata.get("render_modes") or ()):
-        env.close()
+        close(env, config.id)
         raise EnvironmentRefused(f"video: env.id={config.id} renders no rgb_array frames")
     return env
 
 
-def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool) -> Stream:
+def _wrap(
+    config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bool, remote: bool, own: OwnRandom | None
+) -> Stream:
     env, answers = Answers.around(env)
     if type(env.unwrapped).__name__.startswith("BipedalWalker"):
         env = FreshWorld(env)
-    if Symbols.applies(env):
+    symbols = Symbols.applies(env)
+    if symbols:
         env = Symbols(env)
     env = EvaluationLimit(env, config.eval_time_limit, always=evaluation)
     if config.atari:
@@ -128,6 +134,8 @@ def _wrap(config: EnvConfig, env: gym.Env[Any, Any], stream: int, evaluation: bo
         env = ActionRepeat(env, config.action_repeat)
     action_spec(env.action_space)
     layout = observation_layout(env.observation_space, config.resize, config.grayscale)
+    if not symbols and is_minigrid(env) and all(spec.kind != "image" for spec in layout.specs.values()):
+        layout = replace(layout, notices=(*layout.notices, PLAIN))
     if not layout.plain:
         env = SelectFields(env, layout)
-    return Stream(env, stream, layout, remote, answers)
+    return Stream(env, config.id, stream, layout, remote, answers, own)

@@ -1,12 +1,14 @@
 """MiniGrid: its image is a grid of symbols, not of pixels."""
 
+import sys
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
+from gymnasium import Space, spaces
 
+PLAIN = "the observation is not MiniGrid's own grid of symbols: its numbers are used as they are, as a vector"
 DIRECTIONS = 4  # a fully observed grid shows the agent's direction in the place of a state
 
 
@@ -26,15 +28,32 @@ class Symbols(gym.ObservationWrapper[Any, Any, Any]):
 
     @staticmethod
     def applies(env: gym.Env[Any, Any]) -> bool:
-        """Whether an environment is a MiniGrid whose image still holds symbols (and was not rendered)."""
-        view = getattr(env.unwrapped, "agent_view_size", None)
-        space = env.observation_space
-        if view is None or not isinstance(space, spaces.Dict) or "image" not in space.spaces:
+        """Whether the image is still that of a MiniGrid itself, in part or (FullyObsWrapper) as a whole.
+
+        Who declares its space decides: a wrapper may put rendered pixels or coordinates into an image of this shape.
+        """
+        if not is_minigrid(env) or (image := _image(env)) is None:
             return False
-        whole = (getattr(env.unwrapped, "width", None), getattr(env.unwrapped, "height", None), 3)
-        return space["image"].shape in ((view, view, 3), whole)
+        while env is not env.unwrapped and _image(env.env) is image:  # type: ignore[attr-defined]
+            env = env.env  # type: ignore[attr-defined]
+        if env is env.unwrapped:
+            view = env.agent_view_size  # type: ignore[attr-defined]
+            return image.shape == (view, view, 3)
+        return isinstance(env, sys.modules["minigrid.wrappers"].FullyObsWrapper)
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         """Pass an observation on with its symbols as integers."""
         symbols: npt.NDArray[np.int64] = np.asarray(observation["image"], np.int64)
         return {**observation, "image": symbols}
+
+
+def is_minigrid(env: gym.Env[Any, Any]) -> bool:
+    """Whether it is a MiniGrid below its wrappers; none is where the package was not imported."""
+    module = sys.modules.get("minigrid.minigrid_env")
+    return module is not None and isinstance(env.unwrapped, module.MiniGridEnv)
+
+
+def _image(env: gym.Env[Any, Any]) -> Space[Any] | None:
+    """The space of an environment's image, None where it shows none of this name."""
+    space = env.observation_space
+    return space.spaces.get("image") if isinstance(space, spaces.Dict) else None

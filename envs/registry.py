@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from envs.errors import EnvironmentRefused
+from envs.faults import described
 
 gym.register("CircuitTuning-v0", "envs.circuit:CircuitTuning", vector_entry_point="envs.circuit:CircuitTuningVector")
 gym.register("AnsatzTuning-v0", "envs.ansatz:AnsatzTuning")
@@ -77,8 +78,9 @@ def _import_module(env_id: str, module: str) -> None:
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise EnvironmentRefused(f"env.id={env_id}: module {module!r} cannot be imported ({reason})") from error
+        raise EnvironmentRefused(
+            f"env.id={env_id}: module {module!r} cannot be imported ({described(error)})"
+        ) from error
 
 
 def _import_package(env_id: str, package: Package) -> None:

@@ -1,27 +1,22 @@
-"""Vectorised environments whose dead workers are noticed: E streams in this process or in one process each."""
+"""Vectorised environments: E streams in this process or in one process each."""
 
 import contextlib
-import multiprocessing
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
-from multiprocessing.util import Finalize
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from gymnasium.vector.async_vector_env import _async_worker
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs import registry
-from envs.errors import EnvironmentFault
+from envs.errors import EnvironmentFault, EnvironmentRefused
+from envs.faults import described
 from envs.make import EnvConfig, make_env
+from envs.randomness import OwnRandom, seed_globals
+from envs.workers import WorkerDied, Workers
 from envs.wrappers import Stream
 
 Array = npt.NDArray[Any]
@@ -33,18 +28,26 @@ CHEAP = (  # steps that cost less than the way to another process and back
     "envs.circuit",
     "envs.ansatz",
 )
-CONTEXT = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-PRELOADED = ["gymnasium.vector", "gymnasium.wrappers", "pydantic.dataclasses", "pydantic.types"]
-ROOT = str(Path(__file__).parent.parent)
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 5.0  # seconds a worker has to close its environment
 
 
 class StreamMaker:
-    """Makes one stream, here or in a worker process. The first one made here is `made`, which exists already."""
+    """Makes one stream, here or in a worker process. The first one made here is `made`, which exists already.
 
-    def __init__(self, config: EnvConfig, spec: EnvSpec, stream: int, evaluation: bool, render: bool) -> None:
+    seed: of the global random states while it is made, in a worker, and here if it is `repeatable`.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        spec: EnvSpec,
+        stream: int,
+        evaluation: bool,
+        render: bool,
+        seed: int,
+        repeatable: bool,
+    ) -> None:
         self._arguments = (config, spec, stream, evaluation, render)
+        self._seed, self._repeatable = seed, repeatable
         self._owner = os.getpid()
         self._environ, self._path = dict(os.environ), list(sys.path)  # a fork server keeps those of its start
         self.made: Stream | None = None
@@ -63,7 +66,13 @@ class StreamMaker:
             os.environ.update(self._environ)
             sys.path[:] = self._path
             registry.import_module_of(config.id)
-        return make_env(config, spec=spec, stream=stream, evaluation=evaluation, render=render, remote=remote)
+        own = OwnRandom() if self._repeatable and not remote else None
+        with own or contextlib.nullcontext():
+            if remote or own:
+                seed_globals(self._seed)
+            return make_env(
+                config, spec=spec, stream=stream, evaluation=evaluation, render=render, remote=remote, own=own
+            )
 
 
 class Vector:
@@ -73,19 +82,23 @@ class Vector:
     lunar lander, MiniGrid), in worker processes otherwise. Every call raises EnvironmentFault when a stream fails.
     """
 
-    def __init__(self, config: EnvConfig, num: int, evaluation: bool, render: bool) -> None:
+    def __init__(
+        self, config: EnvConfig, seeds: Sequence[int], evaluation: bool, render: bool, repeatable: bool
+    ) -> None:
         spec = registry.find(config.id)
-        makers = [StreamMaker(config, spec, stream, evaluation, render) for stream in range(num)]
+        makers = [
+            StreamMaker(config, spec, stream, evaluation, render, seed, repeatable) for stream, seed in enumerate(seeds)
+        ]
         first = makers[0].made = makers[0]()
         self.layout = first.layout
         self.action_space = first.action_space
         self._id = config.id
         self._env: SyncVectorEnv[Any, Any] | Workers
         with self._faults():
-            if _use_workers(config, spec, num):
+            if _use_workers(config, spec, len(makers)):
                 self._env = Workers(makers)
             else:
-                self._env = SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+                self._env = _in_this_process(makers)
 
     def reset(
         self,
@@ -122,7 +135,7 @@ class Vector:
         """One frame [H, W, 3] of every stream."""
         with self._faults():
             frames: Any = self._env.render()
-        return [np.asarray(frame, np.uint8) for frame in frames]
+        return list(frames)
 
     def close(self) -> None:
         """Close all environments and end all workers, whatever state they are in."""
@@ -133,12 +146,15 @@ class Vector:
         try:
             yield
         except WorkerDied as error:
-            raise EnvironmentFault(f"{self._id}, stream {error.stream}: the worker process {error.how}") from error
+            raise EnvironmentFault(f"{self._id}, stream {error.stream}: the worker process {error.how}") from None
+        except EnvironmentRefused:
+            raise
         except EnvironmentFault as error:
+            if str(error).startswith(self._id):
+                raise
             raise EnvironmentFault(f"{self._id}, {error}") from error
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise EnvironmentFault(f"{self._id}: the vectorised environment failed ({reason})") from error
+            raise EnvironmentFault(f"{self._id}: the vectorised environment failed ({described(error)})") from error
 
     def _raise_fault(self, infos: dict[str, Any]) -> None:
         if "fault" in infos:
@@ -147,146 +163,20 @@ class Vector:
             raise EnvironmentFault(f"{self._id}, stream {stream}: {fault.message}") from fault.cause
 
 
-class WorkerDied(Exception):
-    """The process of a stream ended by itself."""
-
-    def __init__(self, stream: int, exitcode: int | None) -> None:
-        self.stream = stream
-        if exitcode is not None and exitcode < 0:
-            killed = signal.Signals(-exitcode).name
-            self.how = f"was killed by {killed}{' (out of memory?)' if killed == 'SIGKILL' else ''}"
-        else:
-            self.how = f"ended with exit code {exitcode}"
-        super().__init__(f"stream {stream} {self.how}")
-
-
-class Workers(AsyncVectorEnv[Any, Any]):
-    """One process per stream. A worker that dies raises WorkerDied and neither a step nor close waits for it.
-
-    The workers come from a fork server, which holds neither threads nor torch; they do not import the main module.
-    """
-
-    def __init__(self, makers: list[StreamMaker]) -> None:
-        if CONTEXT == "forkserver":
-            multiprocessing.set_forkserver_preload(PRELOADED)
-        worker: Any = _serve  # Gymnasium annotates fewer arguments than it passes
-        with _start_of_workers(), self._deaths():
-            super().__init__(makers, copy=False, context=CONTEXT, worker=worker, autoreset_mode=AutoresetMode.DISABLED)
-        Finalize(self, _end_workers, (self.parent_pipes, self.processes), exitpriority=0)  # at exit nobody else does
-
-    def reset_async(self, seed: Any = None, options: dict[str, Any] | None = None) -> None:
-        """Send the resets."""
-        with self._deaths():
-            super().reset_async(seed, options)
-
-    def reset_wait(self, timeout: float | None = None) -> tuple[Any, dict[str, Any]]:
-        """Wait for the resets."""
-        with self._deaths():
-            self._await()
-            return super().reset_wait(timeout)
-
-    def step_async(self, actions: Any) -> None:
-        """Send the actions."""
-        with self._deaths():
-            super().step_async(actions)
-
-    def step_wait(self, timeout: float | None = None) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """Wait for the steps."""
-        with self._deaths():
-            self._await()
-            return super().step_wait(timeout)
-
-    def call_async(self, name: str, /, *args: object, **kwargs: object) -> None:
-        """Send a call."""
-        with self._deaths():
-            super().call_async(name, *args, **kwargs)
-
-    def call_wait(self, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait for a call."""
-        with self._deaths():
-            self._await()
-            return super().call_wait(timeout)
-
-    def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """End the workers: those that do not close when asked are killed."""
-        _end_workers(self.parent_pipes, self.processes)
-
-    def _await(self) -> None:
-        """Return when every worker has answered; raise WorkerDied when one cannot any more."""
-        pending: dict[Any, Any] = {
-            pipe: process.sentinel for pipe, process in zip(self.parent_pipes, self.processes, strict=True)
-        }
-        while pending:
-            ready = wait([*pending, *pending.values()])
-            answered = [pipe for pipe in pending if pipe in ready]
-            for pipe in answered:
-                del pending[pipe]
-            if not answered:  # only sentinels are ready
-                raise EOFError
-
-    @contextlib.contextmanager
-    def _deaths(self) -> Iterator[None]:
-        try:
-            yield
-        except (EOFError, ConnectionError) as error:
-            dead = wait([process.sentinel for process in self.processes], timeout=PATIENCE)
-            for stream, process in enumerate(self.processes):
-                if process.sentinel in dead:
-                    process.join(PATIENCE)
-                    raise WorkerDied(stream, process.exitcode) from error
-            raise
-
-
 def _use_workers(config: EnvConfig, spec: EnvSpec, num: int) -> bool:
     if config.vectorization != "auto":
         return config.vectorization == "async"
     return num > 1 and not (isinstance(spec.entry_point, str) and spec.entry_point.startswith(CHEAP))
 
 
-def _serve(index: int, maker: StreamMaker, pipe: Any, *rest: Any) -> None:
-    """The body of a worker. An interrupt is for the main process, which saves and then closes the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
-    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
-    with contextlib.suppress(OSError):  # the main process was killed: nobody is left to tell
-        _async_worker(index, maker, pipe, *rest)
-
-
-def _end_workers(pipes: list[Any], processes: list[Any]) -> None:
-    """Ask workers to close, and kill those that do not."""
-    pipes = [pipe for pipe in pipes if pipe is not None]
-    for pipe in pipes:
-        with contextlib.suppress(OSError):  # its worker is gone already
-            pipe.send(("close", None))
-    deadline = time.monotonic() + PATIENCE
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
-    for pipe in pipes:
-        pipe.close()
-
-
-@contextlib.contextmanager
-def _start_of_workers() -> Iterator[None]:
-    """What new processes copy from this one: this package before a namesake, no main module, and blocked interrupts.
-
-    Else they would import the main module again, and torch with it; and Ctrl-C, which goes to all processes of a
-    terminal, would end those that do not ignore it yet.
-    """
-    main, path = sys.modules["__main__"], list(sys.path)
-    names = ("__spec__", "__file__")
-    hidden = {name: main.__dict__[name] for name in names if name in main.__dict__}
-    main.__dict__.pop("__file__", None)
-    main.__spec__ = None
-    sys.path.insert(0, ROOT)
-    resource_tracker.ensure_running()  # it would unblock them when it starts
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+def _in_this_process(makers: list[StreamMaker]) -> SyncVectorEnv[Any, Any]:
+    """All streams here; those that were made are closed where another one cannot be."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        main.__dict__.update(hidden)
-        sys.path[:] = path
+        for maker in makers:
+            maker.made = maker()
+        return SyncVectorEnv(makers, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+    except BaseException:
+        for maker in makers:
+            if maker.made is not None:
+                maker.made.close()
+        raise

@@ -1,8 +1,8 @@
 """Wrappers around one environment: repeated actions, selected observation fields, and the stream that trains."""
 
-import random
-import sys
+import contextlib
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -13,6 +13,8 @@ from gymnasium import Space, spaces
 
 from envs.answers import Answers
 from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
+from envs.faults import close, described
+from envs.randomness import OwnRandom, seed_globals
 from envs.spaces import Layout
 
 Info = dict[str, Any]
@@ -78,10 +80,13 @@ class SelectFields(gym.ObservationWrapper[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class Fault:
-    """An exception inside a stream: what to tell, and the exception (its traceback where it crosses processes)."""
+    """An exception inside a stream: what to tell, and the exception (its traceback where it crosses processes).
+
+    No exception where it is ours, about what the environment gave.
+    """
 
     message: str
-    cause: BaseException
+    cause: BaseException | None
 
 
 class Stream(gym.Wrapper[Any, Any, Any, Any]):
@@ -92,29 +97,47 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     back; info "diverged" tells that the episode ended on the way. No other info than the statistics of an ended episode
     passes: the rest is not used and may not even be picklable.
 
-    In a worker process an episode's seed also seeds the global random states, with which all workers start alike.
+    In a worker process an episode's seed also seeds the global random states, with which all workers start alike; in
+    this process it seeds `own`, those that the environment sees, if it is given.
+
+    unclosed: what the main process has to tell of a closing that failed in a worker; here it is warned of.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], index: int, layout: Layout, remote: bool, answers: Answers) -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        env_id: str,
+        index: int,
+        layout: Layout,
+        remote: bool,
+        answers: Answers,
+        own: OwnRandom | None = None,
+    ) -> None:
         super().__init__(env)
         self.layout = layout
+        self.unclosed: list[str] = []
+        self._frame: tuple[int, ...] = ()  # the shape of its frames
+        self._name = f"{env_id}, stream {index}"
         self._index = index
         self._remote = remote
         self._answers = answers
+        self._seeded = remote or own is not None
+        self._random = own or contextlib.nullcontext()
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Start an episode, and replay actions into it where the options hold some for this stream."""
         options = options or {}
         actions = options.get("replay", {}).get(self._index, ())
         evaluation = {"evaluation": True} if options.get("evaluation") else None
-        if self._remote and seed is not None:
-            _seed_globals(seed)
         try:
-            observation, info = self.env.reset(seed=seed, options=evaluation)
-            for action in actions:
-                observation, _, terminated, truncated, _ = self.env.step(action)
-                if terminated or truncated:
-                    return observation, {"diverged": True}
+            with self._random:
+                if self._seeded and seed is not None:
+                    seed_globals(seed)
+                observation, info = self.env.reset(seed=seed, options=evaluation)
+                for action in actions:
+                    observation, _, terminated, truncated, _ = self.env.step(action)
+                    if terminated or truncated:
+                        return observation, {"diverged": True}
         except (Exception, SystemExit) as error:
             return _zeros(self.observation_space), self._fault(error)
         return observation, {"masked": True} if "action_mask" in info else {}
@@ -122,7 +145,8 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         """Step the environment."""
         try:
-            observation, reward, terminated, truncated, _ = self.env.step(action)
+            with self._random:
+                observation, reward, terminated, truncated, _ = self.env.step(action)
             info: Info = {}
             if terminated or truncated:
                 info = {"length": self._answers.length, "return": float(self._answers.ret)}
@@ -133,29 +157,31 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
             return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
 
     def render(self) -> Any:
-        """Render the environment; raises EnvironmentFault where that fails."""
+        """One frame, uint8 [H, W, 3], always of the same size. Raises EnvironmentFault where there is none."""
         try:
-            return self.env.render()
+            with self._random:
+                frame: Any = self.env.render()
         except (Exception, SystemExit) as error:
-            raise EnvironmentFault(f"stream {self._index}: rendering failed ({_describe(error)})") from error
+            raise EnvironmentFault(f"stream {self._index}: rendering failed ({described(error)})") from error
+        given = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise EnvironmentFault(f"stream {self._index}: render() returned {given}; accepted: uint8 [H, W, 3]")
+        self._frame = self._frame or frame.shape
+        if frame.shape != self._frame:
+            size = f"uint8 {list(self._frame)}, as the first frame was"
+            raise EnvironmentFault(f"stream {self._index}: render() returned {given}; accepted: {size}")
+        return frame
+
+    def close(self) -> None:
+        """Close the environment. Where that fails, one line is told."""
+        with self._random:
+            close(self.env, self._name, self.unclosed.append if self._remote else warnings.warn)
 
     def _fault(self, error: BaseException) -> Info:
-        cause = WorkerTraceback("".join(traceback.format_exception(error))) if self._remote else error
-        return {"fault": Fault(_describe(error), cause)}
-
-
-def _seed_globals(seed: int) -> None:
-    """Seed the global random states of this process: of Python, of NumPy, and of PyTorch where it was imported."""
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, WrongAnswer):
-        return str(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())
+        cause = None if isinstance(error, WrongAnswer) else error
+        if cause and self._remote:
+            cause = WorkerTraceback("".join(traceback.format_exception(cause)))
+        return {"fault": Fault(described(error), cause)}
 
 
 def _zeros(space: Space[Any]) -> Any:

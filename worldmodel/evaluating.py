@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from envs import Environments
 from worldmodel import machine
 from worldmodel.compiling import compilations_said
+from worldmodel.error_log import error_log
 from worldmodel.evaluation import (
     EVALUATIONS,
     SEED,
@@ -53,17 +54,19 @@ def run(config: EvaluateConfig) -> int:
     seed = SEED if config.seed is None else config.seed
     trained = run_config(path)
     options = trained.env
+    make = partial(Environments, options, seed=seed, evaluation=True, repeatable=trained.deterministic)
     read_evaluation(path)  # if it is damaged, that is said now
     with ExitStack() as stack:
+        stack.enter_context(error_log(lambda: path))
         stack.enter_context(compilations_said(partial(print, flush=True)))
         if config.video is not None:
             film = Path(config.video).expanduser().absolute()
             check_video(film)
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
-            Environments(options, 1, seed, evaluation=True, render=True).close()  # if it cannot, that is said now
+            make(1, render=True).close()  # if it cannot, that is said now
         agent = load(path, config.checkpoint, config.device)
         streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
-        environments = stack.enter_context(closing(Environments(options, streams, seed, evaluation=True)))
+        environments = stack.enter_context(closing(make(streams)))
         print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
         played = evaluate(agent.player.copy(seed), environments, config.episodes, note=partial(print, flush=True))
         for number, episode in enumerate(played, 1):
@@ -77,7 +80,7 @@ def run(config: EvaluateConfig) -> int:
         print(f"{path / EVALUATIONS}: holds this result")
         environments.close()  # there may be room for one at a time
         if config.video is not None:
-            shown = stack.enter_context(closing(Environments(options, 1, seed, evaluation=True, render=True)))
+            shown = stack.enter_context(closing(make(1, render=True)))
             with video(film, agent.frame_rate) as record:
                 (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
             print(f"{film}: an episode with return {episode.ret:.2f}")

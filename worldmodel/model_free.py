@@ -19,6 +19,7 @@ from envs import ActionSpec, Environments, Episode, ObservationSpec, Records
 from worldmodel import machine
 from worldmodel.baseline_config import BaselineConfig
 from worldmodel.composition import UsageError
+from worldmodel.error_log import error_log
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.metrics import MetricsWriter
@@ -39,12 +40,14 @@ def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
     with ExitStack() as stack:
         logdir = f"runs/{config.algorithm}-{config.seed}" if config.logdir == "auto" else config.logdir
         folder = stack.enter_context(RunFolder(logdir))
-        folder.compare(config.as_dict(), ("logdir", "device", "threads"))
+        stack.enter_context(error_log(lambda: folder.path))
+        folder.compare(config.as_dict(), ("logdir", "device", "threads", "env.vectorization"))
         done = read_evaluation(folder.path)
         if done and done["finished"]:
             print(f"{folder.path}: finished{told(done)}")
             return 0
-        environments = stack.enter_context(closing(Environments(config.env, config.env.num, config.seed)))
+        made = Environments(config.env, config.env.num, config.seed, repeatable=config.deterministic)
+        environments = stack.enter_context(closing(made))
         vectorised = Vectorised(environments)
         model = _model(config, vectorised, device)
         folder.begin(config.as_dict())
@@ -223,7 +226,10 @@ class _Evaluation:
             self.close()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
-                self._environments = Environments(self._config.env, streams, EVALUATION_SEED, evaluation=True)
+                config, repeatable = self._config.env, self._config.deterministic
+                self._environments = Environments(
+                    config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                )
         return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 
     def close(self) -> None:

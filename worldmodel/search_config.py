@@ -24,7 +24,7 @@ from worldmodel.words import word
 
 MAY_CHANGE = (  # when a search is continued
     *("trials", "workers", "logdir", "launcher", "heartbeat"),
-    *("device", "threads", "log", "checkpoint"),
+    *("device", "threads", "log", "checkpoint", "env.vectorization"),
 )
 CURVE_POINTS = 20  # of a curve of episodes, over the whole run
 Positive = Annotated[int, Field(ge=1)]

@@ -302,7 +302,10 @@ class Trainer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those for training have told it
                 try:
-                    self._evaluation = Environments(self.config.env, streams, EVALUATION_SEED, evaluation=True)
+                    config, repeatable = self.config.env, self.config.deterministic
+                    self._evaluation = Environments(
+                        config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                    )
                 except (EnvironmentFault, EnvironmentRefused) as error:
                     hint = "eval.environments=shared evaluates in the environment of training"
                     raise EnvironmentFault(f"{error}; for an evaluation beside training: {hint}") from error

@@ -20,6 +20,7 @@ from worldmodel.checkpoint import checkpoints, load_weights, state_file
 from worldmodel.command import stopped_by_signals
 from worldmodel.config import TrainConfig
 from worldmodel.direction import make_optimizer
+from worldmodel.error_log import error_log
 from worldmodel.evaluation import finished, told
 from worldmodel.metrics import MetricsWriter
 from worldmodel.player import Player
@@ -34,7 +35,10 @@ from worldmodel.words import settings
 IMAGINED_BYTES = 2  # at least, of each number of an imagined state, in bfloat16
 ITEM_BYTES = 48  # about, of an item in the selectors
 # Keys that may differ when a run is continued. Of size.fan_in the run keeps its own: its weights have been drawn.
-MAY_CHANGE = ("steps", "seconds", "logdir", "device", "threads", "eval", "log", "checkpoint", "size.fan_in")
+MAY_CHANGE = (
+    *("steps", "seconds", "logdir", "device", "threads"),
+    *("eval", "log", "checkpoint", "size.fan_in", "env.vectorization"),
+)
 
 
 def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
@@ -50,6 +54,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         raise machine.MachineError(f"compile=true: needs a CUDA device, not {device}")
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(_new_logdir(config) if config.logdir == "auto" else config.logdir))
+        stack.enter_context(error_log(lambda: folder.path))
         path = folder.path
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
@@ -58,7 +63,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         if done := finished(path, config.steps, bool(found)):
             print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
-        environments = Environments(config.env, config.env.num, config.seed)
+        environments = Environments(config.env, config.env.num, config.seed, repeatable=config.deterministic)
         stack.callback(environments.close)
         machine.put_back_torch(config.env.id)
         if not _updates(config):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,14 @@ def video(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]], None
     mp4 = {"fps": fps, "macro_block_size": 2}  # the codec takes even sides alone
     options: dict[str, Any] = mp4 if temporary.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
     try:
-        writer: Any
-        with imageio.get_writer(temporary, **options) as writer:
+        writer: Any = imageio.get_writer(temporary, **options)
+        try:
             yield writer.append_data
+        except BaseException:
+            with suppress(Exception):  # its `with` would leave it open, and the file would appear later
+                writer.close()
+            raise
+        writer.close()
         os.replace(temporary, path)
     except OSError as error:
         raise WriteError(path, error) from error

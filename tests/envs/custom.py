@@ -1,6 +1,9 @@
 """Small environments with known behaviour and known faults, registered as tests.envs.custom:NAME-v0."""
 
+import multiprocessing
 import os
+import random
+import subprocess
 import time
 from typing import Any
 
@@ -94,6 +97,15 @@ class Broken(Counting):
         return observation, reward, False, False, info
 
     def render(self) -> Any:
+        frames: dict[str, Any] = {
+            "float frame": np.full((8, 6, 3), 0.5),
+            "no frame": None,
+            "list frame": [np.zeros((8, 6, 3), np.uint8)],
+            "gray frame": np.zeros((8, 6), np.uint8),
+            "growing frame": np.zeros((8 + self._t, 6, 3), np.uint8),
+        }
+        if self._how in frames:
+            return frames[self._how]
         raise CustomError(9, lambda: None)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -158,6 +170,7 @@ class Answering(gym.Env[Any, Any]):
             "wide picture": picture,
             "float integers": spaces.Box(-3, 4, (2,), np.int64),
             "keys": spaces.Dict(a=spaces.Discrete(2), b=spaces.Discrete(2)),
+            "more keys": spaces.Dict(a=spaces.Discrete(2)),
         }.get(how, spaces.Box(-1, 1, (2,), np.float32))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -180,19 +193,116 @@ class Answering(gym.Env[Any, Any]):
             "wide picture": np.full((50, 70, 3), 256),
             "float integers": np.array([0.7, 2.9]),
             "keys": {"a": 1},
+            "more keys": {"a": 1, "b": 2, "c": 3},
             "range": np.array([0, 1.5]),
             "text": "far",
         }.get(self._how, np.zeros(2, np.float32))
 
 
 class Dice(Counting):
-    """Rewards drawn from NumPy's global random state, which nobody seeds."""
+    """Rewards drawn from global random states, which it does not seed; so is a bonus for all of its life.
+
+    torch: also from that of PyTorch, which it imports.
+    """
+
+    def __init__(self, torch: bool = False, **ends: int) -> None:
+        super().__init__(**ends)
+        self._torch = __import__("torch") if torch else None
+        self._bonus = 1000 * np.random.randint(1, 100)
 
     def step(self, action: Any) -> Result:
         observation, _, terminated, truncated, info = super().step(action)
-        return observation, float(np.random.randint(1, 7)), terminated, truncated, info
+        reward = self._bonus + float(np.random.randint(1, 7)) + 10 * random.randint(1, 6)
+        if self._torch is not None:
+            reward += 100 * int(self._torch.randint(1, 7, ()))
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        return np.full((8, 6, 3), np.random.randint(256), np.uint8)
+
+
+class Viewed(gym.Env[Any, Any]):
+    """Looks like a MiniGrid, and is none: its image holds any numbers."""
+
+    agent_view_size = 7
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict(image=spaces.Box(0, 255, (7, 7, 3), np.uint8))
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return {"image": np.full((7, 7, 3), 200, np.uint8)}, {}
+
+    def step(self, action: Any) -> Result:
+        return self.reset()[0], 0.0, False, False, {}
+
+
+def wrapped_grid(wrapper: str, options: dict[str, Any] | None = None) -> gym.Env[Any, Any]:
+    """A MiniGrid of 5 x 5 cells in a wrapper of its package."""
+    from minigrid import wrappers
+
+    made: gym.Env[Any, Any] = getattr(wrappers, wrapper)(gym.make("MiniGrid-Empty-5x5-v0"), **(options or {}))
+    return made
+
+
+class Unmade(Counting):
+    """Cannot be made a second time in this process, nor in any other one. alive: how many are not closed."""
+
+    alive = 0
+
+    def __init__(self, owner: int) -> None:
+        super().__init__()
+        if os.getpid() != owner or Unmade.alive:
+            raise RuntimeError("Address already in use")
+        Unmade.alive += 1
+
+    def close(self) -> None:
+        Unmade.alive -= 1
+
+
+class Unclosed(Counting):
+    """Fails when it is closed."""
+
+    def close(self) -> None:
+        raise CustomError(5, lambda: None)
+
+
+class Parent(Counting):
+    """Has a process of Python and a program beside it from its first episode on, and shows their ids. `early`: before.
+
+    stubborn: it never ends them.
+    """
+
+    def __init__(self, early: bool = False, stubborn: bool = False) -> None:
+        super().__init__(truncate_at=1000)
+        self._stubborn, self._pids = stubborn, (0, 0)
+        if early and multiprocessing.parent_process() is not None:  # in a worker
+            self._start()
+
+    def _start(self) -> None:
+        self._process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        self._process.start()
+        self._program = subprocess.Popen(["sleep", "600"])
+        self._pids = self._process.pid or 0, self._program.pid
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self._pids == (0, 0):
+            self._start()
+        return super().reset(seed=seed)
+
+    def _observe(self, action: int) -> Any:
+        return np.array([os.getpid(), *self._pids])
+
+    def close(self) -> None:
+        if not self._stubborn and self._pids != (0, 0):
+            self._process.terminate()
+            self._process.join()
+            self._program.terminate()
+            self._program.wait()
 
 
 environment: Any
-for environment in (Dice, Counting, Unseeded, Broken, Sampled, Answering):
+gym.register("Grid-v0", wrapped_grid)
+gym.register("Counted-v0", lambda: gym.wrappers.RecordEpisodeStatistics(Dice(terminate_at=5)))
+for environment in (Viewed, Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

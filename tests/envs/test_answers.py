@@ -69,6 +69,16 @@ def test_bounds_hold_for_the_first_observation_and_are_told_once_later(mode: str
     env.close()
 
 
+def test_keys_that_are_not_declared_are_told_once() -> None:
+    env = answering("more keys", 2)
+    env.reset()
+    text = r"observation 'observation': keys that its space does not declare are left out: b, c$"
+    with pytest.warns(UserWarning, match=text) as told:
+        play(env, 8)
+    assert len(told) == 1 and list(env.current.observation) == ["a"]
+    env.close()
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_an_environment_with_statistics_of_its_own(mode: str) -> None:
     env = answering("episode", 2, mode)

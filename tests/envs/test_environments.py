@@ -1,5 +1,6 @@
 """Environments: records, episode ends, repeats, limits, seeds."""
 
+import random
 import warnings
 from typing import Any
 
@@ -7,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from envs import EnvConfig, EnvironmentRefused, Environments, Records, Step, UnsupportedSpace
 from envs.environments import episode_seed
@@ -270,3 +272,38 @@ def test_global_random_numbers_differ_between_workers_and_episodes_and_repeat() 
     assert len(first) == 8 and any(one != other for one, other in first)
     assert all(len({pair[stream] for pair in first}) > 1 for stream in (0, 1))
     assert thrown(0) == first and thrown(1) != first
+    here = dice(0)  # the same in this process
+    assert [[episode.ret for episode in step.episodes] for step in play(here, 40) if step.episodes] == first
+
+
+def dice(seed: int, **kwargs: bool) -> Environments:
+    """Repeatable ones in this process, whose own random states stand anywhere."""
+    random.seed()
+    np.random.seed()
+    options = config("tests.envs.custom:Dice-v0", kwargs={"terminate_at": 5, **kwargs}, vectorization="sync")
+    env = Environments(options, 2, seed, repeatable=True)
+    env.reset()
+    return env
+
+
+def test_global_random_numbers_repeat_in_this_process_and_are_those_of_the_environments_alone() -> None:
+    """Also after continuing, and whatever is drawn beside them."""
+
+    def outside() -> tuple[object, ...]:
+        return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()
+
+    env = dice(0, torch=True)
+    before = outside()
+    rewards = [step.current.reward.tolist() for step in play(env, 13)]
+    assert outside() == before
+    state = env.state_dict()
+    rest = [flat_step(step) for step in play(env, 20)]
+    again = dice(0, torch=True)
+    for reward in rewards:
+        random.random(), np.random.random(), torch.rand(())
+        assert play(again, 1)[-1].current.reward.tolist() == reward
+    continued = dice(0, torch=True)
+    assert continued.load_state_dict(state) == []
+    before = outside()
+    assert [flat_step(step) for step in play(continued, 20)] == rest
+    assert outside() == before

@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from envs import EnvironmentFault, Environments
-from envs.vector import Workers
+from envs.faults import traceback_of
+from envs.workers import Workers
+from tests.envs import custom
 from tests.envs.test_environments import config, flat, play
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,9 +66,65 @@ def fault(how: str, mode: str) -> EnvironmentFault:
 def test_faults_of_a_step(how: str, text: str, mode: str) -> None:
     error = fault(how, mode)
     assert text in str(error)
-    if how == "raise":
-        assert "is bad" in str(error.__cause__)
-        assert mode == "sync" or "Traceback" in str(error.__cause__)
+    if how in ("raise", "sysexit"):  # with the line that raised it, and the whole traceback beside it
+        line = "raise CustomError(7, lambda: None)" if how == "raise" else "raise SystemExit(3)"
+        assert str(error).endswith(f"(at {place(line)} in step)")
+        trace = traceback_of(error)
+        assert trace.startswith("Traceback") and line in trace and "in step" in trace
+    elif "Discrete" not in text:
+        assert traceback_of(error) == ""
+
+
+def place(line: str) -> str:
+    """File and number of a line in the module of the environments."""
+    file = Path(custom.__file__)
+    (number,) = [n for n, text in enumerate(file.read_text().splitlines(), 1) if text.strip() == line]
+    return f"{file}:{number}"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_second_environment_that_cannot_be_made(mode: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first one is closed; nothing but the fault tells it."""
+    where = place('raise RuntimeError("Address already in use")')
+    with pytest.raises(EnvironmentFault) as caught:
+        Environments(config("tests.envs.custom:Unmade-v0", kwargs={"owner": os.getpid()}, vectorization=mode), 2, 0)
+    reason = f"cannot be made (RuntimeError: Address already in use (at {where} in __init__))"
+    assert str(caught.value) == f"tests.envs.custom:Unmade-v0 {reason}"
+    assert "in __init__" in traceback_of(caught.value)
+    assert custom.Unmade.alive == 0 and capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore:.*close\\(\\) failed")  # the one that was made for its spaces
+def test_a_close_that_fails_is_told(mode: str) -> None:
+    env = Environments(config("tests.envs.custom:Unclosed-v0", vectorization=mode), 2, 0)
+    env.reset()
+    with pytest.warns(UserWarning) as told:
+        env.close()
+    reason = f"CustomError: number 5 is bad (at {place('raise CustomError(5, lambda: None)')} in close)"
+    lines = {f"stream {stream}: close() failed ({reason})" for stream in range(2)}
+    assert lines <= {str(warning.message).removeprefix("tests.envs.custom:Unclosed-v0, ") for warning in told}
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("how", ["close", "stubborn", "kill"])
+def test_an_environment_with_processes_of_its_own(how: str) -> None:
+    """They can be ended by it, and end with its worker in any case."""
+    kwargs = {"stubborn": how == "stubborn", "early": how == "kill"}
+    env = Environments(config("tests.envs.custom:Parent-v0", kwargs=kwargs, vectorization="async"), 2, 0)
+    pids = [int(pid) for pid in env.reset().observation["observation"].flat]
+    assert all(running(pid) for pid in pids)
+    if how == "kill":
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(EnvironmentFault, match="stream 0: the worker process was killed by SIGKILL"):
+            play(env, 2)
+    start = time.monotonic()
+    env.close()
+    assert time.monotonic() - start < 4
+    deadline = time.monotonic() + 5
+    while any(running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in pids if running(pid)]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -84,6 +142,30 @@ def test_a_frame_that_cannot_be_rendered(mode: str) -> None:
     env.reset()
     with pytest.raises(EnvironmentFault, match=r"Broken-v0, stream [01]: rendering failed \(CustomError: number 9"):
         env.render()
+    env.close()
+
+
+FRAMES = {
+    "float frame": "float64 [8, 6, 3]; accepted: uint8 [H, W, 3]",
+    "no frame": "NoneType; accepted: uint8 [H, W, 3]",
+    "list frame": "list; accepted: uint8 [H, W, 3]",
+    "gray frame": "uint8 [8, 6]; accepted: uint8 [H, W, 3]",
+    "growing frame": "uint8 [9, 6, 3]; accepted: uint8 [8, 6, 3], as the first frame was",
+}
+
+
+@pytest.mark.parametrize(("how", "mode"), [*((how, "sync") for how in FRAMES), ("float frame", "async")])
+def test_frames_that_are_no_pictures(how: str, mode: str) -> None:
+    options = config("tests.envs.custom:Broken-v0", kwargs={"how": how}, vectorization=mode)
+    env = Environments(options, num=1, seed=0, render=True)
+    env.reset()
+    if how == "growing frame":
+        (frame,) = env.render()
+        assert frame.shape == (8, 6, 3)
+        play(env, 1)
+    with pytest.raises(EnvironmentFault) as caught:
+        env.render()
+    assert str(caught.value) == f"tests.envs.custom:Broken-v0, stream 0: render() returned {FRAMES[how]}"
     env.close()
 
 
@@ -137,10 +219,11 @@ def mask(pid, name):
     return int(line.split()[1], 16) & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1)
 env = Environments(config(vectorization="async"), 2, 0)
 both = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1
-assert mask(_forkserver._forkserver_pid, "SigBlk") == both  # and so have its children, until they ignore them
+assert mask(_forkserver._forkserver_pid, "SigBlk") == both  # and so have its children, until they do not heed them
 for process in env._vector._env.processes:
     env.reset()
-    assert (mask(process.pid, "SigBlk"), mask(process.pid, "SigIgn")) == (0, both)
+    assert (mask(process.pid, "SigBlk"), mask(process.pid, "SigCgt")) == (0, both)
+    assert mask(process.pid, "SigIgn") == 0  # what the environment starts would inherit it
 assert mask(os.getpid(), "SigBlk") == 0
 env.close()
 """
@@ -167,22 +250,24 @@ def test_workers_survive_an_interrupt_meant_for_the_run() -> None:
 
 SCRIPT = """
 import os, sys, time
-import gymnasium, torch
+import gymnasium, multiprocessing, subprocess, torch
 import numpy as np
 from envs import EnvConfig, Environments
 
 class Mine(gymnasium.Env):
-    observation_space = gymnasium.spaces.Box(-1e9, 1e9, (2,), np.float64)
+    observation_space = gymnasium.spaces.Box(-1e9, 1e9, (3,), np.float64)
     action_space = gymnasium.spaces.Discrete(2)
+    def __init__(self):
+        if multiprocessing.parent_process():  # here in a worker
+            self.child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            self.child.start()
     def reset(self, *, seed=None, options=None):
-        return np.array(["torch" in sys.modules, os.getpid()], float), {}
-    def step(self, action):
-        return np.array(["torch" in sys.modules, os.getpid()], float), 0.0, False, False, {}
+        return np.array(["torch" in sys.modules, os.getpid(), self.child.pid], float), {}
 
 gymnasium.register("Mine-v0", Mine)
 env = Environments(EnvConfig(id="Mine-v0", vectorization="async"), 2, 0)
 seen = env.reset().observation["observation"]
-print("pids", *(int(pid) for pid in seen[:, 1]), "torch", *(int(flag) for flag in seen[:, 0]), flush=True)
+print("pids", *(int(pid) for pid in seen[:, 1:].flat), "torch", *(int(flag) for flag in seen[:, 0]), flush=True)
 time.sleep(60 if "wait" in sys.argv else 0)
 """
 
@@ -196,7 +281,10 @@ def running(pid: int) -> bool:
 
 @pytest.mark.parametrize("end", ["exit", "kill"])
 def test_workers_of_a_script(tmp_path: Path, end: str) -> None:
-    """They neither import torch nor run the script again, which has no main guard; and they end with it."""
+    """They neither import torch nor run the script again, which has no main guard; and they end with it.
+
+    So do processes that the environments have started.
+    """
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", *(["wait"] if end == "kill" else [])]
     process = subprocess.Popen(
@@ -209,16 +297,16 @@ def test_workers_of_a_script(tmp_path: Path, end: str) -> None:
     )
     assert process.stdout is not None
     words = process.stdout.readline().split()
-    assert words[3:] == ["torch", "0", "0"], process.communicate()
+    assert words[5:] == ["torch", "0", "0"], process.communicate()
     if end == "kill":
         process.kill()
     _, errors = process.communicate(timeout=20)
     assert process.returncode == (-signal.SIGKILL if end == "kill" else 0)
     assert not [line for line in errors.splitlines() if "resource_tracker" not in line and "warnings.warn" not in line]
     deadline = time.monotonic() + 5
-    while any(running(int(pid)) for pid in words[1:3]) and time.monotonic() < deadline:
+    while any(running(int(pid)) for pid in words[1:5]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(running(int(pid)) for pid in words[1:3])
+    assert not any(running(int(pid)) for pid in words[1:5])
 
 
 def test_actions_of_a_wrong_shape_are_a_bug_not_a_fault() -> None:

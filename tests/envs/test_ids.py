@@ -1,6 +1,7 @@
 """The environments that the project promises to run, each for twenty random steps; and its presets."""
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,45 @@ def test_minigrid_shows_symbols() -> None:
         record = env.step(actions).current
         assert (record.observation["image"] < np.array(spec.classes)).all()
     assert reference.observation_space["image"].shape == (7, 7, 3)  # type: ignore[index]
+
+
+GRIDS = {
+    "FullyObsWrapper": ("categorical", (75,)),
+    "DictObservationSpaceWrapper": ("categorical", (147,)),
+    "SymbolicObsWrapper": ("vector", (75,)),
+    "RGBImgObsWrapper 1": ("vector", (75,)),
+    "RGBImgObsWrapper 16": ("image", (80, 80, 3)),
+    "ImgObsWrapper": ("vector", (147,)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_minigrid_in_a_wrapper(name: str) -> None:
+    """Symbols are classes where the image still is MiniGrid's; else a line says that they are not."""
+    need("MiniGrid")
+    wrapper, _, size = name.partition(" ")
+    kwargs = {"wrapper": wrapper, "options": {"tile_size": int(size)} if size else {}}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        env = Environments(config("tests.envs.custom:Grid-v0", kwargs=kwargs), num=1, seed=0)
+    key = "observation" if wrapper == "ImgObsWrapper" else "image"
+    spec = env.observation_specs[key]
+    assert (spec.kind, spec.shape) == GRIDS[name]
+    plain = [str(line.message) for line in told if "grid of symbols" in str(line.message)]
+    assert len(plain) == (spec.kind == "vector")
+    env.reset()
+    for actions in random_actions(env, 5):
+        env.step(actions)
+    env.close()
+
+
+def test_what_only_looks_like_minigrid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs neither its package nor its classes."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "minigrid"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "minigrid", None)
+    env = Environments(config("tests.envs.custom:Viewed-v0"), num=1, seed=0)
+    np.testing.assert_array_equal(env.reset().observation["image"], np.full((1, 147), 200))
 
 
 def test_atari_counts_frames() -> None:

@@ -144,14 +144,24 @@ def test_an_environment_that_cannot_render(tmp_path: Path, capsys: pytest.Captur
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_rendering_that_fails_leaves_no_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("none", "rendering failed (CustomError: number 9 is bad (at "),
+        ("growing frame", "render() returned uint8 [9, 6, 3]; accepted: uint8 [8, 6, 3], as the first frame was"),
+    ],
+)
+def test_rendering_that_fails_leaves_no_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, what: str
+) -> None:
     run = tmp_path / "run"
-    broken = ("env.id=tests.envs.custom:Broken-v0", "env.kwargs={how:none}")
+    broken = ("env.id=tests.envs.custom:Broken-v0", f"env.kwargs={{how:{how}}}")
     assert train("steps=20", *broken, "env.eval_time_limit=5", f"logdir={run}") == 0
     capsys.readouterr()
     assert evaluate(f"logdir={run}", f"video={tmp_path / 'film.mp4'}") == 1
-    assert "rendering failed (CustomError: number 9 is bad)" in line_of(capsys.readouterr().err)
+    assert what in line_of(capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (run / "error.log").exists() == (how == "none")  # where there is a traceback
 
 
 def test_a_run_without_a_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Faults that are not the user's: one line, exit code 1, a checkpoint that is whole, and a run that can go on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from envs import Episode
-from tests.worldmodel.runs import ENVIRONMENT, Starter, full_disk, last_step, line_of, rows, timeless, train
+from tests.worldmodel import worlds
+from tests.worldmodel.runs import ENVIRONMENT, Starter, evaluate, full_disk, last_step, line_of, rows, timeless, train
 from worldmodel.checkpoint import checkpoints
 from worldmodel.saved_state import load_state
 
@@ -46,7 +48,12 @@ def test_an_environment_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture
     flag.touch()
     capsys.readouterr()
     assert train(*words, f"logdir={run}") == 1
-    assert line_of(capsys.readouterr().err) == f"tests.worldmodel.worlds:Fragile-v0, stream 0: {what}"
+    line, log = line_of(capsys.readouterr().err), run / "error.log"
+    if how == "raise":
+        assert re.search(rf"\(at {re.escape(worlds.__file__)}:\d+ in step\); traceback in {re.escape(str(log))}$", line)
+        assert 'raise RuntimeError("the wheel\\nfell off")' in log.read_text()
+        line = line.partition(" (at")[0]
+    assert line == f"tests.worldmodel.worlds:Fragile-v0, stream 0: {what}" and log.exists() == (how == "raise")
     is_whole(run)
     step = load_state(checkpoints(run / "checkpoints")[-1] / "state.pt")["step"]
     assert 45 <= step < 70
@@ -88,6 +95,17 @@ def test_an_environment_that_fails_in_an_evaluation(tmp_path: Path, capsys: pyte
     assert [row["step"] for row in rows(tmp_path / "other") if "eval/return" in row] == [20, 40, 50]
 
 
+def test_an_environment_that_cannot_be_closed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost by it, in training and in evaluations: of each instance a line."""
+    run, env = tmp_path / "run", "env.id=tests.envs.custom:Unclosed-v0"
+    line = r"tests.envs.custom:Unclosed-v0, stream 0: close\(\) failed \(CustomError: number 5 is bad \(at .*\)\)$"
+    with pytest.warns(UserWarning, match=line) as told:
+        assert train(env, "env.time_limit=5", "steps=45", "eval.final_episodes=1", f"logdir={run}") == 0
+        assert json.loads((run / "evaluation.json").read_text())["finished"] == 45
+        assert evaluate(f"logdir={run}", "episodes=1") == 0
+    assert len(told) == 4 and capsys.readouterr().err == ""  # training's two, that of loading, and that of evaluating
+
+
 @contextmanager
 def _after_steps(flag: Path, count: int) -> Iterator[None]:
     """Put the flag up when the environments have taken so many steps."""
@@ -111,9 +129,17 @@ def _after_steps(flag: Path, count: int) -> Iterator[None]:
 def test_an_environment_that_fails_at_once_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flag = tmp_path / "flag"
     flag.touch()
-    assert train(*fragile(flag, "reset"), "steps=40", f"logdir={tmp_path / 'new' / 'run'}") == 1
-    assert line_of(capsys.readouterr().err).endswith("stream 0: RuntimeError: no episode today")
-    assert [path.name for path in tmp_path.iterdir()] == ["flag"]
+    """But what it was; and the folder can be used."""
+    words = (*fragile(flag, "reset"), "steps=40", f"logdir={tmp_path / 'new' / 'run'}")
+    assert train(*words) == 1
+    assert "stream 0: RuntimeError: no episode today (at" in line_of(capsys.readouterr().err)
+    log = tmp_path / "new" / "run" / "error.log"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [flag, log]
+    before = log.read_text()
+    assert train(*words, "env.num=2", "env.vectorization=async") == 1
+    assert log.read_text().startswith(before) and log.read_text().count('raise RuntimeError("no episode') == 2
+    flag.unlink()
+    assert train(*words, "eval.final_episodes=0") == 0
 
 
 def test_an_episode_that_cannot_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,17 @@ def test_runs_are_ordinary_run_folders_and_repeat(tmp_path: Path, words: tuple[s
     assert config["env"]["id"] == "CartPole-v1" and "size" not in config
 
 
+def test_an_environment_that_counts_its_own_episodes(tmp_path: Path) -> None:
+    """Its info["episode"] is its own affair; and its random numbers repeat."""
+    words = ("algorithm=ppo", "steps=64", "options={n_steps: 32, batch_size: 32}", "deterministic=true")
+    for name in ("one", "other"):
+        np.random.seed()
+        assert baseline(tmp_path / name, "env.id=tests.envs.custom:Counted-v0", *words) == 0
+    assert timeless(tmp_path / "one") == timeless(tmp_path / "other")
+    rows = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert {row["episode/length"] for row in rows if "episode/length" in row} == {5}
+
+
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["env=cartpole", "steps=40", "options={n_steps:16,batch_size:16}", "seconds=1000"]
     assert baseline(tmp_path / "x", *words) == 0

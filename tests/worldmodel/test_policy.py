@@ -161,6 +161,15 @@ def test_observations_are_checked_as_those_of_a_run(cartpole: Path, observation:
         worldmodel.load(cartpole).act(observation)
 
 
+def test_a_later_observation_may_leave_its_bounds_as_in_a_run(cartpole: Path) -> None:
+    agent, far = worldmodel.load(cartpole), np.array([100.0, 0, 0, 0])
+    _, state = agent.act(np.zeros(4), None)
+    with pytest.warns(UserWarning, match="has value 100.0, its space declares -4.8") as told:
+        for _ in range(3):
+            _, state = agent.act(far, state)
+    assert len(told) == 1
+
+
 def test_what_cannot_be_loaded(cartpole: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
         worldmodel.load(tmp_path)

@@ -213,6 +213,20 @@ def test_threads_of_kernels_change_no_digit(
     assert timeless(tmp_path / "auto") == timeless(tmp_path / "1")
 
 
+def test_global_random_numbers_of_an_environment_repeat(tmp_path: Path) -> None:
+    """In a deterministic run, in its evaluation, and when that is made again."""
+    words = ("env.id=tests.envs.custom:Dice-v0", "env.kwargs.terminate_at=5", "deterministic=true", "steps=60")
+    results = []
+    for name in ("one", "other"):
+        np.random.seed()
+        assert train(*words, "eval.every=40", "eval.episodes=1", f"logdir={tmp_path / name}") == 0
+        assert evaluate(f"logdir={tmp_path / name}", "episodes=2") == 0
+        final = json.loads((tmp_path / name / "evaluation.json").read_text())["returns"]
+        assert final == json.loads((tmp_path / name / "evaluations.jsonl").read_text())["returns"]
+        results.append((timeless(tmp_path / name), final))
+    assert results[0] == results[1]
+
+
 def test_a_logdir_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert train("steps=20", "env.id=tests.worldmodel.worlds:Picture-v0") == 0
