@@ -18,7 +18,7 @@ from hybrid_opt.solvers.running import run, share
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
-SLICE = 0.05  # seconds between two looks at whether the job was cancelled
+ROWS = 1 << 20  # entries of a matrix that are looked at together
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -133,10 +133,14 @@ class Annealing(Solver):
 
 def beta_range(qubo: Qubo) -> tuple[float, float]:
     """Inverse temperatures from where the largest flip is accepted every other time to 100 / (a typical flip)."""
-    fields, pairs, _ = qubo.to_ising()
-    pairs = pairs + pairs.T
-    largest = 2 * float((np.abs(fields) + np.abs(pairs).sum(1)).max())
-    typical = 2 * float(np.sqrt((fields**2 + (pairs**2).sum(1)).mean()))
+    # A few rows at once: the matrix of a sparse problem is large enough as it is.
+    rows = np.array_split(qubo.couplings, -(-(qubo.n**2) // ROWS))
+    sums, sizes, squares = (
+        np.concatenate([of(part).sum(1) for part in rows]) for of in (np.positive, np.abs, np.square)
+    )
+    fields = -qubo.linear / 2 - sums / 4  # of spins
+    largest = 2 * float((np.abs(fields) + sizes / 4).max())
+    typical = 2 * float(np.sqrt((fields**2 + squares / 16).mean()))
     return (float(np.log(2)) / largest, 100 / typical) if largest else (1.0, 1.0)
 
 

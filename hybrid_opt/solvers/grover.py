@@ -75,13 +75,14 @@ class Grover(Solver):
         return solutions
 
     def _simulated(self, qubo: Qubo, asked: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
-        space, slack = asked.feasible_space(), _slack(asked)
+        space, slack_at = asked.feasible_space(), _slack(asked)
         energies = space.energies()
         below: NDArray[Any] = np.empty(0, np.int64)
         bound = inf  # states in `below` have less, and are marked; there is none before the first threshold
 
         def measure(iterations: int, threshold: float) -> tuple[int, float]:
             nonlocal below, bound
+            slack = slack_at(threshold)
             if threshold - slack < bound:
                 marked = (energies if bound == inf else energies[below]) < threshold - slack
                 below = np.flatnonzero(marked) if bound == inf else below[marked]
@@ -95,7 +96,8 @@ class Grover(Solver):
             return state, float(energies[state])
 
         states, spent = self._search(asked, measure, rng, key, stop)
-        hits = spent[energies[states] <= energies.min() + slack]
+        least = float(energies.min())
+        hits = spent[energies[states] <= least + slack_at(least)]
         return self._finish(qubo, asked, space.bits(states), spent, Cost(), int(hits[0]) if len(hits) else None)
 
     def _on_backend(self, qubo: Qubo, asked: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
@@ -119,7 +121,7 @@ class Grover(Solver):
         self, qubo: Qubo, measure: Measure, rng: np.random.Generator, key: str, stop: Event
     ) -> tuple[list[Any], NDArray[np.int64]]:
         """The states that were measured [S], and the queries by then [S]."""
-        size, slack = qubo.feasible_space().size, _slack(qubo)
+        size, slack_at = qubo.feasible_space().size, _slack(qubo)
         limit = self.config.queries or isqrt(81 * size)
         states, spent, best, width = list[Any](), [0], inf, 1.0
         while spent[-1] < limit:
@@ -129,7 +131,7 @@ class Grover(Solver):
             state, energy = measure(iterations, best)
             states.append(state)
             spent.append(spent[-1] + iterations + 1)
-            if energy < best - slack:
+            if energy < best - slack_at(best):
                 best, width = energy, 1.0
             else:
                 width = min(self.config.growth * width, sqrt(size))
@@ -148,6 +150,13 @@ class Grover(Solver):
         return Solution.of(qubo, samples, SolverCost(sampling=cost + counted), trace=trace, about=about)
 
 
-def _slack(qubo: Qubo) -> float:
-    """Energies this close are equal: what rounding may do."""
-    return 1e-12 * float(np.abs(qubo.linear).sum() + np.abs(qubo.couplings).sum())
+def _slack(qubo: Qubo) -> Callable[[float], float]:
+    """Energies this close to a threshold are equal: what rounding may do.
+
+    A coefficient that the negative ones cannot bring below the threshold is in none of the states that compete, and
+    one that forbids, such as 1e17 among ones, does not count.
+    """
+    values = np.concatenate([qubo.linear, qubo.couplings.ravel()])
+    lowest, positive = -float(np.minimum(values, 0.0).sum()), np.sort(values[values > 0])
+    sums = np.concatenate([[0.0], positive.cumsum()])
+    return lambda best: 1e-12 * (lowest + float(sums[positive.searchsorted(best + lowest, side="right")]))
