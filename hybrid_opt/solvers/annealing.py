@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import AnnealProgram
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Qubo
 from hybrid_opt.solvers.descent import descend
@@ -58,10 +59,13 @@ class Annealing(Solver):
     Config: ClassVar[type[Any]] = AnnealingConfig
     runs_on = "anneals"
 
-    def __init__(self, config: AnnealingConfig, **where: Any) -> None:
-        super().__init__(config, **where)
-        if config.options and self.backend is None:
+    def _check_options(self, here: bool) -> None:
+        config = self.config
+        if config.options and here:
             raise ProblemError(f"solver.options={config.options}: only an annealing backend takes any")
+        moves = here and getattr(config, "constraints", "penalties") == "moves"
+        refuse_idle(config, "penalty", moves, "constraints=penalties", "solver.")
+        refuse_idle(config, "sweeps beta_range field_range constraints", not here, "backend=statevector", "solver.")
 
     def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
         if not qubos:

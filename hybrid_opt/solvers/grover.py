@@ -4,16 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil, inf, isqrt, sqrt
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
 from hybrid_opt.circuits.grover import OracleName, grover_circuit, success_probability
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.enumeration import LARGEST
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Qubo
@@ -37,6 +38,11 @@ class GroverConfig:
     precision: Annotated[int, Field(ge=1, le=24)] = 6
     shuffle: bool = False
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        refuse_idle(self, "precision", self.oracle != "comparison", "oracle=comparison")
+        return self
+
 
 class Grover(Solver):
     """Minimum finding by Grover iterations (Duerr and Hoyer 1996) of random number (Boyer, Brassard, Hoyer, Tapp 1998).
@@ -57,6 +63,9 @@ class Grover(Solver):
     name = "grover"
     Config = GroverConfig
     runs_on = "circuits"
+
+    def _check_options(self, here: bool) -> None:
+        refuse_idle(self.config, "oracle precision", here, "a backend", "solver.")
 
     def check(self, qubo: Qubo) -> None:
         size = qubo.feasible_space().size
