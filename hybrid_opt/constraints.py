@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Bits = NDArray[np.integer[Any]]
 Weight = float | Literal["auto"]
 SUMS = 1 << 20  # sums of coefficients that are all looked at
+FORBIDS = 2.0**30  # times what states differ by: a coefficient that leaves doubles few digits for the others
+DESCENTS = 32  # in search of a state without such coefficients
 
 
 def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
@@ -25,10 +27,12 @@ def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
 
     The automatic weight of a group exceeds what one flip towards k ones can add to the energy, for the best flip at
     hand in the worst case. So from any infeasible state, flips to feasible ones gain more penalty than they cost.
+    Entries that forbid are lowered before, as far as the optimum allows: see `_competing`.
     """
     _check(weight)
-    raised = qubo.linear + np.maximum(qubo.couplings, 0.0).sum(1)  # the most that setting bit i can add
-    lowered = -qubo.linear - np.minimum(qubo.couplings, 0.0).sum(1)  # the most that clearing it can add
+    bounded = _competing(qubo) if weight == "auto" else qubo
+    raised = bounded.linear + np.maximum(bounded.couplings, 0.0).sum(1)  # the most that setting bit i can add
+    lowered = -bounded.linear - np.minimum(bounded.couplings, 0.0).sum(1)  # the most that clearing it can add
     matrix, offset = qubo.matrix.copy(), qubo.offset
     for group, ones in qubo.groups:
         members = list(group)
@@ -36,7 +40,7 @@ def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
             # At least len - ones + 1 zeros are at hand below `ones`, and ones + 1 ones above: the best of them counts.
             adding = np.sort(raised[members])[ones - 1] if ones else -inf
             removing = np.sort(lowered[members])[len(group) - ones - 1] if ones < len(group) else -inf
-            strength = max(float(adding), float(removing), 0.0) + _margin(qubo)
+            strength = max(float(adding), float(removing), 0.0) + _margin(bounded)
         else:
             strength = float(weight)
         matrix[np.ix_(members, members)] += strength
@@ -142,6 +146,29 @@ def _like(qubo: "Qubo", matrix: Floats, offset: float, **changes: Any) -> "Qubo"
     made = type(qubo)(matrix, offset, **rest)
     made.__dict__["objective_range"] = qubo.objective_range
     return made
+
+
+def _competing(qubo: "Qubo") -> "Qubo":
+    """A problem with the same optima, whose positive coefficients are not much larger than what states differ by.
+
+    A coefficient that forbids, such as 1e17 among ones, would give penalties beside which the others lose their digits.
+    No state with a coefficient above (the energy of a feasible state - all negative ones) is better than that state, so
+    such a coefficient can be lowered to anything above. Where none is that large, this is the problem itself.
+    """
+    values = np.concatenate([qubo.linear, qubo.couplings[np.triu_indices(qubo.n, 1)]])
+    sizes = np.abs(values[values != 0])
+    if not len(sizes) or sizes.max() <= FORBIDS * sizes.min():
+        return qubo
+    from hybrid_opt.solvers.descent import descend  # which knows Qubos
+
+    rng = np.random.default_rng(0)
+    states, _ = descend(qubo, qubo.feasible_space().draw(DESCENTS, rng), rng)
+    most = float(qubo.form(states).min() - np.minimum(values, 0.0).sum())
+    if sizes.max() <= FORBIDS * max(most, sizes.min()):
+        return qubo
+    highest = 2 * most + float(sizes.min())
+    lowered = np.triu(np.minimum(qubo.couplings, highest), 1) + np.diag(np.minimum(qubo.linear, highest))
+    return _like(qubo, lowered, qubo.offset)
 
 
 def _margin(qubo: "Qubo") -> float:

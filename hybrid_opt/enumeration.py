@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Bits = NDArray[np.integer[Any]]
 
-CHUNK = 1 << 16  # states that are evaluated together
 LARGEST = 1 << 24  # states whose energies are computed at once
 
 
@@ -54,10 +53,6 @@ class FeasibleSpace:
             )
         linear, couplings = self.qubo.linear, self.qubo.couplings
         free = list(self.free)
-        if self.ones is not None and 2 * self.ones > len(free) and not _even(linear, couplings):
-            numbers = np.arange(self.size)  # sums by complement would round away what the small coefficients say
-            parts = [self.qubo.form(self.bits(numbers[begin : begin + CHUNK])) for begin in range(0, self.size, CHUNK)]
-            return np.concatenate(parts)
         known = self.free_states
         energies = np.empty(self.size)
         if self.ones is None:
@@ -172,7 +167,7 @@ def _subset_sums(weights: Floats, k: int) -> Floats:
     The k-subsets whose largest member is m are the first comb(m, k-1) of the (k-1)-subsets, with m.
     """
     n = len(weights)
-    if 2 * k > n:  # the complements, which come in reverse order
+    if 2 * k > n and _even(weights):  # the complements, which come in reverse order
         return np.asarray(weights.sum() - _subset_sums(weights, n - k)[::-1] if k < n else weights.sum()[None])
     sums = weights[: n - k + 1] if k else np.zeros(1)
     for size in range(2, k + 1):
@@ -183,7 +178,7 @@ def _subset_sums(weights: Floats, k: int) -> Floats:
 def _subset_energies(linear: Floats, couplings: Floats, k: int) -> Floats:
     """The energies of all states of n bits with k ones, in colexicographic order, [comb(n, k)]."""
     n = len(linear)
-    if 2 * k > n:  # in terms of the zeros, which come in reverse order
+    if 2 * k > n and _even(linear, couplings):  # in terms of the zeros, which come in reverse order
         all_ones = linear.sum() + couplings.sum() / 2
         return np.asarray(all_ones + _subset_energies(-linear - couplings.sum(1), couplings, n - k)[::-1])
     energies = np.zeros(1)

@@ -17,6 +17,7 @@ from hybrid_opt.errors import ProblemError
 Floats = NDArray[np.float64]
 Bits = NDArray[np.integer[Any]]  # results are int8, so that 1 - 2x of them are spins
 HUGE = 1e150  # an entry whose square is finite
+SPARSE = 8  # entries to each that is not zero, from which a matrix is better taken entry by entry
 
 
 class Qubo:
@@ -66,18 +67,26 @@ class Qubo:
             raise ProblemError("bqm: it has no variables; at least one is needed")
         linear, (rows, columns, values), offset = bqm.to_numpy_vectors(variable_order=labels)
         matrix = np.zeros((len(labels), len(labels)))
-        np.add.at(matrix, (rows, columns), values)
+        matrix[rows, columns] = values  # every pair is there once
         if bqm.vartype.name == "SPIN":
             return Qubo.from_ising(linear, matrix, offset, labels=labels)
-        return Qubo(matrix + np.diag(linear), offset, labels=labels)
+        np.fill_diagonal(matrix, linear)
+        return Qubo(matrix, offset, labels=labels)
 
     def to_bqm(self) -> Any:
         """The energy as a BINARY dimod BinaryQuadraticModel. Constraints are not part of it; see `penalised`."""
         from dimod import BINARY, BinaryQuadraticModel
 
-        bqm: Any = BinaryQuadraticModel(np.triu(self.couplings) + np.diag(self.linear), BINARY)
-        bqm.offset = self.offset
-        bqm.relabel_variables(dict(enumerate(self.labels)))
+        if np.count_nonzero(self.matrix) * SPARSE < self.n**2:
+            rows, columns = np.nonzero(self.couplings)
+            rows, columns = rows[rows < columns], columns[rows < columns]
+            pairs = rows, columns, self.couplings[rows, columns]
+            bqm: Any = BinaryQuadraticModel.from_numpy_vectors(self.linear, pairs, self.offset, BINARY)
+        else:
+            bqm = BinaryQuadraticModel(np.triu(self.couplings) + np.diag(self.linear), BINARY)
+            bqm.offset = self.offset
+        if self.labels != tuple(range(self.n)):
+            bqm.relabel_variables(dict(enumerate(self.labels)))
         return bqm
 
     @staticmethod
@@ -250,7 +259,7 @@ def _reals(values: Any, name: str) -> Floats:
         array = np.array(values)
         if np.iscomplexobj(array):
             raise TypeError("complex numbers")
-        return np.array(array, np.float64)
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise ProblemError(f"{name}: not of real numbers ({error})") from error
 
@@ -262,7 +271,7 @@ def _matrix(matrix: Any, name: str = "matrix") -> Floats:
         raise ProblemError(f"{name}: shape {array.shape}; [n, n] is accepted")
     if not np.isfinite(array).all():
         raise ProblemError(f"{name}: {(~np.isfinite(array)).sum()} entries are NaN or infinite")
-    if (largest := np.abs(array).max()) > HUGE:
+    if (largest := max(array.max(), -array.min())) > HUGE:
         raise ProblemError(
             f"{name}: an entry of size {largest:g}; up to {HUGE:g} are accepted, whose squares are finite"
         )

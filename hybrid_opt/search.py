@@ -28,7 +28,7 @@ from hybrid_opt.surrogates.objective import Transform, robust
 Floats = NDArray[np.float64]
 DESIGN = "qubo:design"  # system attribute of the study: the seed that all workers' start points come from
 ATTRIBUTE = "qubo"  # user attribute of the trials: cost and quality
-STARTS = 20
+STARTS, MOST_STARTS = 20, 50  # start points: as many as the options of a parameter, within these
 SCANNED = 1 << 18  # states up to which solver=auto is exact
 LISTED = 1 << 16  # states up to which the best that was not evaluated is looked for among all
 QUALITY = 30  # proposals whose predictions are compared with what came out
@@ -40,10 +40,10 @@ class QuboSampler(BaseSampler):
     surrogate: smooth, factorization or sparse, with surrogate_options; see `hybrid_opt.surrogate`. solver: a name,
     with solver_options, or one made by `make_solver`; auto is exact up to 2^18 states and annealing beyond. backend,
     ledger, budget, fallback: of a solver given by name; see `make_solver`. n_startup_trials: trials at space-filling
-    points; by default 20, or as many as the parameter with most options has. transform: of the objective; see `robust`.
-    levels: the most of an ordered parameter; a wider one gets a coarse grid, then levels around the best trials. seed:
-    fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's samplers;
-    `trial.set_constraint` works too.
+    points; by default 20, or as many as the parameter with most options has, up to 50. transform: of the objective;
+    see `robust`. levels: the most of an ordered parameter; a wider one gets a coarse grid, then levels around the best
+    trials. seed: fixes the proposals of a study that runs one trial at a time. constraints_func: as of Optuna's
+    samplers; `trial.set_constraint` works too.
 
     Parameters that only some trials have are part of the same model. One whose distribution changes with the trial, or
     that was never seen, takes a value from a Latin hypercube. Where a range changed between two sittings, the trials
@@ -136,7 +136,8 @@ class QuboSampler(BaseSampler):
         space, changed = common_space(finished)
         if changed:
             finished = self._kept(finished, space, changed)
-        starts = self._startup or max([STARTS, *(Axis(*each).bits(self._levels) for each in space.items())])
+        most = max((Axis(*each).bits(self._levels) for each in space.items()), default=0)
+        starts = self._startup or min(max(STARTS, most), MOST_STARTS)
         running = sum(each.state == TrialState.RUNNING and each.number != trial.number for each in trials)
         return space if len(finished) + running >= starts and len(finished) >= (starts + 1) // 2 else {}
 

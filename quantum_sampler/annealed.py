@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.effect import refuse_idle
 from quantum_sampler.batches import BatchLaw, EngineName, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.proportional import proportional, systematic
 from quantum_sampler.batches.registry import SOLVERS
@@ -48,6 +49,14 @@ class AnnealedConfig(PlanningConfig):
         if self.backend != "statevector" and self.engine not in ("auto", *SOLVERS):
             accepted = f"auto, {', '.join(SOLVERS)} are accepted with backend=NAME"
             raise ValueError(f"engine={self.engine}: runs on no backend; {accepted}")
+        here = self.backend == "statevector"
+        name = self.engine if self.engine != "auto" else "kawasaki" if here else "a solver"
+        through = name in ("a solver", *SOLVERS)
+        read = through or name in ("kawasaki", "facility")
+        refuse_idle(self, "reads", not read, f"engine=kawasaki, facility, {', '.join(SOLVERS)}")
+        swept = here and name in ("kawasaki", "annealing", "path_integral")
+        refuse_idle(self, "sweeps", not swept, "engine=kawasaki, annealing, path_integral and backend=statevector")
+        refuse_idle(self, "infeasible", not through, f"engine={', '.join(SOLVERS)}")
         return self
 
 

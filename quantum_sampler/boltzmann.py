@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, ProblemError
 from quantum_sampler.codes import RandomProjection
 from quantum_sampler.learned_codes import LearnedCodes
@@ -61,6 +62,9 @@ class BoltzmannConfig(NormaliserConfig):
     def _runs_there(self) -> Self:
         if self.backend != "statevector" and self.machine not in ("auto", "transverse"):
             raise ValueError(f"machine={self.machine}: runs on no backend; transverse is accepted with backend=NAME")
+        field = self.machine == "transverse" and self.backend == "statevector"
+        refuse_idle(self, "gamma", not field, "machine=transverse and backend=statevector")
+        refuse_idle(self, "learning_rate", not self.steps, "steps from 1")
         return self
 
 

@@ -1,10 +1,10 @@
 """Fresh replay: new items are handed out once, oldest first, so that no data waits for luck."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from quantum_sampler.item_selector import ItemSelector
@@ -17,6 +17,12 @@ class FreshConfig:
 
     span: Annotated[int, Field(ge=1)] = 1
     width: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width > self.span:
+            raise ValueError(f"width={self.width}: from 1 to span={self.span} is accepted")
+        return self
 
 
 class Fresh(ItemSelector):

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.effect import refuse_idle
 from quantum_sampler.amplitude import (
     Estimate,
     Method,
@@ -29,6 +30,11 @@ class FreshLossConfig:
     fresh_every: Annotated[int, Field(ge=0)] = 0
     fresh_queries: Annotated[int, Field(ge=2)] = 128
     fresh_method: Method = "monte_carlo"
+
+    @model_validator(mode="after")
+    def _looks(self) -> Self:
+        refuse_idle(self, "fresh_queries fresh_method", not self.fresh_every, "fresh_every from 1")
+        return self
 
 
 class FreshLoss:

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from hybrid_opt.effect import refuse_idle
 from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
 from quantum_sampler.chains.ising_fit import LARGEST, Ising, fit_ising
@@ -59,6 +60,13 @@ class MarkovConfig(NormaliserConfig):
     l2: Annotated[float, Field(gt=0)] = 0.01
     every: Annotated[int, Field(ge=1)] = 1
     pool: Annotated[int, Field(ge=1)] = 16384
+
+    @model_validator(mode="after")
+    def _proposes(self) -> Self:
+        quantum = self.proposal == "quantum"
+        refuse_idle(self, "hamiltonian gammas times trotter_step", not quantum, "proposal=quantum")
+        refuse_idle(self, "replicas", self.proposal != "tempering", "proposal=tempering")
+        return self
 
 
 class _Fit(NamedTuple):

@@ -1,12 +1,13 @@
 """The sum of a law's weights over a whole buffer, where planning saw only a pool of it."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.effect import refuse_idle
 from quantum_sampler.amplitude import partition_ratio
 from quantum_sampler.planned import PlanningConfig
 from quantum_sampler.selector import Floats, Ids
@@ -21,6 +22,12 @@ class NormaliserConfig(PlanningConfig):
 
     normaliser: Literal["pool", "monte_carlo", "stratified", "amplitude"] = "pool"
     normaliser_queries: Annotated[int, Field(ge=1)] = 1024
+
+    @model_validator(mode="after")
+    def _estimates(self) -> Self:
+        estimate = "normaliser=monte_carlo, stratified or amplitude"
+        refuse_idle(self, "normaliser_queries", self.normaliser == "pool", estimate)
+        return self
 
 
 def buffer_sum(

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import AnnealProgram
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Qubo
 from hybrid_opt.solvers.descent import descend
@@ -18,7 +19,7 @@ from hybrid_opt.solvers.running import run, share
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
-SLICE = 0.05  # seconds between two looks at whether the job was cancelled
+ROWS = 1 << 20  # entries of a matrix that are looked at together
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -58,10 +59,13 @@ class Annealing(Solver):
     Config: ClassVar[type[Any]] = AnnealingConfig
     runs_on = "anneals"
 
-    def __init__(self, config: AnnealingConfig, **where: Any) -> None:
-        super().__init__(config, **where)
-        if config.options and self.backend is None:
+    def _check_options(self, here: bool) -> None:
+        config = self.config
+        if config.options and here:
             raise ProblemError(f"solver.options={config.options}: only an annealing backend takes any")
+        moves = here and getattr(config, "constraints", "penalties") == "moves"
+        refuse_idle(config, "penalty", moves, "constraints=penalties", "solver.")
+        refuse_idle(config, "sweeps beta_range field_range constraints", not here, "backend=statevector", "solver.")
 
     def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:
         if not qubos:
@@ -133,10 +137,14 @@ class Annealing(Solver):
 
 def beta_range(qubo: Qubo) -> tuple[float, float]:
     """Inverse temperatures from where the largest flip is accepted every other time to 100 / (a typical flip)."""
-    fields, pairs, _ = qubo.to_ising()
-    pairs = pairs + pairs.T
-    largest = 2 * float((np.abs(fields) + np.abs(pairs).sum(1)).max())
-    typical = 2 * float(np.sqrt((fields**2 + (pairs**2).sum(1)).mean()))
+    # A few rows at once: the matrix of a sparse problem is large enough as it is.
+    rows = np.array_split(qubo.couplings, -(-(qubo.n**2) // ROWS))
+    sums, sizes, squares = (
+        np.concatenate([of(part).sum(1) for part in rows]) for of in (np.positive, np.abs, np.square)
+    )
+    fields = -qubo.linear / 2 - sums / 4  # of spins
+    largest = 2 * float((np.abs(fields) + sizes / 4).max())
+    typical = 2 * float(np.sqrt((fields**2 + squares / 16).mean()))
     return (float(np.log(2)) / largest, 100 / typical) if largest else (1.0, 1.0)
 
 

@@ -4,16 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil, inf, isqrt, sqrt
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
 from hybrid_opt.circuits.grover import OracleName, grover_circuit, success_probability
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.enumeration import LARGEST
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Qubo
@@ -37,6 +38,11 @@ class GroverConfig:
     precision: Annotated[int, Field(ge=1, le=24)] = 6
     shuffle: bool = False
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        refuse_idle(self, "precision", self.oracle != "comparison", "oracle=comparison")
+        return self
+
 
 class Grover(Solver):
     """Minimum finding by Grover iterations (Duerr and Hoyer 1996) of random number (Boyer, Brassard, Hoyer, Tapp 1998).
@@ -58,6 +64,9 @@ class Grover(Solver):
     Config = GroverConfig
     runs_on = "circuits"
 
+    def _check_options(self, here: bool) -> None:
+        refuse_idle(self.config, "oracle precision", here, "a backend", "solver.")
+
     def check(self, qubo: Qubo) -> None:
         size = qubo.feasible_space().size
         if self.backend is None and size > LARGEST:
@@ -75,13 +84,14 @@ class Grover(Solver):
         return solutions
 
     def _simulated(self, qubo: Qubo, asked: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
-        space, slack = asked.feasible_space(), _slack(asked)
+        space, slack_at = asked.feasible_space(), _slack(asked)
         energies = space.energies()
         below: NDArray[Any] = np.empty(0, np.int64)
         bound = inf  # states in `below` have less, and are marked; there is none before the first threshold
 
         def measure(iterations: int, threshold: float) -> tuple[int, float]:
             nonlocal below, bound
+            slack = slack_at(threshold)
             if threshold - slack < bound:
                 marked = (energies if bound == inf else energies[below]) < threshold - slack
                 below = np.flatnonzero(marked) if bound == inf else below[marked]
@@ -95,7 +105,8 @@ class Grover(Solver):
             return state, float(energies[state])
 
         states, spent = self._search(asked, measure, rng, key, stop)
-        hits = spent[energies[states] <= energies.min() + slack]
+        least = float(energies.min())
+        hits = spent[energies[states] <= least + slack_at(least)]
         return self._finish(qubo, asked, space.bits(states), spent, Cost(), int(hits[0]) if len(hits) else None)
 
     def _on_backend(self, qubo: Qubo, asked: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
@@ -119,7 +130,7 @@ class Grover(Solver):
         self, qubo: Qubo, measure: Measure, rng: np.random.Generator, key: str, stop: Event
     ) -> tuple[list[Any], NDArray[np.int64]]:
         """The states that were measured [S], and the queries by then [S]."""
-        size, slack = qubo.feasible_space().size, _slack(qubo)
+        size, slack_at = qubo.feasible_space().size, _slack(qubo)
         limit = self.config.queries or isqrt(81 * size)
         states, spent, best, width = list[Any](), [0], inf, 1.0
         while spent[-1] < limit:
@@ -129,7 +140,7 @@ class Grover(Solver):
             state, energy = measure(iterations, best)
             states.append(state)
             spent.append(spent[-1] + iterations + 1)
-            if energy < best - slack:
+            if energy < best - slack_at(best):
                 best, width = energy, 1.0
             else:
                 width = min(self.config.growth * width, sqrt(size))
@@ -148,6 +159,13 @@ class Grover(Solver):
         return Solution.of(qubo, samples, SolverCost(sampling=cost + counted), trace=trace, about=about)
 
 
-def _slack(qubo: Qubo) -> float:
-    """Energies this close are equal: what rounding may do."""
-    return 1e-12 * float(np.abs(qubo.linear).sum() + np.abs(qubo.couplings).sum())
+def _slack(qubo: Qubo) -> Callable[[float], float]:
+    """Energies this close to a threshold are equal: what rounding may do.
+
+    A coefficient that the negative ones cannot bring below the threshold is in none of the states that compete, and
+    one that forbids, such as 1e17 among ones, does not count.
+    """
+    values = np.concatenate([qubo.linear, qubo.couplings.ravel()])
+    lowest, positive = -float(np.minimum(values, 0.0).sum()), np.sort(values[values > 0])
+    sums = np.concatenate([[0.0], positive.cumsum()])
+    return lambda best: 1e-12 * (lowest + float(sums[positive.searchsorted(best + lowest, side="right")]))

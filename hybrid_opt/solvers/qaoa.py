@@ -5,10 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass as plain
 from dataclasses import field, replace
 from threading import Event
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
@@ -17,6 +26,7 @@ from hybrid_opt.circuits.learned import learned
 from hybrid_opt.circuits.qaoa import qaoa_program
 from hybrid_opt.circuits.schedules import SCHEDULES, Method, Schedule, ScheduleName, optimised
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.enumeration import LARGEST
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Floats, Qubo
@@ -72,6 +82,22 @@ class QaoaConfig:
             raise ValueError("true is accepted with angles=learned")
         return value
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        trained = self.parameters == "trained"
+        searched = trained and (callable(self.angles) or self.angles in ("optimised", "learned"))
+        asks = searched and (callable(self.angles) or self.evaluations > 0)  # evaluations of the circuit
+        schedule = "parameters=trained and angles=optimised, learned or a callable"
+        refuse_idle(self, "angles", not trained, "parameters=trained")
+        refuse_idle(self, "policy", self.angles != "learned", "angles=learned")
+        refuse_idle(self, "evaluations", not searched, schedule)
+        refuse_idle(self, "optimizer", not asks, f"{schedule}, and evaluations")
+        refuse_idle(self, "alpha", not (asks or self.adapt), f"{schedule}, and evaluations")
+        refuse_idle(self, "training_shots", not asks or self.optimizer == "adjoint", "optimizer=cobyla or spsa")
+        refuse_idle(self, "rounding", self.warm_start == "none", "warm_start")
+        refuse_idle(self, "penalty", self.mixer != "x", "mixer=x")
+        return self
+
 
 @plain
 class _Problem:
@@ -112,6 +138,10 @@ class Qaoa(Solver):
         self.adaptation: Adaptation | None = None
         if config.adapt:
             self.adaptation = Adaptation(learned(config.policy).policy, config.layers, config.alpha)
+
+    def _check_options(self, here: bool) -> None:
+        simulated = here or self._simulates
+        refuse_idle(self.config, "precision device threads", not simulated, "training in simulation", "solver.")
 
     def metrics(self) -> dict[str, float]:
         """Those of the adaptation."""

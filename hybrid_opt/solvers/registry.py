@@ -71,6 +71,8 @@ def _configured(name: str, path: str, options: dict[str, Any]) -> tuple[type[Any
         return solver, solver.Config(**options)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # of several options together; the message begins with one of them
+            raise ProblemError(f"{path}.{first['ctx']['error']}") from None
         key = ".".join(str(part) for part in first["loc"])
         raise ProblemError(f"{path}.{key}={first['input']!r}: {first['msg']}") from error
 

@@ -83,12 +83,14 @@ class Solver(ABC):
                     f"{given[0]}: solver={self.name} runs here and has no jobs to record; {where} accepted"
                 )
             if not given:
+                self._check_options(here=True)
                 return
         from hybrid_opt.backends import open_backend  # vendor libraries are slow to import
         from hybrid_opt.circuits.loading import load_qiskit
 
         if not self.runs_on:
             raise ProblemError(f"backend={label}: {self.name} runs on no backend; statevector is accepted")
+        self._check_options(here=False)
         self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback)
         if not getattr(self.backend.capabilities, self.runs_on):
             self.backend.close()
@@ -135,6 +137,9 @@ class Solver(ABC):
 
     def check(self, qubo: Qubo) -> None:  # noqa: B027 - most solvers take any problem
         """Raise ProblemError where this solver cannot take the problem."""
+
+    def _check_options(self, here: bool) -> None:  # noqa: B027 - most solvers have none of that kind
+        """Raise ProblemError for options that have no effect where it runs: right here, or on a backend."""
 
     def metrics(self) -> dict[str, float]:
         """Figures of what it has learned from its problems; empty for those that do not learn."""

@@ -6,15 +6,16 @@ from dataclasses import dataclass as plain
 from dataclasses import field
 from functools import cached_property
 from threading import Event
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
 from hybrid_opt.circuits.vqe import vqe_circuit
 from hybrid_opt.cost import Cost, SolverCost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.qubo import Bits, Floats, Qubo
 from hybrid_opt.simulator.processors import processors
@@ -51,6 +52,14 @@ class VqeConfig:
     penalty: PositiveFloat | Literal["auto"] = "auto"
     descent: bool = False
     shuffle: bool = False
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        trained = self.parameters == "trained"
+        refuse_idle(self, "alpha training steps training_shots", not trained, "parameters=trained")
+        refuse_idle(self, "training_shots", self.training != "spsa", "training=spsa")
+        refuse_idle(self, "entangle", not self.layers, "layers from 1")
+        return self
 
 
 @plain

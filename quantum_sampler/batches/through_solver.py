@@ -45,26 +45,19 @@ class ThroughSolver:
         backend: Any = "statevector",
     ) -> None:
         here = backend == "statevector"
-        penalty = PENALTY if here else DEVICE_PENALTY
-        defaults: dict[str, dict[str, Any]] = {
-            "annealing": {
-                "reads": reads,
-                "sweeps": sweeps,
-                "beta_range": (0.1, 1.0),
-                "penalty": penalty,
-                "constraints": "penalties",
-            },
-            "path_integral": {
-                "reads": reads,
-                "sweeps": sweeps,
-                "beta_range": (1.0, 1.0),
-                "field_range": (1.0, 0.0),
-                "penalty": penalty,
-            },
-            "qaoa": {"shots": reads},
-        }
+        defaults: dict[str, Any] = {"shots": reads} if name == "qaoa" else {"reads": reads}
+        if name != "qaoa" and not here:
+            defaults |= {"penalty": DEVICE_PENALTY}
+        elif name != "qaoa":
+            defaults |= {"sweeps": sweeps}
+            if name == "path_integral":
+                defaults |= {"beta_range": (1.0, 1.0), "field_range": (1.0, 0.0)}
+            else:
+                defaults |= {"beta_range": (0.1, 1.0), "constraints": "penalties"}
+            if {**defaults, **options}.get("constraints") != "moves":
+                defaults |= {"penalty": PENALTY}
         try:
-            self._solver = make_solver(name, **{**defaults[name], **options}, backend=backend)
+            self._solver = make_solver(name, **{**defaults, **options}, backend=backend)
         except ProblemError as error:
             raise OptionError(f"replay.engine={name}: {error}") from error
         self._repairs = infeasible == "repair" or (infeasible == "auto" and not here)

@@ -141,6 +141,28 @@ def test_bits_of_another_size_are_refused():
         Qubo(np.eye(3)).feasible(1)
 
 
+@pytest.mark.parametrize("density", [0.02, 1.0])
+@pytest.mark.parametrize("vartype", ["BINARY", "SPIN"])
+def test_large_bqms_keep_every_coefficient(density: float, vartype: str) -> None:
+    """Entry by entry where the matrix is sparse, as a whole where it is not; dimod is the oracle."""
+    rng, n = np.random.default_rng(0), 120
+    bqm = dimod.BinaryQuadraticModel(vartype)
+    bqm.add_linear_from_array(rng.normal(size=n))
+    rows, columns = np.nonzero(np.triu(rng.random((n, n)) < density, 1))
+    for i, j, value in zip(rows.tolist(), columns.tolist(), rng.normal(size=len(rows)).tolist(), strict=True):
+        bqm.add_quadratic(i, j, value)
+    bqm.offset = 1.5
+    qubo = Qubo.from_bqm(bqm)
+    states = rng.integers(0, 2, (50, n), np.int8)
+    shown = 1 - 2 * states if vartype == "SPIN" else states
+    np.testing.assert_allclose(qubo.energy(states), bqm.energies((shown, range(n))), atol=1e-9)
+    again = qubo.to_bqm()
+    assert again.num_interactions == len(rows) and list(again.variables) == list(range(n))
+    np.testing.assert_allclose(again.energies((states, range(n))), qubo.energy(states), atol=1e-9)
+    if vartype == "BINARY":
+        assert again == bqm
+
+
 def test_bqm_round_trip_keeps_energies_and_labels():
     rng = np.random.default_rng(3)
     qubo = Qubo(rng.normal(size=(5, 5)), 0.7, labels=["a", 3, ("b", 1), "d", 0])

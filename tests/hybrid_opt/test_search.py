@@ -110,6 +110,15 @@ def test_more_start_points_where_a_parameter_has_more_options():
     assert len({trial.params["kind"] for trial in study.trials}) == 25
 
 
+def test_no_more_than_fifty_start_points():
+    """A parameter of 200 options had 200 of them; its first fifty are different ones."""
+    study = study_of(QuboSampler(seed=0))
+    options = [f"o{i}" for i in range(200)]
+    study.optimize(lambda trial: float(trial.suggest_categorical("kind", options)[1:]), 52)
+    assert [trial.number for trial in study.trials if "qubo" in trial.user_attrs] == [50, 51]
+    assert len({trial.params["kind"] for trial in study.trials}) == 52
+
+
 @pytest.mark.parametrize("solver", ["auto", "exact", "annealing", "qaoa", "random"])
 def test_nothing_is_proposed_twice_until_the_space_is_exhausted(solver):
     options = {"qaoa": {"layers": 1, "shots": 64}, "annealing": {"reads": 4, "sweeps": 10}}.get(solver)

@@ -134,8 +134,8 @@ def test_samples_follow_the_trained_state() -> None:
 @pytest.mark.parametrize("training", ["spsa", "adjoint"])
 def test_training_lowers_the_mean_energy(training: str) -> None:
     trained, not_trained = (
-        make_solver("vqe", training=training, parameters=parameters, alpha=1.0).solve(problem(9, 5), seed=3)
-        for parameters in ("trained", "random")
+        make_solver("vqe", **options).solve(problem(9, 5), seed=3)
+        for options in ({"training": training, "alpha": 1.0}, {"parameters": "random"})
     )
     assert trained.energies.mean() < not_trained.energies.mean() - 2 * problem(9, 5).diagonal().std()
     assert not_trained.cost.training == Cost()

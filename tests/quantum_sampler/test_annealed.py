@@ -16,7 +16,9 @@ ITEMS, WIDTH = 24, 4
 def made(items: int = ITEMS, seed: int = 0, **options: Any) -> Annealed:
     """A selector with losses and features of its items, those of the last third without features."""
     rng = np.random.default_rng(100)
-    config = AnnealedConfig(**{"inline": True, "pool": 12, "reads": 8, "plans": 8, **options})
+    unread = options.get("engine") in ("greedy", "facility_greedy", "dpp", "systematic", "pivotal")
+    reads = {} if unread else {"reads": 8}
+    config = AnnealedConfig(**{"inline": True, "pool": 12, **reads, "plans": 8, **options})
     selector = Annealed(config, 2 * items, seed, WIDTH)
     selector.add(np.arange(items))
     losses, features = rng.lognormal(0, 1, items), rng.normal(size=(items, WIDTH))

@@ -18,7 +18,8 @@ selectors = pytest.mark.parametrize("name", SELECTORS)
 
 def filled(name: str, normaliser: str, seed: int = 0, queries: int = 200, plans: int = 8) -> Any:
     """Losses over two orders of magnitude, so a pool's sum says little of the buffer's; some items without features."""
-    how: dict[str, Any] = {"normaliser": normaliser, "normaliser_queries": queries}
+    how: dict[str, Any] = {"normaliser": normaliser}
+    how |= {"normaliser_queries": queries} if normaliser != "pool" else {}
     selector = make_selector(name, 512, seed, 3, inline=True, pool=POOL, plans=plans, **how, **SELECTORS[name])
     rng = np.random.default_rng(1)
     selector.add(100 + np.arange(ITEMS), rng.lognormal(0.0, 2.0, ITEMS))

@@ -41,7 +41,7 @@ class Together(dict[str, Any]):
     """Options that go only with each other."""
 
 
-OTHERS: dict[str, list[Any]] = {  # choices that a type does not tell, or that go only together
+OTHERS: dict[str | tuple[str, str], list[Any]] = {  # choices that a type does not tell, or that go only together
     "inline": [],  # false: what a thread plans until a moment is not repeatable
     "backend": [],  # those of others are tested with them
     "device": [],
@@ -57,6 +57,18 @@ OTHERS: dict[str, list[Any]] = {  # choices that a type does not tell, or that g
     "threads": [1],
     "growth": [1.1],
     "bits": [5],
+    "gamma": [Together(machine="transverse", gamma=0.35)],
+    "normaliser_queries": [Together(normaliser="monte_carlo", normaliser_queries=9)],
+    "replicas": [Together(proposal="tempering", replicas=3)],
+    "width": [Together(span=3, width=2)],
+    "infeasible": [Together(engine="annealing", infeasible=name) for name in ("drop", "repair")],
+    "rounding": [Together(warm_start="greedy", rounding=0.1)],
+    ("QaoaConfig", "parameters"): [Together(parameters="random", angles="optimised", adapt=False)],
+    ("QaoaConfig", "training_shots"): [Together(optimizer="spsa", training_shots=9)],
+    ("VqeConfig", "parameters"): [Together(parameters="random", steps=100, training_shots=64)],
+    ("VqeConfig", "training"): [Together(training="adjoint", training_shots=64)],
+    ("GroverConfig", "oracle"): [],  # of a backend
+    ("GroverConfig", "precision"): [],
     "binarisation": [Together(binarisation="learned", bits=3)],
     "pool": [40],
     "normaliser": ["monte_carlo", "stratified", "amplitude"],
@@ -70,12 +82,11 @@ OTHERS: dict[str, list[Any]] = {  # choices that a type does not tell, or that g
             "annealing",
             "path_integral",
             "kawasaki",
-            "greedy",
             "facility",
-            "facility_greedy",
-            "dpp",
-            "systematic",
-            "pivotal",
+            *(
+                Together(engine=name, reads=256)
+                for name in ("greedy", "facility_greedy", "dpp", "systematic", "pivotal")
+            ),
         ),
     ],
     "moves": [["skip", "base"]],
@@ -92,8 +103,8 @@ def choices(config: Any, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for field in fields(config):
         name, default = field.name, given.get(field.name, None if field.default is MISSING else field.default)
         literals = [arg for kind in (field.type, *get_args(field.type)) for arg in _literals(kind)]
-        if name in OTHERS:
-            values = OTHERS[name]
+        if (given_here := OTHERS.get((config.__name__, name), OTHERS.get(name))) is not None:
+            values = given_here
         elif literals:
             values = [value for value in literals if value != default]
         elif isinstance(default, bool):
