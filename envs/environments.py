@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from envs.action_log import ActionLog
 from envs.encoder import ActionDecoder, ObservationEncoder
-from envs.errors import EnvironmentFault
+from envs.errors import EnvironmentFault, EnvironmentRefused
 from envs.make import EnvConfig
 from envs.spaces import ActionSpec, ObservationSpec
 from envs.vector import Vector
@@ -183,12 +183,15 @@ class Environments:
 
         Where the observation differs from the saved one in any bit, or the episode ended on the way, the environment
         is not determined by its seed; the next episode starts there. Returns these streams.
+
+        Raises EnvironmentRefused where the environment has other spaces than the saved one.
         """
         episode = state["episode"].numpy().copy()
         if len(episode) != self.num:
             raise ValueError(f"the state has {len(episode)} streams, these environments have {self.num}")
         actions = [part.numpy() for part in state["actions"]]
         saved = {key: value.numpy().copy() for key, value in state["observation"].items()}
+        self._refuse_others(saved, actions)
         replay = {stream: self._decoder.decode(part) for stream, part in enumerate(actions) if len(part)}
         raw, infos = self._vector.reset(self._seeds(episode, None), replay=replay)
         observation = self._encode(raw, None)
@@ -207,6 +210,21 @@ class Environments:
         self._log.clear(differs)
         self.current = current
         return [int(stream) for stream in np.flatnonzero(differs)]
+
+    def _refuse_others(self, saved: dict[str, Array], actions: list[Array]) -> None:
+        """Raise EnvironmentRefused where saved observations and actions are not of the spaces that are there now."""
+        was = {key: f"{value.dtype} {value.shape[1:]}" for key, value in saved.items()}
+        now = {key: f"{spec.dtype} {spec.shape}" for key, spec in self.observation_specs.items()}
+        kinds = [
+            f"{part.shape[1]} {'values' if part.dtype.kind == 'f' else 'choices'}"
+            for part in (*actions[:1], np.empty((0, len(self.action_spec.sizes)), self._decoder.dtype))
+        ]
+        for name, before, after in (("observations", was, now), ("actions", kinds[0], kinds[-1])):
+            if before != after:
+                raise EnvironmentRefused(
+                    f"env.id={self._id}: its {name} are {after}, and were {before} when the run was saved; "
+                    "give another logdir"
+                )
 
     def _start_next(self, done: npt.NDArray[np.bool_], current: Records) -> None:
         """Start the next episode in some streams and put its first record into their rows of `current`."""
