@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -191,7 +192,7 @@ class Environments:
             raise ValueError(f"the state has {len(episode)} streams, these environments have {self.num}")
         actions = [part.numpy() for part in state["actions"]]
         saved = {key: value.numpy().copy() for key, value in state["observation"].items()}
-        self._refuse_others(saved, actions)
+        refuse_others(self._id, self.observation_specs, self.action_spec, state)
         replay = {stream: self._decoder.decode(part) for stream, part in enumerate(actions) if len(part)}
         raw, infos = self._vector.reset(self._seeds(episode, None), replay=replay)
         observation = self._encode(raw, None)
@@ -210,21 +211,6 @@ class Environments:
         self._log.clear(differs)
         self.current = current
         return [int(stream) for stream in np.flatnonzero(differs)]
-
-    def _refuse_others(self, saved: dict[str, Array], actions: list[Array]) -> None:
-        """Raise EnvironmentRefused where saved observations and actions are not of the spaces that are there now."""
-        was = {key: f"{value.dtype} {value.shape[1:]}" for key, value in saved.items()}
-        now = {key: f"{spec.dtype} {spec.shape}" for key, spec in self.observation_specs.items()}
-        kinds = [
-            f"{part.shape[1]} {'values' if part.dtype.kind == 'f' else 'choices'}"
-            for part in (*actions[:1], np.empty((0, len(self.action_spec.sizes)), self._decoder.dtype))
-        ]
-        for name, before, after in (("observations", was, now), ("actions", kinds[0], kinds[-1])):
-            if before != after:
-                raise EnvironmentRefused(
-                    f"env.id={self._id}: its {name} are {after}, and were {before} when the run was saved; "
-                    "give another logdir"
-                )
 
     def _start_next(self, done: npt.NDArray[np.bool_], current: Records) -> None:
         """Start the next episode in some streams and put its first record into their rows of `current`."""
@@ -280,3 +266,26 @@ def episode_seed(seed: int, evaluation: bool, stream: int, episode: int) -> int:
     """The seed of an episode, in [0, 2^30) for training and in [2^30, 2^31) for evaluation."""
     word = np.random.SeedSequence((seed, stream, episode)).generate_state(1)[0]
     return int(word >> 2) + (int(evaluation) << 30)
+
+
+def refuse_others(
+    env_id: str, specs: Mapping[str, ObservationSpec], action: ActionSpec, state: Mapping[str, Any]
+) -> None:
+    """Raise EnvironmentRefused where a state of Environments is of other spaces than these.
+
+    Of categories it holds no number of classes: these show in the shapes of an agent's weights.
+    """
+    was = {key: f"{value.numpy().dtype} {tuple(value.shape[1:])}" for key, value in state["observation"].items()}
+    now = {key: f"{spec.dtype} {spec.shape}" for key, spec in specs.items()}
+    kind = "values" if action.kind == "continuous" else "choices"
+    taken = {f"{part.shape[1]} {'values' if part.is_floating_point() else 'choices'}" for part in state["actions"]}
+    for name, before, after in (("observations", was, now), ("actions", taken, {f"{len(action.sizes)} {kind}"})):
+        if before != after:
+            raise EnvironmentRefused(
+                f"env.id={env_id}: its {name} are {_listed(after)}, those of the checkpoint are {_listed(before)}; "
+                "the environment as it was then is accepted"
+            )
+
+
+def _listed(parts: dict[str, str] | set[str]) -> str:
+    return ", ".join(f"{key} {parts[key]}" for key in parts) if isinstance(parts, dict) else ", ".join(parts)

@@ -147,13 +147,17 @@ def test_a_state_of_other_streams_is_refused() -> None:
     ("before", "after", "said"),
     [
         (
-            {},
             {"observation": "box"},
-            "its observations are {'observation': 'float32 (4,)'}, and were {'observation': 'i",
+            {},
+            "observations are observation int32 (1,), those of the checkpoint are observation f",
         ),
-        ({"observation": "box"}, {"observation": "integers"}, "'float32 (3,)'}, and were {'observation': 'float32 (4"),
-        ({}, {"action": "multibinary"}, "its actions are 4 choices, and were 1 choices when the run was saved"),
-        ({"action": "multibinary"}, {"action": "box"}, "its actions are 4 values, and were 4 choices"),
+        ({"observation": "box"}, {"observation": "integers"}, "float32 (3,), those of the checkpoint are observation "),
+        ({}, {"action": "multibinary"}, "its actions are 4 choices, those of the checkpoint are 1 choices; "),
+        (
+            {"action": "multibinary"},
+            {"action": "box"},
+            "its actions are 4 values, those of the checkpoint are 4 choices",
+        ),
     ],
 )
 def test_a_state_of_other_spaces_is_refused(before: dict[str, str], after: dict[str, str], said: str) -> None:
@@ -162,7 +166,7 @@ def test_a_state_of_other_spaces_is_refused(before: dict[str, str], after: dict[
     again = Environments(config("tests.envs.custom:Sampled-v0", kwargs=after), 1, seed=0)
     with pytest.raises(EnvironmentRefused) as caught:
         again.load_state_dict(env.state_dict())
-    assert said in str(caught.value) and str(caught.value).endswith("give another logdir")
+    assert said in str(caught.value)
 
 
 def test_the_log_against_lists() -> None:
