@@ -168,7 +168,7 @@ def test_a_state_and_a_seed_of_every_type(cartpole: Path) -> None:
     actions = [agent.act(observation, greedy=False, seed=seed)[0] for seed in (3, np.int64(3), np.uint8(3))]
     assert len(set(actions)) == 1
     with pytest.raises(TypeError, match=r"state of type tuple: None or the second value that act returned is accepted"):
-        agent.act(observation, agent.act(observation))  # type: ignore[arg-type]
+        agent.act(observation, agent.act(observation))
 
 
 def test_an_environment_that_has_changed_since(cartpole: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_environment_that_has_changed_since(cartpole: Path, tmp_path: Path) -
         observation_space = gymnasium.spaces.Dict(poles=gymnasium.spaces.Box(-1, 1, (4,)))
         action_space = gymnasium.spaces.Discrete(2)
 
-    gymnasium.register("Renamed-v0", Renamed)
+    gymnasium.register("Renamed-v0", lambda **_: Renamed())
     path = shutil.copytree(cartpole, tmp_path / "run")
     config = (path / "config.yaml").read_text()
     (path / "config.yaml").write_text(config.replace("id: CartPole-v1", "id: Renamed-v0"))
