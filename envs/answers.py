@@ -1,7 +1,8 @@
 """What the user's environment answers: checked against its spaces, and counted."""
 
+import re
 from collections.abc import Mapping
-from typing import Any, SupportsFloat
+from typing import Any, Never, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -9,10 +10,12 @@ from gymnasium import Space, spaces
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from envs.errors import WrongAnswer
+from envs.spaces import check_space
 
 Info = dict[str, Any]
 UNDECLARED = "keys that its space does not declare are left out"
 OLD = "this environment speaks the old Gym API; accepted: that of gymnasium"
+RESET = "reset(self, *, seed=None, options=None) is accepted"
 
 
 class ObservationCheck:
@@ -87,10 +90,12 @@ class Answers(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
+        for name in ("observation_space", "action_space"):
+            check_space(name, getattr(env, name, None))
         super().__init__(env)
         self._check = ObservationCheck(env.observation_space)
         self.length = 0
-        self.ret: Any = 0.0
+        self.ret = 0.0
 
     @classmethod
     def around(cls, env: gym.Env[Any, Any]) -> tuple[gym.Env[Any, Any], "Answers"]:
@@ -106,9 +111,14 @@ class Answers(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Start an episode."""
-        answer: Any = self.env.reset(seed=seed, options=options)
+        try:
+            answer: Any = self.env.reset(seed=seed, options=options)
+        except TypeError as error:
+            if re.search(r"reset\(\) got an unexpected keyword argument '(seed|options)'", str(error)):
+                raise WrongAnswer(f"{error}; {RESET}") from error
+            raise
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
-            raise WrongAnswer(f"reset() returned {_show(answer)}, no (observation, info): {OLD}")
+            self._refuse_reset(answer)
         self._check(answer[0])
         self.length, self.ret = 0, 0.0
         return answer[0], answer[1]
@@ -121,10 +131,24 @@ class Answers(gym.Wrapper[Any, Any, Any, Any]):
             raise WrongAnswer(
                 f"step() returned {_show(answer)}, no (observation, reward, terminated, truncated, info){old}"
             )
-        self._check(answer[0])
+        observation, reward, terminated, truncated, info = answer
+        self._check(observation)
+        reward, terminated, truncated = _number(reward), _flag("terminated", terminated), _flag("truncated", truncated)
         self.length += 1
-        self.ret += answer[1]
-        return answer
+        self.ret += reward
+        return observation, reward, terminated, truncated, info
+
+    def _refuse_reset(self, answer: Any) -> Never:
+        """Say what reset returned. It is that of the old API where it fits the space, as the bare observation does."""
+        if isinstance(answer, tuple) and len(answer) == 2:
+            given = f"an info of type {type(answer[1]).__name__}, no (observation, dict)"
+        else:
+            given = f"{_show(answer)}, no (observation, info)"
+        try:
+            self._check(answer)
+        except WrongAnswer:
+            raise WrongAnswer(f"reset() returned {given}") from None
+        raise WrongAnswer(f"reset() returned {given}: {OLD}")
 
     def take_notices(self) -> list[str]:
         """What has to be told since the last call."""
@@ -142,6 +166,35 @@ def _bounded(space: spaces.Box) -> bool:
         limits: Any = np.iinfo(space.dtype.name)
         return bool((space.low > limits.min).any() or (space.high < limits.max).any())
     return bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
+
+
+def _number(reward: Any) -> float:
+    """A reward as Python's float: sums in the type of the environment, such as float16, would lose what is added."""
+    if isinstance(reward, float):
+        return float(reward)
+    number = reward.reshape(()) if isinstance(reward, np.ndarray) and reward.size == 1 else reward
+    try:
+        if isinstance(number, SupportsFloat):
+            return float(number)
+    except (TypeError, ValueError, OverflowError):  # an array of several numbers, an integer of hundreds of digits
+        pass
+    raise WrongAnswer(f"step() returned the reward {_short(reward)}, a finite number is accepted")
+
+
+def _flag(name: str, value: Any) -> bool:
+    """Whether an episode was terminated or truncated. None is no."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    array = np.asarray(value)
+    if array.size == 1 and array.dtype.kind in "biuf" and array.item() in (0, 1):
+        return bool(array.item())
+    raise WrongAnswer(f"step() returned {name} = {_short(value)}, a bool is accepted")
+
+
+def _short(value: Any) -> str:
+    """A value and its type on one line; integers of thousands of digits have no text."""
+    text = " ".join(repr(value).split()) if not isinstance(value, int) else f"of {value.bit_length()} bits"
+    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(value).__name__})"
 
 
 def _show(answer: Any) -> str:

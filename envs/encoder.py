@@ -82,6 +82,10 @@ class ActionDecoder:
             self._high = space.high.reshape(-1).astype(np.float64)
             self._centre = self._low / 2 + self._high / 2
             self._half = self._high / 2 - self._low / 2
+            if space.dtype is not None and space.dtype.kind in "iu":
+                largest = int(np.iinfo(space.dtype.name).max)
+                if float(largest) > largest:  # 2^63 - 1 as float64 is 2^63, which a cast would wrap
+                    self._high = np.minimum(self._high, np.nextafter(float(largest), 0))
 
     def choose(self, actions: Array) -> Array:
         """Action vectors [E, width] to class indices (the largest entry) or values clipped to [-1, 1]: [E, n].

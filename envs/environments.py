@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from envs.action_log import ActionLog
 from envs.encoder import ActionDecoder, ObservationEncoder
-from envs.errors import EnvironmentFault
+from envs.errors import EnvironmentFault, EnvironmentRefused
 from envs.make import EnvConfig
 from envs.spaces import ActionSpec, ObservationSpec
 from envs.vector import Vector
@@ -194,12 +195,15 @@ class Environments:
 
         Where the observation differs from the saved one in any bit, or the episode ended on the way, the environment
         is not determined by its seed; the next episode starts there. Returns these streams.
+
+        Raises EnvironmentRefused where the environment has other spaces than the saved one.
         """
         episode = state["episode"].numpy().copy()
         if len(episode) != self.num:
             raise ValueError(f"the state has {len(episode)} streams, these environments have {self.num}")
         actions = [part.numpy() for part in state["actions"]]
         saved = {key: value.numpy().copy() for key, value in state["observation"].items()}
+        refuse_others(self._id, self.observation_specs, self.action_spec, state)
         replay = {stream: self._decoder.decode(part) for stream, part in enumerate(actions) if len(part)}
         raw, infos = self._vector.reset(self._seeds(episode, None), replay=replay)
         observation = self._encode(raw, None)
@@ -273,3 +277,26 @@ def episode_seed(seed: int, evaluation: bool, stream: int, episode: int) -> int:
     """The seed of an episode, in [0, 2^30) for training and in [2^30, 2^31) for evaluation."""
     word = np.random.SeedSequence((seed, stream, episode)).generate_state(1)[0]
     return int(word >> 2) + (int(evaluation) << 30)
+
+
+def refuse_others(
+    env_id: str, specs: Mapping[str, ObservationSpec], action: ActionSpec, state: Mapping[str, Any]
+) -> None:
+    """Raise EnvironmentRefused where a state of Environments is of other spaces than these.
+
+    Of categories it holds no number of classes: these show in the shapes of an agent's weights.
+    """
+    was = {key: f"{value.numpy().dtype} {tuple(value.shape[1:])}" for key, value in state["observation"].items()}
+    now = {key: f"{spec.dtype} {spec.shape}" for key, spec in specs.items()}
+    kind = "values" if action.kind == "continuous" else "choices"
+    taken = {f"{part.shape[1]} {'values' if part.is_floating_point() else 'choices'}" for part in state["actions"]}
+    for name, before, after in (("observations", was, now), ("actions", taken, {f"{len(action.sizes)} {kind}"})):
+        if before != after:
+            raise EnvironmentRefused(
+                f"env.id={env_id}: its {name} are {_listed(after)}, those of the checkpoint are {_listed(before)}; "
+                "the environment as it was then is accepted"
+            )
+
+
+def _listed(parts: dict[str, str] | set[str]) -> str:
+    return ", ".join(f"{key} {parts[key]}" for key in parts) if isinstance(parts, dict) else ", ".join(parts)

@@ -46,7 +46,7 @@ def find(env_id: str) -> EnvSpec:
     Raises EnvironmentRefused, with the nearest id, where nothing is registered under it, and where a package is
     missing, with the command that installs it.
     """
-    module, _, name = env_id.rpartition(":")
+    module, _, name = env_id.rpartition(":") if not env_id.endswith(".py") else (env_id, ":", "Id-v0")
     if module:
         if "/" in module or module.endswith(".py") or module.startswith("."):
             raise EnvironmentRefused(f"env.id={env_id}: a module is named, not its file; {_module_of(module, name)}")
@@ -58,7 +58,7 @@ def find(env_id: str) -> EnvSpec:
         _import_plugins(name)
     spec = gym.registry.get(name)
     if spec is None:
-        raise EnvironmentRefused(f"env.id={env_id}: no such environment is registered{_suggestion(name)}")
+        raise EnvironmentRefused(f"env.id={env_id}: no such environment is registered{_suggestion(name, module)}")
     for prefix, package in BY_ENTRY_POINT.items():
         if isinstance(spec.entry_point, str) and spec.entry_point.startswith(prefix):
             _import_package(env_id, package)
@@ -103,7 +103,7 @@ def _module_of(file: str, name: str) -> str:
     path = PurePath(file.removesuffix(".py"))
     if path.is_absolute() or ".." in path.parts:
         return f"env.id={path.name}:{name} is accepted where {path.parent} is on PYTHONPATH"
-    return f"did you mean env.id={'.'.join(path.parts)}:{name}?"
+    return f"did you mean env.id={'.'.join(path.parts).lstrip('.')}:{name}?"
 
 
 def _import_plugins(name: str) -> None:
@@ -113,14 +113,20 @@ def _import_plugins(name: str) -> None:
             _import_package(name, package)
 
 
-def _suggestion(name: str) -> str:
-    """The nearest registered id: the same name in another version or spelling, or one that hardly differs."""
+def _suggestion(name: str, module: str) -> str:
+    """The nearest registered id: the same name in another version or spelling, or one that hardly differs.
+
+    With the module that was given, since what it registers is found by it alone.
+    """
     candidates: dict[str, str] = {}
     for known in sorted(gym.registry, key=lambda known: (not known.startswith(JAX), known.count("/"), known)):
         candidates[_bare(known)] = known  # of the same name the newest version, and ALE/Pong-v5 before Pong-v4
     bare = _bare(name)
     nearest = [bare] if bare in candidates else difflib.get_close_matches(bare, candidates, n=1, cutoff=0.85)
-    return f"; did you mean {candidates[nearest[0]]}?" if nearest else "; accepted: a Gymnasium id or module:Id-v0"
+    given = f"{module}:" if module else ""
+    return (
+        f"; did you mean {given}{candidates[nearest[0]]}?" if nearest else "; accepted: a Gymnasium id or module:Id-v0"
+    )
 
 
 def _bare(env_id: str) -> str:

@@ -120,17 +120,24 @@ def observation_layout(space: Space[Any], resize: Resize = "auto", grayscale: bo
     return Layout(tuple(fields), plain, tuple(notices))
 
 
+def check_space(name: str, space: object) -> None:
+    """Raise UnsupportedSpace where an environment has no space of Gymnasium under a name."""
+    if not isinstance(space, Space):
+        _refuse_old_gym(space)
+        raise UnsupportedSpace(f"its {name} is {_show(space)}; one of gymnasium.spaces is accepted")
+
+
 def action_spec(space: Space[Any]) -> ActionSpec:
     """Translate an action space. Raises UnsupportedSpace where it is neither discrete nor a bounded Box."""
     match space:
         case spaces.Discrete():
             return ActionSpec("discrete", (int(space.n),))
-        case spaces.MultiDiscrete():
+        case spaces.MultiDiscrete() if space.nvec.size > 0:
             return ActionSpec("discrete", tuple(int(n) for n in space.nvec.flat))
-        case spaces.MultiBinary():
+        case spaces.MultiBinary() if math.prod(space.shape) > 0:
             return ActionSpec("discrete", (2,) * math.prod(space.shape))
         case spaces.Box() if space.dtype is not None and space.dtype.kind in "fiu" and math.prod(space.shape) > 0:
-            if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            if not space.is_bounded():  # of integers an infinite bound became the least or greatest of their type
                 raise UnsupportedSpace(f"action space {_show(space)} is unbounded; a Box needs finite low and high")
             return ActionSpec("continuous", (1,) * math.prod(space.shape))
     _refuse_old_gym(space)
@@ -191,7 +198,7 @@ def _refuse_old_gym(space: Any) -> None:
         raise UnsupportedSpace(f"{_show(space)} is a space of the old gym package; one of gymnasium.spaces is accepted")
 
 
-def _show(space: Space[Any]) -> str:
+def _show(space: object) -> str:
     """The space on one line, cut where it is long."""
     text = " ".join(repr(space).split())
     return text if len(text) <= 100 else f"{text[:97]}..."

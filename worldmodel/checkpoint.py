@@ -12,6 +12,7 @@ import torch
 from worldmodel.arrays import CorruptFile, read_arrays
 from worldmodel.atomic_file import ReadError, WriteError, readable, sync_folder
 from worldmodel.replay import Replay
+from worldmodel.run_folder import RunFolderError
 from worldmodel.saved_state import FORMAT, load_state, save_state
 
 BEST = "best.pt"
@@ -103,6 +104,7 @@ class Checkpoints:
     def load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """Restore every part and the replay from a checkpoint. Raises CorruptFile, which says what can be done.
 
+        Raises RunFolderError for an agent of another architecture: the configuration is the same, so the spaces differ.
         Returns what the parts' `load_state_dict` returned, by name, and the state itself.
         """
         try:
@@ -112,6 +114,13 @@ class Checkpoints:
             self.replay.restore(self.archive, path / "latents.npz")
         except CorruptFile as error:
             raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
+        except RuntimeError as error:
+            if not str(error).startswith("Error(s) in loading state_dict"):
+                raise
+            raise RunFolderError(
+                f"logdir={self.folder.parent}: its agent is for other spaces than the environment has now "
+                f"({_mismatch(error)}); give another logdir"
+            ) from error
         return results, state
 
     def _tidy(self) -> None:
@@ -223,6 +232,10 @@ def load_weights(agent: torch.nn.Module, file: Path) -> int:
     try:
         agent.load_state_dict(state["agent"])
     except RuntimeError as error:  # one line for each tensor that is missing, not wanted or of another shape
-        reason = " ".join(str(error).split("\n")[1:2]).strip()[:200]
-        raise CorruptFile(f"{file}: holds weights of another architecture ({reason})") from error
+        raise CorruptFile(f"{file}: holds weights of another architecture ({_mismatch(error)})") from error
     return int(state["step"])
+
+
+def _mismatch(error: RuntimeError) -> str:
+    """The first of the tensors that do not fit."""
+    return " ".join(str(error).split("\n")[1:2]).strip()[:200]

@@ -191,7 +191,8 @@ def _check_key(override: Override, known: dict[str, Any], catalogue: Catalogue) 
             raise UsageError(f"{line}: keys cannot be removed; give {key.lstrip('~')}=VALUE")
     elif free:
         if key in catalogue.free and not isinstance(override.value(), dict):
-            raise UsageError(f"{line}: {key} is a section; give {key}.KEY=VALUE")
+            hint = f" or '{key}s=[{override.value()}]'" if _at(known, f"{key}s") is not _ABSENT else ""
+            raise UsageError(f"{line}: {key} is a section; give {key}.KEY=VALUE{hint}")
     elif value is _ABSENT:
         raise UsageError(f"{line}: unknown key{_suggestion(key, known, catalogue)}")
     elif isinstance(value, dict):

@@ -1,6 +1,8 @@
 """The policy of a trained agent, for programs of one's own: `worldmodel.load`."""
 
+import operator
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from gymnasium import Space, spaces
 from envs import make_env
 from envs.answers import ObservationCheck
 from envs.encoder import ActionDecoder, ObservationEncoder
+from envs.environments import refuse_others
 from envs.errors import WrongAnswer
 from envs.minigrid import Symbols
 from envs.wrappers import SelectFields, Stream
@@ -23,6 +26,7 @@ from worldmodel.config import TrainConfig
 from worldmodel.evaluation import SEED
 from worldmodel.player import Player
 from worldmodel.run_folder import RunFolderError, read_config
+from worldmodel.saved_state import load_state
 from worldmodel.validation import validated
 
 
@@ -57,11 +61,16 @@ class Policy:
 
         Returns the action as the environment takes it, an int for Discrete, else an array of the space's shape and
         type; and the next state. With `env.action_repeat` above 1 the action is meant for that many steps. Raises
-        ValueError for an observation that does not fit the environment's space or is not finite.
+        ValueError for an observation that does not fit the environment's space or is not finite, TypeError for a state
+        that no call returned.
         """
+        if not isinstance(state, Memory | None):
+            raise TypeError(
+                f"state of type {type(state).__name__}: None or the second value that act returned is accepted"
+            )
         arrays = self._encoded(observation)
         if seed is not None:
-            self.player.generator.manual_seed(seed)
+            self.player.generator.manual_seed(operator.index(seed))  # NumPy's integers too
         first = np.array([state is None])
         memory = self.player.act(arrays, first, self.player.initial(1) if state is None else state, greedy)
         action = self._decoder.decode(self._decoder.choose(self.player.action(memory)))[0]
@@ -98,7 +107,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces.
 
     Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
-    MachineError for the device, and EnvironmentRefused where the environment is not installed. No pickled code runs.
+    MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than
+    the run's. No pickled code runs.
 
         agent = worldmodel.load("runs/cartpole")
         env = gymnasium.make("CartPole-v1")
@@ -114,8 +124,11 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     place = machine.choose_device(device)
     env = make_env(config.env)
     env.close()
-    agent = Agent(env.layout.specs, ActionDecoder(env.action_space).spec, config.size, config.loss, config.behavior)
-    file, step = _load_weights(agent, path, str(checkpoint))
+    specs = env.layout.specs, ActionDecoder(env.action_space).spec
+    agent = Agent(*specs, config.size, config.loss, config.behavior)
+    file, step, seen = _load_weights(agent, path, str(checkpoint))
+    if seen is not None:
+        refuse_others(config.env.id, *specs, seen)
     generator = torch.Generator(place)
     generator.manual_seed(SEED)
     player = Player(agent.to(place).eval(), machine.choose_precision(config.precision, place, agent.small), generator)
@@ -130,12 +143,12 @@ def run_config(path: Path) -> TrainConfig:
         raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error
 
 
-def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int]:
-    """Load the weights of a checkpoint: the file they are from, and its step."""
+def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int, Mapping[str, Any] | None]:
+    """Load the weights of a checkpoint: the file they are from, its step, and the state of its environments if any."""
     while True:
         file = _find(path, checkpoint)
         try:
-            return file, load_weights(agent, file)
+            return file, load_weights(agent, file), load_state(file, mmap=True).get("environments")
         except CorruptFile:
             if file.exists():
                 raise  # else the run has just replaced it by a newer one

@@ -32,6 +32,8 @@ _SAID_ELSEWHERE = {  # what other programs call a key
     "video": "film",
     "workers": "jobs n_jobs num_workers",
     "algorithm": "algo agent",
+    "agent": "algo algorithm",
+    "loss.free_nats": "free_bits",
 }
 _CHOSEN_ELSEWHERE = {  # what other programs call a choice of a group
     "sampler": {"bayes": "gp or tpe", "bayesian": "gp or tpe", "bo": "gp or tpe"},
@@ -46,7 +48,8 @@ def near_key(key: str, known: Sequence[str], others: Mapping[str, str]) -> str |
 
     known: valid keys and groups; others: keys that a choice brings which is not made, by that choice.
     """
-    return next((name for name in _near_keys(key, known, others) if name != key or name in others), None)
+    near = _near_keys(key.replace("-", "_"), known, others)
+    return next((name for name in near if name != key or name in others), None)
 
 
 def near_choices(group: str, word: str, choices: Sequence[str]) -> list[str]:
@@ -86,7 +89,10 @@ def _near_keys(key: str, known: Sequence[str], others: Mapping[str, str]) -> Ite
     )
     yield from (name for end, name in ends.items() if _parts(end)[:-1] == _parts(last))
     yield from _alike(key, every, last)
-    yield from (ends[end] for end in _sorted(last, ends))
+    aliases = {word: name for name, said in named.items() if name in known for word in said}
+    yield from (aliases[word] for word in _sorted(key, aliases))
+    # A key without its section means one that is there, rather than one of a choice that is not made.
+    yield from (ends[end] for end in _sorted(last, ends) if section or ends[end] in known)
 
 
 def _alike(key: str, names: Iterable[str], last: str) -> Iterator[str]:

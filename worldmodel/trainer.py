@@ -108,9 +108,9 @@ class Trainer:
         self._clamped = False
         self._shared = config.eval.environments == "shared"
         parts: dict[str, Stateful] = {
+            "environments": environments,  # first, since they say best what has changed
             "agent": player.agent,
             "optimizer": update.optimizer,
-            "environments": environments,
             "trainer": self,
             "means": self.means,
             "random": RandomStates(player.generator),

@@ -58,11 +58,26 @@ def validated(schema: type[Config], values: Mapping[str, Any], texts: Mapping[st
 
 
 def _within_64_bits(config: Config, values: Mapping[str, Any], texts: Mapping[str, str]) -> Config:
-    """The config, if no whole number in the values it was made of is too large for arrays. Raises UsageError."""
+    """The config, if no whole number in the values it was made of is too large for arrays, and true is none of them.
+
+    Raises UsageError.
+    """
+    for key in _flags_as_numbers(values, config, ""):
+        raise UsageError(f"{_given(key, values, texts)}must be a number")
     for key, value in numbers(values):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise UsageError(f"{key}={texts.get(key, _short(value))}: must be a whole number of at most 64 bits")
     return config
+
+
+def _flags_as_numbers(values: Mapping[str, Any], config: Any, key: str) -> Iterator[str]:
+    """The keys of true and false that became 1 and 0 in the config."""
+    for name, value in values.items():
+        now = config.get(name) if isinstance(config, Mapping) else getattr(config, str(name), None)
+        if isinstance(value, Mapping):
+            yield from _flags_as_numbers(value, now, f"{key}{name}.")
+        elif isinstance(value, bool) and isinstance(now, int | float) and not isinstance(now, bool):
+            yield f"{key}{name}"
 
 
 def numbers(values: Any, key: str = "") -> Iterator[tuple[str, int | float]]:
@@ -116,7 +131,7 @@ def _given(key: str, values: Any, texts: Mapping[str, str]) -> str:
 
 def _phrase(detail: ErrorDetails) -> str:
     kind, message = detail["type"], detail["msg"]
-    if kind == "missing" and isinstance(detail["loc"][-1], int):
+    if kind == "too_short" or (kind == "missing" and isinstance(detail["loc"][-1], int)):
         return "must be a longer list"
     if kind in ("value_error", "assertion_error"):
         return " ".join(str(detail["ctx"]["error"]).split())

@@ -1,9 +1,16 @@
 """Answers that are not what the environment declares: one line, before anything casts, resizes or broadcasts them."""
 
+from decimal import Decimal
+from typing import Any
+
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from envs import EnvironmentFault, Environments
+from envs.answers import Answers
+from envs.errors import UnsupportedSpace, WrongAnswer
 from tests.envs.test_environments import config, play
 
 WRONG = {
@@ -87,3 +94,76 @@ def test_an_environment_with_statistics_of_its_own(mode: str) -> None:
     step = env.step(np.eye(2, dtype=np.float32))
     assert [(episode.length, episode.ret) for episode in step.episodes] == [(4, 1.0), (4, 1.0)]
     env.close()
+
+
+class Saying(gym.Env[Any, Any]):
+    """Answers what it is told to, where the space is Discrete(2)."""
+
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+
+    def __init__(self, reset: Any = (0, {}), step: Any = (0.0, False, False)) -> None:
+        self._reset, self._step = reset, step
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return self._reset
+
+    def step(self, action: Any) -> Any:
+        return 0, *self._step, {}
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float16(1), np.int8(1), np.ones(1), np.ones(()), Decimal(1)])
+def test_rewards_of_every_type_are_summed_as_floats(reward: Any) -> None:
+    env = Answers(Saying(step=(reward, False, False)))
+    env.reset()
+    for _ in range(3000):  # float16 ends at 2048
+        assert type(env.step(0)[1]) is float
+    assert env.ret == 3000.0
+
+
+@pytest.mark.parametrize("reward", [None, "1", [1.0], {}, 1j, np.ones(2), 10**400])
+def test_a_reward_that_is_no_number(reward: Any) -> None:
+    with pytest.raises(WrongAnswer, match=r"^step\(\) returned the reward .{,80}, a finite number is accepted$"):
+        Answers(Saying(step=(reward, False, False))).step(0)
+
+
+@pytest.mark.parametrize("flag", [True, np.True_, 1, 1.0, np.array([True]), np.array(1)])
+def test_ends_of_every_type(flag: Any) -> None:
+    assert Answers(Saying(step=(0.0, flag, None))).step(0)[2:4] == (True, False)
+
+
+@pytest.mark.parametrize("flag", ["False", 2, float("nan"), np.array([True, False]), [], {}])
+def test_an_end_that_is_neither_true_nor_false(flag: Any) -> None:
+    with pytest.raises(WrongAnswer, match=r"^step\(\) returned terminated = .*, a bool is accepted$"):
+        Answers(Saying(step=(0.0, flag, False))).step(0)
+    with pytest.raises(WrongAnswer, match=r"^step\(\) returned truncated = .*, a bool is accepted$"):
+        Answers(Saying(step=(0.0, False, flag))).step(0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((0, None), "an info of type NoneType, no (observation, dict)"),
+        (None, "NoneType, no (observation, info)"),
+        ((0, {}, {}), "3 values, no (observation, info)"),
+        (1, "int, no (observation, info): this environment speaks the old Gym API; accepted: that of gymnasium"),
+    ],
+)
+def test_only_a_bare_observation_is_of_the_old_interface(answer: Any, said: str) -> None:
+    with pytest.raises(WrongAnswer) as caught:
+        Answers(Saying(reset=answer)).reset()
+    assert str(caught.value) == f"reset() returned {said}"
+
+
+def test_a_reset_without_seed_or_options() -> None:
+    class Old(Saying):
+        def reset(self) -> Any:  # type: ignore[override]
+            return 0
+
+    with pytest.raises(WrongAnswer, match=r"argument 'seed'; reset\(self, \*, seed=None, options=None\) is accepted"):
+        Answers(Old()).reset()
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_an_environment_without_a_space(name: str) -> None:
+    with pytest.raises(UnsupportedSpace, match=f"its {name} is None; one of gymnasium.spaces is accepted"):
+        Answers(type("Spaceless", (Saying,), {name: None})())

@@ -71,7 +71,8 @@ def test_ids_of_plugins_without_their_namespace_are_found() -> None:
         ("my_envs.py:Walk-v0", "did you mean env.id=my_envs:Walk-v0?"),
         ("pkg/mod.py:Walk-v0", "did you mean env.id=pkg.mod:Walk-v0?"),
         ("/a/b/my.py:Walk-v0", "env.id=my:Walk-v0 is accepted where /a/b is on PYTHONPATH"),
-        (".my:Walk-v0", "a module is named, not its file"),
+        (".my:Walk-v0", "did you mean env.id=my:Walk-v0?"),
+        ("/a/b/my.py", "env.id=my:Id-v0 is accepted where /a/b is on PYTHONPATH"),
     ],
 )
 def test_a_file_is_no_module(wrong: str, right: str) -> None:
@@ -81,7 +82,7 @@ def test_a_file_is_no_module(wrong: str, right: str) -> None:
 def test_modules_of_the_user() -> None:
     assert find("tests.envs.custom:Counting-v0").id == "Counting-v0"
     assert "ModuleNotFoundError: No module named 'absent_module'" in refusal("absent_module:Foo-v0")
-    assert "did you mean Counting-v0" in refusal("tests.envs.custom:Countin-v0")
+    assert "did you mean tests.envs.custom:Counting-v0?" in refusal("tests.envs.custom:Countin-v0")
 
 
 def test_a_module_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from envs import EnvConfig, Environments
 from envs.action_log import ActionLog
+from envs.errors import EnvironmentRefused
 from tests.envs.test_environments import config, flat, flat_step, random_actions
 
 
@@ -140,6 +141,32 @@ def test_a_state_of_other_streams_is_refused() -> None:
     env.reset()
     with pytest.raises(ValueError, match="2 streams"):
         Environments(config(), 3, seed=0).load_state_dict(env.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            {"observation": "box"},
+            {},
+            "observations are observation int32 (1,), those of the checkpoint are observation f",
+        ),
+        ({"observation": "box"}, {"observation": "integers"}, "float32 (3,), those of the checkpoint are observation "),
+        ({}, {"action": "multibinary"}, "its actions are 4 choices, those of the checkpoint are 1 choices; "),
+        (
+            {"action": "multibinary"},
+            {"action": "box"},
+            "its actions are 4 values, those of the checkpoint are 4 choices",
+        ),
+    ],
+)
+def test_a_state_of_other_spaces_is_refused(before: dict[str, str], after: dict[str, str], said: str) -> None:
+    env = Environments(config("tests.envs.custom:Sampled-v0", kwargs=before), 1, seed=0)
+    env.reset()
+    again = Environments(config("tests.envs.custom:Sampled-v0", kwargs=after), 1, seed=0)
+    with pytest.raises(EnvironmentRefused) as caught:
+        again.load_state_dict(env.state_dict())
+    assert said in str(caught.value)
 
 
 def test_the_log_against_lists() -> None:

@@ -146,6 +146,23 @@ def test_integer_boxes_are_rounded() -> None:
     assert actions.tolist() == [[-3, 1, 4]]
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.int32, np.uint8])
+def test_the_ends_of_integer_types_do_not_wrap(dtype: Any) -> None:
+    limits = np.iinfo(dtype)
+    space = spaces.Box(limits.min, limits.max, (1,), dtype)
+    low, high = ActionDecoder(space).decode(np.array([[-1], [1]], np.float32))
+    assert low == limits.min
+    assert limits.max - int(high[0]) < 2**11
+
+
+def test_integer_boxes_with_infinite_bounds_and_spaces_without_entries_are_no_actions() -> None:
+    for space in (spaces.Box(-np.inf, np.inf, (1,), np.int64), spaces.Box(0, np.inf, (1,), np.int32)):
+        with pytest.raises(UnsupportedSpace, match="unbounded"):
+            action_spec(space)
+    with pytest.raises(UnsupportedSpace, match="not supported"):
+        action_spec(spaces.MultiDiscrete(np.ones(0, np.int64)))
+
+
 def test_actions_that_make_no_sense_are_refused() -> None:
     decoder = ActionDecoder(spaces.Discrete(3))
     with pytest.raises(ValueError, match="shape"):

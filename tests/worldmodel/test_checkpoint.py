@@ -21,6 +21,7 @@ from worldmodel.arrays import CorruptFile
 from worldmodel.atomic_file import WriteError
 from worldmodel.checkpoint import Checkpoints, checkpoints, load_weights, state_file
 from worldmodel.replay import Replay
+from worldmodel.run_folder import RunFolderError
 from worldmodel.saved_state import load_state, save_state
 
 
@@ -86,6 +87,15 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     saved.filled.replay.sample(5)
     again = loaded(tmp_path / "c")
     assert again.filled.stored_latents() == saved.filled.stored_latents()
+
+
+def test_an_agent_for_other_spaces(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "c")
+    saved.checkpoints.parts["agent"] = nn.Linear(3, 2)
+    path = saved.checkpoints.save(0, {})
+    saved.checkpoints.parts["agent"] = nn.Linear(4, 2)
+    with pytest.raises(RunFolderError, match=r"its agent is for other spaces .* \(size mismatch for weight: .*\)"):
+        saved.checkpoints.load(path)
 
 
 def test_the_next_draws_are_those_that_would_have_come(tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ def test_text_is_taken_as_it_was_written(configs: Path) -> None:
         ("steps=", "steps=: must be a whole number"),
         ("steps={a:1}", "steps={a:1}: must be a whole number"),
         ("steps=-1", "steps=-1: must be greater than or equal to 0"),
+        ("steps=true", "steps=true: must be a number"),
+        ("log={every:false}", "log.every=false: must be "),
         ("log.every=0", "log.every=0: must be greater than 0"),
         ("replay.capacity=null", "replay.capacity=null: must be a whole number"),
         ("replay.selector=uni", "replay.selector=uni: must be uniform, prioritized or mixture"),

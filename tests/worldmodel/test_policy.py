@@ -1,5 +1,6 @@
 """`worldmodel.load`: raw observations of Gymnasium in, actions of the environment out."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,30 @@ def test_a_later_observation_may_leave_its_bounds_as_in_a_run(cartpole: Path) ->
         for _ in range(3):
             _, state = agent.act(far, state)
     assert len(told) == 1
+
+
+def test_a_state_and_a_seed_of_every_type(cartpole: Path) -> None:
+    agent = worldmodel.load(cartpole)
+    observation = np.zeros(4, np.float32)
+    actions = [agent.act(observation, greedy=False, seed=seed)[0] for seed in (3, np.int64(3), np.uint8(3))]
+    assert len(set(actions)) == 1
+    with pytest.raises(TypeError, match=r"state of type tuple: None or the second value that act returned is accepted"):
+        agent.act(observation, agent.act(observation))
+
+
+def test_an_environment_that_has_changed_since(cartpole: Path, tmp_path: Path) -> None:
+    """Weights that fit by their shapes would take one field for another."""
+
+    class Renamed(gymnasium.Env[Any, Any]):
+        observation_space = gymnasium.spaces.Dict(poles=gymnasium.spaces.Box(-1, 1, (4,)))
+        action_space = gymnasium.spaces.Discrete(2)
+
+    gymnasium.register("Renamed-v0", lambda **_: Renamed())
+    path = shutil.copytree(cartpole, tmp_path / "run")
+    config = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(config.replace("id: CartPole-v1", "id: Renamed-v0"))
+    with pytest.raises(EnvironmentRefused, match=r"its observations are poles float32 \(4,\), those of the checkpoint"):
+        worldmodel.load(path)
 
 
 def test_what_cannot_be_loaded(cartpole: Path, tmp_path: Path) -> None:
