@@ -54,8 +54,8 @@ class FeasibleSpace:
             )
         linear, couplings = self.qubo.linear, self.qubo.couplings
         free = list(self.free)
-        if self.ones is not None and 2 * self.ones > len(free) and not _even(linear, couplings):
-            numbers = np.arange(self.size)  # sums by complement would round away what the small coefficients say
+        if self.ones is not None and self.ones > 1 and not _even(linear, couplings):
+            numbers = np.arange(self.size)  # `_subset_sums` by complement would round away the small coefficients
             parts = [self.qubo.form(self.bits(numbers[begin : begin + CHUNK])) for begin in range(0, self.size, CHUNK)]
             return np.concatenate(parts)
         known = self.free_states
