@@ -25,7 +25,7 @@ def limits_of(budget: Any) -> dict[str, float]:
             raise ProblemError(f"budget.{unit}: no such unit; {', '.join(UNITS)} are accepted")
         if most is not None:
             number = isinstance(most, Real) and not isinstance(most, bool | np.bool_)
-            if not number or not 0 <= (limit := real(most, f"budget.{unit}")):
+            if not number or not (limit := real(most, f"budget.{unit}")) >= 0:
                 raise ProblemError(f"budget.{unit}={most!r}: a number from 0 is accepted")
             limits[unit] = limit
     return limits

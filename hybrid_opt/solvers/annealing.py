@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import field
+from math import frexp
 from threading import Event
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from hybrid_opt.solvers.running import run, share
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
+COLDEST = 1e300  # inverse temperature
 SLICE = 0.05  # seconds between two looks at whether the job was cancelled
 
 
@@ -136,8 +138,12 @@ def beta_range(qubo: Qubo) -> tuple[float, float]:
     fields, pairs, _ = qubo.to_ising()
     pairs = pairs + pairs.T
     largest = 2 * float((np.abs(fields) + np.abs(pairs).sum(1)).max())
-    typical = 2 * float(np.sqrt((fields**2 + (pairs**2).sum(1)).mean()))
-    return (float(np.log(2)) / largest, 100 / typical) if largest else (1.0, 1.0)
+    if not largest:
+        return 1.0, 1.0
+    unit = 2.0 ** frexp(largest)[1]  # squares of tiny energies are 0; powers of two are exact
+    fields, pairs = fields / unit, pairs / unit
+    typical = 2 * float(np.sqrt((fields**2 + (pairs**2).sum(1)).mean())) * unit
+    return min(float(np.log(2)) / largest, COLDEST), min(100 / typical, COLDEST)
 
 
 def in_order(sampleset: Any, qubo: Qubo) -> Bits:

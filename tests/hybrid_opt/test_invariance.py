@@ -51,6 +51,16 @@ def test_scale_changes_no_training_of_qaoa() -> None:
         np.testing.assert_array_equal(other.samples, results[0].samples)
 
 
+@pytest.mark.parametrize("name", ["annealing", "path_integral"])
+def test_energies_whose_squares_are_no_floats_are_annealed(name: str) -> None:
+    m = np.round(8 * matrix(4))
+    for scale in (2.0**-700, 2.0**-1060):
+        solution = make_solver(name).solve(Qubo(scale * m), seed=1)
+        assert np.array_equal(solution.energies, Qubo(scale * m).energy(solution.samples))
+    plain, tiny = (make_solver(name).solve(Qubo(scale * m), seed=1) for scale in (1.0, 2.0**-700))
+    assert np.array_equal(plain.bits, tiny.bits)
+
+
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 9), data=st.data())
 def test_exact_against_brute_force(seed: int, n: int, data: st.DataObject) -> None:
@@ -203,4 +213,6 @@ def test_ranges_over_all_floats() -> None:
 
     axis = Axis("x", FloatDistribution(1e-300, 1e300, log=True))
     assert axis.value(0.5) == pytest.approx(1.0, rel=1e-12) and axis.position(1.0) == pytest.approx(0.5)
+    wide = Axis("x", FloatDistribution(-1.5e308, 1.5e308))  # its width is no float
+    assert [wide.position(wide.value(at)) for at in (0.0, 0.25, 1.0)] == pytest.approx([0.0, 0.25, 1.0])
     assert [axis.value(at) for at in (0.0, 1.0)] == pytest.approx([1e-300, 1e300], rel=1e-12, abs=0)
