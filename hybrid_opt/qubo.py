@@ -124,18 +124,7 @@ class Qubo:
         return bool(good) if good.ndim == 0 else good
 
     def _bits(self, bits: ArrayLike) -> NDArray[Any]:
-        if hasattr(bits, "detach"):  # torch, of any device
-            bits = bits.detach().cpu()
-        try:
-            x = np.asarray(bits)
-        except (TypeError, ValueError) as error:
-            raise ProblemError(f"bits: {error}; 0 and 1 of shape [..., {self.n}] are accepted") from None
-        if not x.ndim or x.shape[-1] != self.n:
-            raise ProblemError(f"bits: shape {x.shape}; [..., {self.n}] is accepted")
-        if x.dtype != np.bool_ and not ((x == 0) | (x == 1)).all():
-            wrong = x[(x != 0) & (x != 1)].flat[0]
-            raise ProblemError(f"bits: {wrong} is among them; 0 and 1 are accepted; of spins s, (1 - s) / 2")
-        return x
+        return checked_bits(bits, self.n)
 
     @cached_property
     def linear(self) -> Floats:
@@ -247,6 +236,22 @@ class Qubo:
     def constrained(self) -> bool:
         """Whether there are bits that are not feasible."""
         return bool(self.one_hot) or self.cardinality is not None
+
+
+def checked_bits(bits: ArrayLike | Any, n: int) -> NDArray[Any]:
+    """bits [..., n] as an array. Raises ProblemError for another shape, and for other values than 0 and 1."""
+    if hasattr(bits, "detach"):  # torch, of any device
+        bits = bits.detach().cpu()
+    try:
+        x = np.asarray(bits)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"bits: {error}; 0 and 1 of shape [..., {n}] are accepted") from None
+    if not x.ndim or x.shape[-1] != n:
+        raise ProblemError(f"bits: shape {x.shape}; [..., {n}] is accepted")
+    if x.dtype != np.bool_ and not ((x == 0) | (x == 1)).all():
+        wrong = x[(x != 0) & (x != 1)].flat[0]
+        raise ProblemError(f"bits: {wrong} is among them; 0 and 1 are accepted; of spins s, (1 - s) / 2")
+    return x
 
 
 def _matrix(matrix: Any, name: str = "matrix") -> Floats:
