@@ -157,6 +157,7 @@ class ItemSelector:
             raise ValueError(f"features must have the shape {expected}, not {list(vectors.shape)}")
         if vectors.dtype.kind not in "biuf":
             raise ValueError(f"features must be numbers, not {vectors.dtype}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("features must be finite")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(vectors.astype(np.float32, copy=False)).all():  # they are stored so
+                raise ValueError("features must be finite in float32")
         return vectors
