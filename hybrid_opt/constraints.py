@@ -195,6 +195,7 @@ def _check(weight: Any) -> None:
 
 def _ends(value: Any, bounds: Any) -> tuple[float | None, float | None]:
     """Lower and upper end of a constraint, None where it is open; no NaN."""
+    ends: list[float | None]
     if bounds is None:
         ends = [real(value, "constraint: value")] * 2
     else:

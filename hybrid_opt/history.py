@@ -136,8 +136,8 @@ def losses_of(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Float
         span = max(span, 1e-6 * abs(worst)) if np.isfinite(worst) else span  # else it is rounded away
         most = broken.max(initial=0.0, where=np.isfinite(broken))
         with np.errstate(invalid="ignore"):  # infinite ones are the worst of all
-            share = np.where(np.isinf(broken), 2.0, broken / (most or 1.0))
-        losses = np.where(broken > 0, worst + span * (0.1 + share), losses)
+            parts = np.where(np.isinf(broken), 2.0, broken / (most or 1.0))
+        losses = np.where(broken > 0, worst + span * (0.1 + parts), losses)
     return losses
 
 

@@ -285,7 +285,7 @@ def _cardinality(cardinality: Any, n: int, blocks: tuple[tuple[int, ...], ...]) 
     if cardinality is None:
         return None
     low, high = len(blocks), n - sum(len(block) - 1 for block in blocks)
-    number = cardinality if isinstance(cardinality, Real) and not isinstance(cardinality, bool) else -1
+    number: Any = cardinality if isinstance(cardinality, Real) and not isinstance(cardinality, bool) else -1
     if not low <= number <= high or number != int(number):
         raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
     return int(cardinality)

@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from math import inf, prod
+from math import inf, nan, prod
 from numbers import Real
 from typing import Any
 
@@ -284,7 +284,8 @@ class QuboSampler(BaseSampler):
 
 def _is_whole(number: Any, least: int) -> bool:
     """Whether a number is an integer, as 4.0 is too, from `least` on."""
-    return isinstance(number, Real) and not isinstance(number, bool) and least <= number < inf and number % 1 == 0
+    value: Any = number if isinstance(number, Real) and not isinstance(number, bool) else nan
+    return bool(least <= value < inf and value % 1 == 0)
 
 
 def choose(
