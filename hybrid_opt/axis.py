@@ -63,6 +63,8 @@ class Axis:
             if high / low == inf:
                 return float((np.log(inner) - np.log(low)) / (np.log(high) - np.log(low)))
             return float(np.log(inner / low) / np.log(high / low))
+        if high - low == inf:  # wider than the greatest float
+            return (inner / 2 - low / 2) / (high / 2 - low / 2)
         return (inner - low) / (high - low)
 
     def value(self, position: float) -> Any:
@@ -76,7 +78,7 @@ class Axis:
         if d.log and high / low == inf:  # its logarithm is within the range of floats
             inner = float(np.exp((1 - position) * np.log(low) + position * np.log(high)))
         else:
-            inner = low * (high / low) ** position if d.log else low + position * (high - low)
+            inner = low * (high / low) ** position if d.log else _between(low, high, position)
         if d.step is not None:  # for integers it is 1 at least
             inner = low + round((inner - low) / d.step) * d.step
         inner = min(max(inner, low), high)
@@ -127,6 +129,12 @@ class Axis:
             return d.choices[self.order[level] if self.order else level]
         value = min(d.low + level * (d.step or 0), d.high)
         return int(value) if isinstance(d, IntDistribution) else value
+
+
+def _between(low: float, high: float, position: float) -> float:
+    """The point of a range, also of one that is wider than the greatest float."""
+    width = high - low
+    return low + position * width if width < inf else (1 - position) * low + position * high
 
 
 def _order(distribution: BaseDistribution) -> list[int] | None:

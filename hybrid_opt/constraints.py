@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import gcd, inf, isfinite
+from math import inf
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.reals import real, reals
 
 if TYPE_CHECKING:
     from hybrid_opt.qubo import Qubo
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Bits = NDArray[np.integer[Any]]
 Weight = float | Literal["auto"]
-SUMS = 1 << 20  # sums of coefficients that are all looked at
-FORBIDS = 2.0**30  # times what states differ by: a coefficient that leaves doubles few digits for the others
-DESCENTS = 32  # in search of a state without such coefficients
+SUMS = 1 << 22  # sizes of a constraint's coefficients in all: their squares do not round away energies
+FORBIDDING = 2.0**20  # times a weight that suffices: a weight that large comes from entries that forbid
 
 
 def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
@@ -27,12 +27,12 @@ def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
 
     The automatic weight of a group exceeds what one flip towards k ones can add to the energy, for the best flip at
     hand in the worst case. So from any infeasible state, flips to feasible ones gain more penalty than they cost.
-    Entries that forbid are lowered before, as far as the optimum allows: see `_competing`.
+    Where entries that forbid make this weight large, it exceeds what the optimum can lie above the lowest energy.
     """
     _check(weight)
-    bounded = _competing(qubo) if weight == "auto" else qubo
-    raised = bounded.linear + np.maximum(bounded.couplings, 0.0).sum(1)  # the most that setting bit i can add
-    lowered = -bounded.linear - np.minimum(bounded.couplings, 0.0).sum(1)  # the most that clearing it can add
+    enough = _sufficient(qubo) if weight == "auto" else inf
+    raised = qubo.linear + np.maximum(qubo.couplings, 0.0).sum(1)  # the most that setting bit i can add
+    lowered = -qubo.linear - np.minimum(qubo.couplings, 0.0).sum(1)  # the most that clearing it can add
     matrix, offset = qubo.matrix.copy(), qubo.offset
     for group, ones in qubo.groups:
         members = list(group)
@@ -40,7 +40,7 @@ def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
             # At least len - ones + 1 zeros are at hand below `ones`, and ones + 1 ones above: the best of them counts.
             adding = np.sort(raised[members])[ones - 1] if ones else -inf
             removing = np.sort(lowered[members])[len(group) - ones - 1] if ones < len(group) else -inf
-            strength = max(float(adding), float(removing), 0.0) + _margin(bounded)
+            strength = _moderate(max(float(adding), float(removing), 0.0) + _margin(qubo), enough)
         else:
             strength = float(weight)
         matrix[np.ix_(members, members)] += strength
@@ -65,7 +65,7 @@ def with_constraint(
     a = _coefficients(qubo, coefficients)
     if (value is None) == (bounds is None):
         raise ProblemError("constraint: either a value or bounds=(low, high) is accepted")
-    low, high = (value, value) if bounds is None else bounds
+    low, high = _ends(value, bounds)
     least, most = float(np.minimum(a, 0).sum()), float(np.maximum(a, 0).sum())
     low = least if low is None else max(least, float(np.ceil(low)))
     high = most if high is None else min(most, float(np.floor(high)))
@@ -82,6 +82,8 @@ def with_constraint(
         raise ProblemError("constraint: its slack bits would count in the cardinality; apply penalised() first")
     bottom, top = qubo.objective_range
     strength = top - bottom + _margin(qubo) if weight == "auto" else float(weight)
+    if weight == "auto":
+        _keeps(qubo, strength)
     row = np.concatenate([a, -np.array(slack, np.float64)])
     matrix = np.zeros((len(row), len(row)))
     matrix[: qubo.n, : qubo.n] = qubo.matrix
@@ -101,9 +103,12 @@ def with_domain_walls(qubo: "Qubo", chains: Sequence[Sequence[int]], weight: Wei
     raised = qubo.linear + np.maximum(qubo.couplings, 0.0).sum(1)
     lowered = -qubo.linear - np.minimum(qubo.couplings, 0.0).sum(1)
     matrix = qubo.matrix.copy()
+    grouped = {i for group, _ in qubo.groups for i in group}
+    free = weight == "auto" and grouped.isdisjoint(i for chain in chains for i in chain)  # then 0..0 is a chain at hand
+    enough = _sufficient(qubo) if free else inf
     for chain in chains:
         flips = np.maximum(np.maximum(raised, lowered), 0.0)[list(chain)]
-        strength = float(flips.sum()) + _margin(qubo) if weight == "auto" else float(weight)
+        strength = _moderate(float(flips.sum()) + _margin(qubo), enough) if weight == "auto" else float(weight)
         for before, after in pairwise(chain):
             matrix[after, after] += strength
             matrix[before, after] -= strength
@@ -148,39 +153,61 @@ def _like(qubo: "Qubo", matrix: Floats, offset: float, **changes: Any) -> "Qubo"
     return made
 
 
-def _competing(qubo: "Qubo") -> "Qubo":
-    """A problem with the same optima, whose positive coefficients are not much larger than what states differ by.
-
-    A coefficient that forbids, such as 1e17 among ones, would give penalties beside which the others lose their digits.
-    No state with a coefficient above (the energy of a feasible state - all negative ones) is better than that state, so
-    such a coefficient can be lowered to anything above. Where none is that large, this is the problem itself.
-    """
-    values = np.concatenate([qubo.linear, qubo.couplings[np.triu_indices(qubo.n, 1)]])
-    sizes = np.abs(values[values != 0])
-    if not len(sizes) or sizes.max() <= FORBIDS * sizes.min():
-        return qubo
-    from hybrid_opt.solvers.descent import descend  # which knows Qubos
-
-    rng = np.random.default_rng(0)
-    states, _ = descend(qubo, qubo.feasible_space().draw(DESCENTS, rng), rng)
-    most = float(qubo.form(states).min() - np.minimum(values, 0.0).sum())
-    if sizes.max() <= FORBIDS * max(most, sizes.min()):
-        return qubo
-    highest = 2 * most + float(sizes.min())
-    lowered = np.triu(np.minimum(qubo.couplings, highest), 1) + np.diag(np.minimum(qubo.linear, highest))
-    return _like(qubo, lowered, qubo.offset)
-
-
 def _margin(qubo: "Qubo") -> float:
     """A hundredth of the largest coefficient."""
     return 0.01 * float(max(np.abs(qubo.linear).max(), np.abs(qubo.couplings).max())) or 1.0
 
 
+def _sufficient(qubo: "Qubo") -> float:
+    """A weight that no infeasible state can make up for: more than a feasible state lies above the lowest energy.
+
+    The feasible state is the one that sets, group by group, the variable that adds least.
+    """
+    x = np.zeros(qubo.n)
+    for group, ones in qubo.groups:
+        for _ in range(ones):
+            added = qubo.linear + qubo.couplings @ x
+            x[min((i for i in group if not x[i]), key=added.__getitem__)] = 1.0
+    lowest = qubo.objective_range[0] - qubo.offset
+    return 1.01 * float(qubo.form(x) - lowest) or 1.0
+
+
+def _moderate(strength: float, enough: float) -> float:
+    """A weight; the sufficient one where it is so large that it would round away other coefficients."""
+    return enough if strength > FORBIDDING * enough else strength
+
+
+def _keeps(qubo: "Qubo", strength: float) -> None:
+    """Raise ProblemError where a weight would round away all coefficients but those that forbid."""
+    sizes = np.abs(np.concatenate([qubo.linear, qubo.couplings.ravel()]))
+    others = sizes[(sizes > 0) & (sizes < strength / FORBIDDING)]
+    if others.size and others.max() < strength / FORBIDDING**2:
+        raise ProblemError(
+            f"constraint: its automatic weight {strength:g} would round away coefficients such as {others.max():g}; "
+            "weight=NUMBER is accepted"
+        )
+
+
 def _check(weight: Any) -> None:
-    if weight != "auto" and (
-        isinstance(weight, str) or not isinstance(weight, Real) or not isfinite(weight) or not float(weight) > 0
-    ):
+    if weight != "auto" and not (isinstance(weight, Real) and 0.0 < real(weight, "weight") < inf):
         raise ProblemError(f"weight={weight}: auto or a positive number is accepted")
+
+
+def _ends(value: Any, bounds: Any) -> tuple[float | None, float | None]:
+    """Lower and upper end of a constraint, None where it is open; no NaN."""
+    ends: list[float | None]
+    if bounds is None:
+        ends = [real(value, "constraint: value")] * 2
+    else:
+        try:
+            low, high = bounds
+        except (TypeError, ValueError):
+            raise ProblemError(f"constraint: bounds={bounds}; (low, high) is accepted, either may be None") from None
+        ends = [None if end is None else real(end, "constraint: bounds") for end in (low, high)]
+    if any(end != end for end in ends):
+        given = f"value={value}" if bounds is None else f"bounds={bounds}"
+        raise ProblemError(f"constraint: {given}: NaN; numbers are accepted")
+    return ends[0], ends[1]
 
 
 def _coefficients(qubo: "Qubo", coefficients: Any) -> Floats:
@@ -190,19 +217,21 @@ def _coefficients(qubo: "Qubo", coefficients: Any) -> Floats:
         if unknown:
             raise ProblemError(f"constraint: no variable is labelled {', '.join(map(repr, unknown))}")
         coefficients = [coefficients.get(label, 0) for label in qubo.labels]
-    a = np.asarray(coefficients, np.float64)
+    a = reals(coefficients, "constraint: coefficients")
     if a.shape != (qubo.n,) or not np.isfinite(a).all() or (a != np.round(a)).any():
         raise ProblemError(f"constraint: {qubo.n} integer coefficients are accepted, one a variable")
+    if (span := np.abs(a).sum()) > SUMS:
+        raise ProblemError(
+            f"constraint: coefficients whose sizes sum to {span:g}; up to {SUMS} are accepted, since their squares "
+            "round away energies"
+        )
     return a
 
 
 def _reaches(a: Floats, low: int, high: int) -> bool:
-    """Whether a'x takes a value from low to high for any bits: by all sums where they are few, else by divisibility."""
+    """Whether a'x takes a value from low to high for any bits."""
     weights = [int(each) for each in a if each]
-    least, span = sum(min(each, 0) for each in weights), sum(abs(each) for each in weights)
-    if span > SUMS:
-        divisor = gcd(*weights)
-        return high // divisor * divisor >= low
+    least = sum(min(each, 0) for each in weights)
     sums = 1  # bit s: the sum least + s can be had
     for each in weights:
         sums |= sums << abs(each)

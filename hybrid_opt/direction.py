@@ -67,6 +67,8 @@ class HybridOptimizer(torch.optim.Optimizer):
         fallback: Any = None,
         **options: Any,
     ) -> None:
+        if not isinstance(base, torch.optim.Optimizer):
+            raise ProblemError(f"base: a {type(base).__name__}; an optimiser of torch.optim is accepted")
         self.base: torch.optim.Optimizer | None = None
         super().__init__(base.param_groups, base.defaults)
         del self._own  # from here on groups and states are the base's
@@ -92,6 +94,9 @@ class HybridOptimizer(torch.optim.Optimizer):
         self._asked: _Asked | None = None
         self._spent, self._begin = 0.0, time.monotonic()
         self.recorder: Callable[[Qubo, Solution], None] | None = None  # told of every problem and its solution
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise ProblemError("optimizer: its loss and solver are not copied or pickled; state_dict() is accepted")
 
     # The base replaces its groups and states when it loads its own state: both are asked for, never kept.
 
@@ -365,7 +370,10 @@ class HybridOptimizer(torch.optim.Optimizer):
         """Continue from a state, or begin from one of the base. Raises ProblemError for one of other parameters."""
         assert self.base is not None
         rest = {key: value for key, value in state_dict.items() if key != "direction"}
-        self.base.load_state_dict(rest)
+        try:
+            self.base.load_state_dict(rest)
+        except (KeyError, ValueError) as error:
+            raise ProblemError(f"state: not of these parameters ({error})") from error
         own = state_dict.get("direction")
         if own is None:
             return

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, log
+from math import inf, isfinite, log
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.constraints import Weight, with_domain_walls
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.qubo import Bits, Qubo, checked_bits
+from hybrid_opt.reals import real
 
 Code = Literal["one_hot", "domain_wall", "binary"]
 
@@ -56,10 +58,10 @@ class Choice:
             raise ProblemError(f"{name}: low={low}, high={high}; integers are accepted")
         count = int(high) - int(low) + 1
         if levels is None or levels >= count:
-            values = range(int(low), int(high) + 1)
-            return Choice(name, tuple(values), code, "log" if log else "linear")
-        grid = (np.geomspace if log else np.linspace)(low, high, levels)
-        return Choice(name, tuple(np.unique(np.rint(grid).astype(np.int64)).tolist()), code, "log" if log else "linear")
+            return Choice(name, tuple(range(int(low), int(high) + 1)), code, "log" if log else "linear")
+        grid = (np.geomspace if log else np.linspace)(low, high, int(levels))
+        values = {min(max(int(value), int(low)), int(high)) for value in np.rint(grid).tolist()}
+        return Choice(name, tuple(sorted(values)), code, "log" if log else "linear")
 
     @staticmethod
     def floating(
@@ -67,7 +69,7 @@ class Choice:
     ) -> "Choice":
         """A float from low to high, on a grid of levels, even or in even ratios."""
         _check_range(name, low, high, levels, log)
-        grid = (np.geomspace if log else np.linspace)(low, high, levels if high > low else 1)
+        grid = (np.geomspace if log else np.linspace)(low, high, int(levels) if high > low else 1)
         return Choice(name, tuple(grid.tolist()), code, "log" if log else "linear")
 
     @cached_property
@@ -156,8 +158,8 @@ class Encoding:
 
         Nearest in Hamming distance, choice by choice; of equally near values the first.
         """
-        x = np.atleast_2d(np.asarray(bits)).astype(np.int64)
-        if x.ndim != 2 or x.shape[1] != self.n:
+        x = np.atleast_2d(checked_bits(bits, self.n)).astype(np.int64)
+        if x.ndim != 2:
             raise ProblemError(f"bits: shape {np.shape(bits)}; [{self.n}] or [S, {self.n}] is accepted")
         levels = np.zeros((len(x), len(self.choices)), np.int64)
         changed = np.zeros(len(x), np.int64)
@@ -195,8 +197,9 @@ class Encoding:
 
 
 def _check_range(name: Any, low: float, high: float, levels: int | None, log: bool) -> None:
-    if not (isfinite(low) and isfinite(high) and low <= high and (low > 0 or not log)):
+    numbers = all(isinstance(end, Real) and isfinite(real(end, str(name))) for end in (low, high))
+    if not (numbers and low <= high and isfinite(float(high) - float(low)) and (low > 0 or not log)):
         accepted = "0 < low <= high" if log else "low <= high"
         raise ProblemError(f"{name}: low={low}, high={high}; finite numbers {accepted} are accepted")
-    if levels is not None and (levels != int(levels) or levels < 2):
+    if levels is not None and not (isinstance(levels, Real) and 2 <= levels < inf and levels == int(levels)):
         raise ProblemError(f"{name}: levels={levels}; an integer from 2 is accepted")

@@ -131,8 +131,13 @@ def losses_of(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Float
     if (broken > 0).any():
         kept = losses[broken <= 0]
         worst, best = (kept.max(), kept.min()) if len(kept) else (0.0, 0.0)
-        span = worst - best if np.isfinite(worst - best) and worst > best else 1.0
-        losses = np.where(broken > 0, worst + span * (0.1 + broken / broken.max()), losses)
+        with np.errstate(over="ignore"):
+            span = worst - best if np.isfinite(worst - best) and worst > best else 1.0
+        span = max(span, 1e-6 * abs(worst)) if np.isfinite(worst) else span  # else it is rounded away
+        most = broken.max(initial=0.0, where=np.isfinite(broken))
+        with np.errstate(invalid="ignore"):  # infinite ones are the worst of all
+            parts = np.where(np.isinf(broken), 2.0, broken / (most or 1.0))
+        losses = np.where(broken > 0, worst + span * (0.1 + parts), losses)
     return losses
 
 

@@ -112,14 +112,14 @@ class Trials:
 @contextmanager
 def _buffers_kept() -> Iterator[None]:
     """Put back what modules that run in this thread change in their buffers, such as running statistics."""
-    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    kept: dict[tuple[int, str], tuple[torch.nn.Module, str, Tensor, Tensor]] = {}
     thread = threading.get_ident()
 
     def keep(module: torch.nn.Module, inputs: Any) -> None:
         if threading.get_ident() == thread:
-            for buffer in module.buffers(recurse=False):
-                if id(buffer) not in kept:
-                    kept[id(buffer)] = (buffer, buffer.clone())
+            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+                if (id(module), name) not in kept:
+                    kept[id(module), name] = (module, name, buffer, buffer.clone())
 
     hook = register_module_forward_pre_hook(keep)
     try:
@@ -127,7 +127,8 @@ def _buffers_kept() -> Iterator[None]:
     finally:
         hook.remove()
         with torch.no_grad():
-            for buffer, before in kept.values():
+            for module, name, buffer, before in kept.values():
+                module._buffers[name] = buffer  # a module may assign another tensor
                 buffer.copy_(before)
 
 

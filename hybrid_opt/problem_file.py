@@ -13,10 +13,12 @@ from hybrid_opt.qubo import Qubo
 FORMAT = 1
 
 
-def save_problems(path: str | Path, qubos: Sequence[Qubo]) -> None:
+def save_problems(path: str | Path, qubos: Qubo | Sequence[Qubo]) -> None:
     """Write Qubos with their constraints; the file appears whole or not at all. Labels are not kept."""
-    if not qubos:
-        raise ProblemError("qubos: none given; at least one is needed")
+    qubos = [qubos] if isinstance(qubos, Qubo) else qubos
+    if not qubos or not all(isinstance(qubo, Qubo) for qubo in qubos):
+        raise ProblemError(f"qubos: {len(qubos)} given, or others among them; at least one Qubo is needed")
+    path = check_path(path)
     arrays = {"format": np.array(FORMAT), "count": np.array(len(qubos))}
     for number, qubo in enumerate(qubos):
         block = np.full(qubo.n, -1, np.int64)  # of each variable, -1: of none
@@ -25,12 +27,19 @@ def save_problems(path: str | Path, qubos: Sequence[Qubo]) -> None:
         ones = -1 if qubo.cardinality is None else qubo.cardinality
         arrays[f"matrix_{number}"], arrays[f"block_{number}"] = qubo.matrix, block
         arrays[f"rest_{number}"] = np.array([qubo.offset, ones])
-    path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)  # of a killed process; or a link, which is not followed
     with open(temporary, "xb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     os.replace(temporary, path)
+
+
+def check_path(path: str | Path) -> Path:
+    """Where a file can be made. Raises ProblemError where there is no such folder."""
+    path = Path(path).expanduser()
+    if not path.absolute().parent.is_dir():
+        raise ProblemError(f"file={path}: no such folder")
+    return path
 
 
 def load_problems(path: str | Path) -> list[Qubo]:
@@ -42,7 +51,7 @@ def load_problems(path: str | Path) -> list[Qubo]:
             return [_problem(arrays, number) for number in range(int(arrays["count"]))]
     except FileNotFoundError:
         raise ProblemError(f"file={path}: there is no such file of problems") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise ProblemError(f"file={path}: no file of problems, or a damaged one ({reason})") from error
 

@@ -13,10 +13,10 @@ from hybrid_opt import constraints, enumeration
 from hybrid_opt.constraints import Weight
 from hybrid_opt.enumeration import FeasibleSpace
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.reals import HUGE, real, reals
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.integer[Any]]  # results are int8, so that 1 - 2x of them are spins
-HUGE = 1e150  # an entry whose square is finite
 SPARSE = 8  # entries to each that is not zero, from which a matrix is better taken entry by entry
 
 
@@ -41,13 +41,13 @@ class Qubo:
     ) -> None:
         self.matrix: Floats = _matrix(matrix)
         self.n = len(self.matrix)
-        self.offset = float(_reals(offset, "offset"))
+        self.offset = real(offset, "offset")
         if not np.isfinite(self.offset):
             raise ProblemError(f"offset={offset}: must be finite")
         self.one_hot: tuple[tuple[int, ...], ...] = _blocks(one_hot, self.n)
         self.cardinality = _cardinality(cardinality, self.n, self.one_hot)
-        self.labels: tuple[Any, ...] = tuple(range(self.n)) if labels is None else tuple(labels)
         try:
+            self.labels: tuple[Any, ...] = tuple(range(self.n)) if labels is None else tuple(labels)
             different = len(set(self.labels))
         except TypeError as error:
             raise ProblemError(f"labels: {error}; hashable ones are accepted") from None
@@ -62,6 +62,9 @@ class Qubo:
     @staticmethod
     def from_bqm(bqm: Any) -> "Qubo":
         """A dimod BinaryQuadraticModel, BINARY or SPIN (s = 1 - 2x, unlike dimod's own change of type)."""
+        if not hasattr(bqm, "to_numpy_vectors"):
+            kind = type(bqm).__name__
+            raise ProblemError(f"bqm: a {kind}; a dimod BinaryQuadraticModel is accepted")
         labels = list(bqm.variables)
         if not labels:
             raise ProblemError("bqm: it has no variables; at least one is needed")
@@ -96,12 +99,12 @@ class Qubo:
         """offset + h's + s'Js with s = 1 - 2x in {-1, 1}^n; h [n], J [n, n], symmetric or not."""
         if isinstance(h, Mapping) or isinstance(couplings, Mapping):
             raise ProblemError("h, J: mappings; arrays [n] and [n, n] are accepted, and Qubo.from_bqm of a dimod model")
-        fields, j = _reals(h, "h"), _matrix(couplings, "J")
+        fields, j, constant = reals(h, "h"), _matrix(couplings, "J"), real(offset, "offset")
         if fields.shape != (len(j),):
             raise ProblemError(f"h: shape {fields.shape}; [{len(j)}] is accepted")
         q = j + j.T
         np.fill_diagonal(q, 0.0)
-        return Qubo(2 * q - np.diag(2 * fields + 2 * q.sum(1)), offset + fields.sum() + j.sum(), labels=labels)
+        return Qubo(2 * q - np.diag(2 * fields + 2 * q.sum(1)), constant + fields.sum() + j.sum(), labels=labels)
 
     def to_ising(self) -> tuple[Floats, Floats, float]:
         """h [n], J [n, n] upper triangular and an offset: energy = offset + h's + s'Js with s = 1 - 2x."""
@@ -130,13 +133,7 @@ class Qubo:
         return bool(good) if good.ndim == 0 else good
 
     def _bits(self, bits: ArrayLike) -> NDArray[Any]:
-        x = np.asarray(bits)
-        if not x.ndim or x.shape[-1] != self.n:
-            raise ProblemError(f"bits: shape {x.shape}; [..., {self.n}] is accepted")
-        if x.dtype != np.bool_ and not ((x == 0) | (x == 1)).all():
-            wrong = x[(x != 0) & (x != 1)].flat[0]
-            raise ProblemError(f"bits: {wrong} is among them; 0 and 1 are accepted; of spins s, (1 - s) / 2")
-        return x
+        return checked_bits(bits, self.n)
 
     @cached_property
     def linear(self) -> Floats:
@@ -250,23 +247,25 @@ class Qubo:
         return bool(self.one_hot) or self.cardinality is not None
 
 
-def _reals(values: Any, name: str) -> Floats:
-    """A copy in float64. torch tensors of any device are taken too."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.numpy() if values.is_complex() else values.double().numpy()
+def checked_bits(bits: ArrayLike | Any, n: int) -> NDArray[Any]:
+    """bits [..., n] as an array. Raises ProblemError for another shape, and for other values than 0 and 1."""
+    if hasattr(bits, "detach"):  # torch, of any device
+        bits = bits.detach().cpu()
     try:
-        array = np.array(values)
-        if np.iscomplexobj(array):
-            raise TypeError("complex numbers")
-        return array.astype(np.float64, copy=False)
+        x = np.asarray(bits)
     except (TypeError, ValueError) as error:
-        raise ProblemError(f"{name}: not of real numbers ({error})") from error
+        raise ProblemError(f"bits: {error}; 0 and 1 of shape [..., {n}] are accepted") from None
+    if not x.ndim or x.shape[-1] != n:
+        raise ProblemError(f"bits: shape {x.shape}; [..., {n}] is accepted")
+    if x.dtype != np.bool_ and not ((x == 0) | (x == 1)).all():
+        wrong = x[(x != 0) & (x != 1)].flat[0]
+        raise ProblemError(f"bits: {wrong} is among them; 0 and 1 are accepted; of spins s, (1 - s) / 2")
+    return x
 
 
 def _matrix(matrix: Any, name: str = "matrix") -> Floats:
     """A copy in float64, that cannot be written to."""
-    array = _reals(matrix, name)
+    array = reals(matrix, name)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not len(array):
         raise ProblemError(f"{name}: shape {array.shape}; [n, n] is accepted")
     if not np.isfinite(array).all():
@@ -295,7 +294,7 @@ def _cardinality(cardinality: Any, n: int, blocks: tuple[tuple[int, ...], ...]) 
     if cardinality is None:
         return None
     low, high = len(blocks), n - sum(len(block) - 1 for block in blocks)
-    number = float(cardinality) if isinstance(cardinality, Real) and not isinstance(cardinality, bool) else -1.0
-    if not (low <= number <= high and number.is_integer()):
+    number: Any = cardinality if isinstance(cardinality, Real) and not isinstance(cardinality, bool) else -1
+    if not low <= number <= high or number != int(number):
         raise ProblemError(f"cardinality={cardinality}: an integer from {low} to {high} is accepted")
-    return int(number)
+    return int(cardinality)

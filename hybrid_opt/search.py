@@ -6,7 +6,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from math import prod
+from math import inf, nan, prod
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,17 @@ class QuboSampler(BaseSampler):
         levels: int = 10,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
     ) -> None:
-        if n_startup_trials is not None and (int(n_startup_trials) != n_startup_trials or n_startup_trials < 1):
+        if n_startup_trials is not None and not _is_whole(n_startup_trials, 1):
             raise ProblemError(f"n_startup_trials={n_startup_trials}: a positive integer is accepted")
-        if int(levels) != levels or levels < 4:
+        if not _is_whole(levels, 4):
             raise ProblemError(f"levels={levels}: an integer from 4 is accepted")
+        for key, options in {"surrogate_options": surrogate_options, "solver_options": solver_options}.items():
+            if options is not None and not isinstance(options, Mapping):
+                raise ProblemError(f"{key}={options!r}: a mapping of options is accepted")
+        if not isinstance(solver, str | Solver):
+            raise ProblemError(f"solver={solver!r}: a name, or what make_solver gives, is accepted")
+        if constraints_func is not None and not callable(constraints_func):
+            raise ProblemError(f"constraints_func={constraints_func!r}: a function of a trial is accepted")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
             raise ProblemError(f"seed={seed!r}: None or an integer >= 0 is accepted")
         robust([0.0], transform)
@@ -90,7 +98,8 @@ class QuboSampler(BaseSampler):
             self._solver = self._made()  # so that bad options are refused now
         self._surrogate_options = (surrogate, dict(surrogate_options or {}))
         self._surrogate = make_surrogate(*self._surrogate_options)
-        self._startup, self._transform, self._levels = n_startup_trials, transform, int(levels)
+        self._startup = None if n_startup_trials is None else int(n_startup_trials)
+        self._transform, self._levels = transform, int(levels)
         self._constraints = constraints_func
         self._seed = None if seed is None else int(seed)  # storages write it as JSON, which knows no NumPy numbers
         self._entropy = self._fresh() if self._seed is None else self._seed
@@ -272,6 +281,12 @@ class QuboSampler(BaseSampler):
     @staticmethod
     def _fresh() -> int:
         return int(np.random.SeedSequence().generate_state(1)[0])
+
+
+def _is_whole(number: Any, least: int) -> bool:
+    """Whether a number is an integer, as 4.0 is too, from `least` on."""
+    value: Any = number if isinstance(number, Real) and not isinstance(number, bool) else nan
+    return bool(least <= value < inf and value % 1 == 0)
 
 
 def choose(

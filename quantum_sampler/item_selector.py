@@ -7,7 +7,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quantum_sampler.random_state import generator_state, load_generator
-from quantum_sampler.selector import Array, EmptyReplay, Floats, Ids, ItemSet, Law, Probe, Selection
+from quantum_sampler.selector import (
+    Array,
+    EmptyReplay,
+    Floats,
+    Ids,
+    ItemSet,
+    Law,
+    Probe,
+    Selection,
+    check_batch_size,
+)
 
 
 class ItemSelector:
@@ -117,8 +127,7 @@ class ItemSelector:
         return Selection(ids, inclusion, weight, np.zeros(ids.size, np.int64), plan_age, law=law)
 
     def _check_batch(self, batch_size: int) -> None:
-        if batch_size < 0:
-            raise ValueError(f"batch_size must be >= 0, not {batch_size}")
+        check_batch_size(batch_size)
         if not len(self._items):
             raise EmptyReplay("nothing to select: the replay holds no items yet")
 
@@ -129,7 +138,10 @@ class ItemSelector:
         return array.astype(np.int64, copy=False)
 
     def _checked_priorities(self, priorities: ArrayLike, ids: Ids) -> Floats:
-        values = np.asarray(priorities, np.float64)
+        values = np.asarray(priorities)
+        if values.dtype.kind not in "biufO":
+            raise ValueError(f"priorities must be numbers, not {values.dtype}")
+        values = values.astype(np.float64, copy=False)
         if values.shape != ids.shape:
             raise ValueError(f"priorities must have the shape of ids {list(ids.shape)}, not {list(values.shape)}")
         if values.size and not (values.min() >= 0.0 and values.max() < np.inf):
@@ -143,6 +155,9 @@ class ItemSelector:
         if vectors.shape != (ids.size, self._feature_dim):
             expected = [ids.size, self._feature_dim]
             raise ValueError(f"features must have the shape {expected}, not {list(vectors.shape)}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("features must be finite")
+        if vectors.dtype.kind not in "biuf":
+            raise ValueError(f"features must be numbers, not {vectors.dtype}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(vectors.astype(np.float32, copy=False)).all():  # they are stored so
+                raise ValueError("features must be finite in float32")
         return vectors

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from quantum_sampler.random_state import generator_state, load_generator
-from quantum_sampler.selector import Array, EmptyReplay, Floats, Ids, Selection, Selector
+from quantum_sampler.selector import Array, EmptyReplay, Floats, Ids, Selection, Selector, check_batch_size
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
@@ -84,6 +84,7 @@ class Mixture:
             component.update(ids, priorities, features)
 
     def select(self, batch_size: int, context: Array | None = None) -> Selection:
+        check_batch_size(batch_size)
         if not len(self):
             raise EmptyReplay("nothing to select: the replay holds no items yet")
         counts = self._allot(batch_size)

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from quantum_sampler.mixture import Mixture, MixtureConfig, PartConfig
@@ -25,20 +26,27 @@ def selector_classes(name: str) -> tuple[Callable[..., Selector], Any]:
 def make_selector(
     name: str,
     capacity: int,
-    seed: int | Sequence[int],
+    seed: int | Sequence[int] | None,
     feature_dim: int = 0,
     probe: Probe | None = None,
     **options: Any,
 ) -> Selector:
     """Make a selector.
 
-    capacity: slots of the storage; the slot of an item is id % capacity. seed: of everything it draws. feature_dim:
-    width of the features that `add` and `update` may get. probe(ids) -> fresh loss [B] runs the model on items. Raises
-    OptionError for an unknown name or option, or a value that is not accepted.
+    capacity: slots of the storage; the slot of an item is id % capacity. seed: of everything it draws; None: another
+    one every time. feature_dim: width of the features that `add` and `update` may get. probe(ids) -> fresh loss [B]
+    runs the model on items. Raises OptionError for an unknown name or option, or a value that is not accepted.
     """
-    if capacity < 1:
-        raise OptionError(f"replay.capacity={capacity}: must be at least 1")
-    entropy = tuple(seed) if isinstance(seed, Sequence) else (int(seed),)
+    if not _is_integer(capacity) or capacity < 1:
+        raise OptionError(f"replay.capacity={capacity}: must be an integer, at least 1")
+    if not _is_integer(feature_dim) or feature_dim < 0:
+        raise OptionError(f"feature_dim={feature_dim}: must be an integer >= 0")
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    words = seed if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
+    if not all(_is_integer(word) and word >= 0 for word in words):
+        raise OptionError(f"seed={seed!r}: None, an integer >= 0 or several are accepted")
+    entropy = tuple(int(word) for word in words)
     return _make(name, capacity, entropy, feature_dim, probe, "replay", options)
 
 
@@ -93,6 +101,10 @@ def _make(
         made = _make(part.selector, capacity, (*seed, number + 1), feature_dim, probe, where, part.options)
         components[key] = (part.share, made)
     return Mixture(components, seed, config.correction)
+
+
+def _is_integer(number: Any) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _part(config: MixtureConfig, path: str, key: str) -> PartConfig:

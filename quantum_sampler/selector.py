@@ -18,6 +18,9 @@ Probe = Callable[[Ids], Floats]
 """Fresh loss [B] of items, by running the model on them."""
 
 
+LAST_ID = 2**63 - 2  # -2 - id, the mark of a removed one, is the least int64
+
+
 class EmptyReplay(LookupError):
     """A batch was asked for while nothing is selectable."""
 
@@ -109,6 +112,12 @@ class Selector(Protocol):
         ...
 
 
+def check_batch_size(batch_size: Any) -> None:
+    """Raise ValueError for a size of a batch that is no integer >= 0."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 0:
+        raise ValueError(f"batch_size must be an integer >= 0, not {batch_size}")
+
+
 class ItemSet:
     """The selectable ids: adding, removing and looking up are vectorised and cost O(1) an id.
 
@@ -147,6 +156,8 @@ class ItemSet:
 
     def add(self, ids: Ids) -> Mask:
         """Add growing ids; returns which of them are in the set after it (a later one may have taken the slot)."""
+        if ids.size and ids.max() > LAST_ID:
+            raise ValueError(f"ids must be <= {LAST_ID}")
         slots = ids % self.capacity
         last = self._last.take(slots)
         order = np.argsort(ids, kind="stable")

@@ -8,6 +8,7 @@ import numpy as np
 
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.reals import real
 
 UNITS = ("shots", "seconds", "dollars")
 
@@ -23,9 +24,10 @@ def limits_of(budget: Any) -> dict[str, float]:
         if unit not in UNITS:
             raise ProblemError(f"budget.{unit}: no such unit; {', '.join(UNITS)} are accepted")
         if most is not None:
-            if isinstance(most, bool | np.bool_) or not isinstance(most, Real) or not float(most) >= 0:
+            number = isinstance(most, Real) and not isinstance(most, bool | np.bool_)
+            if not number or not (limit := real(most, f"budget.{unit}")) >= 0:
                 raise ProblemError(f"budget.{unit}={most!r}: a number from 0 is accepted")
-            limits[unit] = float(most)
+            limits[unit] = limit
     return limits
 
 

@@ -57,6 +57,8 @@ class Ledger:
         except ValidationError as error:
             first = error.errors()[0]
             raise ProblemError(f"ledger.{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
+        if not isinstance(path, str | os.PathLike):
+            raise ProblemError(f"ledger={path!r}: a Ledger, or the path of its file, is accepted")
         self.path, self.owner = str(path if str(path) == ":memory:" else Path(path).expanduser()), uuid.uuid4().hex
         self._lock, self._collected = threading.RLock(), set[str]()
         limits = None if budget is None else limits_of(budget)

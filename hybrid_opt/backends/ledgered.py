@@ -88,7 +88,7 @@ class Ledgered:
     ) -> None:
         if backend.capabilities.circuits:
             load_qiskit()  # here, not in the workers
-        if isinstance(fallback, str):
+        if fallback is not None:  # what is no backend is refused now
             from hybrid_opt.backends.registry import open_backend
 
             fallback = open_backend(fallback)

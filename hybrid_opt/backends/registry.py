@@ -45,7 +45,7 @@ def open_backend(
     except TransientError as error:
         if fallback is None:
             raise
-        fallback = opened = open_backend(fallback) if isinstance(fallback, str) else fallback
+        fallback = opened = open_backend(fallback)
         reason = str(error)
         warnings.warn(f"{reason}; fallback={opened.name} takes over", RuntimeWarning, stacklevel=2)
     if ledger is None and budget is None and fallback is None:

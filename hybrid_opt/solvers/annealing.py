@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import field
+from math import frexp
 from threading import Event
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
 ROWS = 1 << 20  # entries of a matrix that are looked at together
+COLDEST = 1e300  # inverse temperature
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -137,15 +139,18 @@ class Annealing(Solver):
 
 def beta_range(qubo: Qubo) -> tuple[float, float]:
     """Inverse temperatures from where the largest flip is accepted every other time to 100 / (a typical flip)."""
-    # A few rows at once: the matrix of a sparse problem is large enough as it is.
-    rows = np.array_split(qubo.couplings, -(-(qubo.n**2) // ROWS))
+    # In units, as squares of tiny energies are 0; a few rows at once, as the matrix of a sparse problem is large.
+    unit = 2.0 ** frexp(max(np.abs(qubo.linear).max(), np.abs(qubo.couplings).max()))[1]  # powers of two are exact
+    rows = [part / unit for part in np.array_split(qubo.couplings, -(-(qubo.n**2) // ROWS))]
     sums, sizes, squares = (
         np.concatenate([of(part).sum(1) for part in rows]) for of in (np.positive, np.abs, np.square)
     )
-    fields = -qubo.linear / 2 - sums / 4  # of spins
-    largest = 2 * float((np.abs(fields) + sizes / 4).max())
-    typical = 2 * float(np.sqrt((fields**2 + squares / 16).mean()))
-    return (float(np.log(2)) / largest, 100 / typical) if largest else (1.0, 1.0)
+    fields = -qubo.linear / unit / 2 - sums / 4  # of spins
+    largest = 2 * unit * float((np.abs(fields) + sizes / 4).max())
+    if not largest:
+        return 1.0, 1.0
+    typical = 2 * unit * float(np.sqrt((fields**2 + squares / 16).mean()))
+    return min(float(np.log(2)) / largest, COLDEST), min(100 / typical, COLDEST)
 
 
 def in_order(sampleset: Any, qubo: Qubo) -> Bits:

@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 from hybrid_opt.job import Job
-from hybrid_opt.problem_file import save_problems
+from hybrid_opt.problem_file import check_path, save_problems
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
@@ -20,7 +20,7 @@ class Recording(Solver):
 
     def __init__(self, solver: Solver, path: str | Path, most: int = 1000) -> None:
         super().__init__(solver.config)
-        self.solver, self.path, self.most = solver, Path(path), most
+        self.solver, self.path, self.most = solver, check_path(path), most  # a late refusal would lose the problems
         self.backend = solver.backend
         self.problems: list[Qubo] = []
 
@@ -35,8 +35,8 @@ class Recording(Solver):
 
     def submit(self, qubos: Qubo | Sequence[Qubo], seed: int | None = 0) -> Job[Any]:
         """Note the problems and pass them on."""
+        job = self.solver.submit(qubos, seed)  # refuses what is no problem
         batch = [qubos] if isinstance(qubos, Qubo) else list(qubos)
-        job = self.solver.submit(qubos, seed)
         self.problems += batch[: self.most - len(self.problems)]
         return job
 

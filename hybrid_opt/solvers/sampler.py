@@ -48,7 +48,7 @@ class Sampler(dimod.Sampler):  # type: ignore[name-defined, misc]
         """
         self.remove_unknown_kwargs(**unknown)
         sampleset: Any = dimod.SampleSet  # dimod is typed in part
-        if not bqm.num_variables:
+        if not getattr(bqm, "num_variables", 1):
             return sampleset.from_samples_bqm([], bqm)
         free = Qubo.from_bqm(bqm)
         place = {label: i for i, label in enumerate(free.labels)}
@@ -56,6 +56,8 @@ class Sampler(dimod.Sampler):  # type: ignore[name-defined, misc]
             blocks = [[place[label] for label in block] for block in one_hot]
         except KeyError as error:
             raise ProblemError(f"one_hot: no variable is labelled {error}") from error
+        except TypeError as error:
+            raise ProblemError(f"one_hot={one_hot}: tuples of labels are accepted ({error})") from error
         qubo = Qubo(free.matrix, free.offset, one_hot=blocks, cardinality=cardinality, labels=free.labels)
         solution = self.solver.solve(qubo, seed)
         x = solution.samples.astype(np.int8)

@@ -24,8 +24,8 @@ def robust(values: ArrayLike, transform: Transform = "rank") -> NDArray[np.float
     y = np.asarray(values, np.float64)
     if transform == "log":
         best, median = y.min(), np.median(y)
-        scale = median - best
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            scale = median - best
             z = np.log(np.minimum((y - best) / scale, 2.0) + LOG_FLOOR)
         if not (np.isfinite(best) and np.isfinite(scale) and scale > 0 and np.isfinite(z).all()):
             return robust(y)  # more than half are equal, or infinite

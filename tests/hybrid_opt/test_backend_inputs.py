@@ -120,7 +120,15 @@ def test_budgets_ledgers_and_fallbacks_are_kept_or_refused(name: str, tmp_path: 
     circuits = name in ("qaoa", "grover", "vqe")
     with pytest.raises(ProblemError, match="budget"):
         make_solver(name, budget={"foo": "bar"})
-    if not circuits:
+    if circuits:
+        for key, value, message in (
+            ("budget", {"shots": 10**400}, r"^budget\.shots: .*too large"),
+            ("ledger", 5, "^ledger=5: a Ledger, or the path"),
+            ("fallback", 5, "^backend: a int; a name"),
+        ):
+            with pytest.raises(ProblemError, match=message):
+                make_solver(name, **{key: value})
+    else:
         for key, value in {"budget": {"shots": 10}, "ledger": tmp_path / "l.sqlite", "fallback": "aer"}.items():
             with pytest.raises(ProblemError, match=f"^{key}: solver={name} runs here and has no jobs to record"):
                 make_solver(name, **{key: value})

@@ -394,6 +394,48 @@ def test_running_statistics_are_put_back(how: str, model_of_loss: str) -> None:
     assert int(model[1].num_batches_tracked) == 10  # type: ignore[arg-type]
 
 
+class _Centred(torch.nn.Module):
+    """Its running statistics are assigned, not changed in place."""
+
+    mean: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        self.count = self.count + 1
+        return x - self.mean
+
+
+def test_buffers_that_are_assigned_are_put_back() -> None:
+    centred = _Centred()
+    model = torch.nn.Sequential(centred, torch.nn.Linear(3, 1))
+    base = torch.optim.SGD(model.named_parameters(), lr=0.1)  # type: ignore[arg-type]
+    optimizer = HybridOptimizer(base, solver="exact", every=2)
+    optimizer.attach(partial(_partial, model), model.named_parameters())
+    for _ in range(6):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step(batch=torch.ones(4, 3))
+    assert optimizer.counts.asked >= 1 and centred.count == 6
+    torch.testing.assert_close(centred.mean, torch.full((3,), 1 - 0.9**6))
+
+
+def test_what_is_no_optimiser_no_state_and_no_copy_is_refused() -> None:
+    with pytest.raises(ProblemError, match="^base: a list; an optimiser"):
+        HybridOptimizer([torch.ones(1)])  # type: ignore[arg-type]
+    optimizer = HybridOptimizer(torch.optim.SGD([torch.ones(2)], lr=0.1), solver="exact", every=None)
+    with pytest.raises(ProblemError, match="^optimizer: .*state_dict"):
+        copy.deepcopy(optimizer)
+    for state in ({}, torch.optim.SGD([torch.ones(2), torch.ones(2)], lr=0.1).state_dict()):
+        with pytest.raises(ProblemError, match="^state: not of these parameters"):
+            optimizer.load_state_dict(state)
+
+
 def test_a_state_that_the_base_loads_is_that_of_both() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     base = torch.optim.SGD([("weight", weight)], lr=0.01)

@@ -76,6 +76,10 @@ def test_grids():
     assert all(type(value) is int for value in Choice.integer("a", 1, 1000, 4, log=True).values)
 
 
+def test_grids_of_the_greatest_integers():
+    assert Choice.integer("a", -(2**63), 2**63 - 1, 3).values == (-(2**63), 0, 2**63 - 1)
+
+
 def test_numbers_go_to_the_nearest_level():
     linear = Choice.floating("a", 0, 1, 5)
     assert [linear.level(x) for x in (0, 0.1, 0.125, 0.13, 0.9, 1, np.float32(0.5))] == [0, 0, 0, 1, 4, 4, 2]
@@ -101,6 +105,10 @@ def test_options_are_met_exactly():
         (lambda: Choice.floating("a", 0, 1, 3, log=True), "0 < low"),
         (lambda: Choice.floating("a", 0, math.inf, 3), "finite"),
         (lambda: Choice.floating("a", 0, 1, 1), "levels=1"),
+        (lambda: Choice.floating("a", 0, 1, math.nan), "levels=nan"),
+        (lambda: Choice.floating("a", "0", 1, 3), "low=0, high=1; finite numbers"),
+        (lambda: Choice.floating("a", -1e308, 1e308, 3), "finite numbers"),
+        (lambda: space().decode(np.full(space().n, 0.5)), r"bits: 0\.5 is among them"),
         (lambda: Choice.integer("a", 0.5, 2), "integers are accepted"),
         (lambda: Encoding([Choice.ordinal("a", "xy"), Choice.ordinal("a", "z")]), "different ones"),
         (lambda: Encoding([Choice.ordinal("a", "x")]), "nothing to choose"),

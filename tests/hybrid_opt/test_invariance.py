@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hybrid_opt import ProblemError, Qubo, make_solver
 from hybrid_opt.axis import Axis
+from hybrid_opt.constraints import with_domain_walls
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "exact": {"samples": 4},
@@ -168,6 +169,16 @@ def test_a_descent_sees_the_small_coefficients_of_a_row_that_forbids() -> None:
         assert qubo.minimum()[1] in qubo.energy(minima) and (qubo.energy(minima) < 0).all()
 
 
+@pytest.mark.parametrize("name", ["annealing", "path_integral"])
+def test_energies_whose_squares_are_no_floats_are_annealed(name: str) -> None:
+    m = np.round(8 * matrix(4))
+    for scale in (2.0**-700, 2.0**-1060):
+        solution = make_solver(name).solve(Qubo(scale * m), seed=1)
+        assert np.array_equal(solution.energies, Qubo(scale * m).energy(solution.samples))
+    plain, tiny = (make_solver(name).solve(Qubo(scale * m), seed=1) for scale in (1.0, 2.0**-700))
+    assert np.array_equal(plain.bits, tiny.bits)
+
+
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 9), data=st.data())
 def test_exact_against_brute_force(seed: int, n: int, data: st.DataObject) -> None:
@@ -179,6 +190,11 @@ def test_exact_against_brute_force(seed: int, n: int, data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(0, 2))):
         i, j = rng.choice(n, 2, replace=False)
         m[i, j] = data.draw(st.sampled_from(large))
+
+    sign = data.draw(st.sampled_from([1, -1]))  # of all: opposite ones cancel, in the oracle too
+    for _ in range(data.draw(st.integers(0, 2))):
+        i, j = rng.choice(n, 2, replace=False)
+        m[i, j] = sign * data.draw(st.sampled_from([1e14, 1e17, 1e30]))
     order = rng.permutation(n)
     offset = data.draw(st.sampled_from([0.0, 1e6, 1e17]))
     states = np.zeros((0, n)) if k else np.zeros((1, n))
@@ -198,6 +214,29 @@ def test_a_forbidding_entry_and_a_large_cardinality() -> None:
     m[0, 1] = 1e17
     solution = make_solver("exact").solve(Qubo(m, cardinality=3))
     assert np.flatnonzero(solution.bits).tolist() == [1, 3, 4] and solution.energy == 3.5
+
+
+def test_a_forbidding_entry_and_half_of_all() -> None:
+    m = np.diag([1.0, 1, 1, -20, 1, 1])
+    m[:3, 3] = 1e17, 5, 6
+    assert Qubo(m, cardinality=3).minimum() == (pytest.approx([0, 0, 0, 1, 1, 1]), -18.0)
+
+
+@pytest.mark.parametrize("rules", [{"cardinality": 2}, {"one_hot": [(0, 2), (1, 3)]}, {"one_hot": [(0, 2)]}])
+def test_penalties_beside_a_forbidding_entry(rules: Any) -> None:
+    """Their weights do not round the other entries away."""
+    m = np.diag([-4, -1, 0.25, -2, 0.5])
+    m[0, 1] = m[3, 1] = 1e17
+    qubo = Qubo(m, **rules)
+    bits, energy = qubo.penalised().minimum()
+    assert bits.tolist() == qubo.minimum()[0].tolist() and energy == pytest.approx(qubo.minimum()[1], rel=1e-9)
+
+
+def test_domain_walls_beside_a_forbidding_entry() -> None:
+    m = np.diag([-4, -1, 0.25, -2])
+    m[0, 3] = 1e17
+    best = with_domain_walls(Qubo(m), [(0, 1), (3, 2)]).minimum()
+    assert best == (pytest.approx([1, 1, 0, 0]), -5.0)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int64, np.float16, "torch", "list", "Fraction"])
@@ -255,6 +294,20 @@ WRONG: dict[str, tuple[Any, str]] = {
     "mappings": (lambda: Qubo.from_ising({0: 1.0}, {(0, 1): 1.0}), "h, J: mappings; arrays"),
     "never": (lambda: Qubo(np.eye(2)).with_constraint([3, 3], 4), "constraint: value=4 can never hold"),
     "never within": (lambda: Qubo(np.eye(2)).with_constraint([3, 7], bounds=(4, 6)), "bounds=.* can never hold"),
+    "large coefficients": (lambda: Qubo(np.eye(2)).with_constraint([10**9, -(10**9)], 0), "constraint: coefficients"),
+    "forbidding": (lambda: Qubo([[1, 1e17], [0, 1]]).with_constraint([1, 1], 1), "constraint: its automatic weight"),
+    "nan bound": (lambda: Qubo(np.eye(2)).with_constraint([1, 1], bounds=(np.nan, 1)), "constraint: bounds=.* NaN"),
+    "one bound": (lambda: Qubo(np.eye(2)).with_constraint([1, 1], bounds=1), "constraint: bounds=1; "),
+    "text": (lambda: Qubo([["1"]]), r"matrix: not of real numbers \(<U1\)"),
+    "dates": (lambda: Qubo(np.array([["2020-01-01"]], "datetime64[D]")), "matrix: not of real numbers"),
+    "masked": (lambda: Qubo(np.ma.masked_array(np.eye(2), np.eye(2))), r"matrix: .*\(masked entries\)"),
+    "beyond floats": (lambda: Qubo([[10**400]]), r"matrix: .*\(int too large"),
+    "offsets": (lambda: Qubo(np.eye(2), [1, 2]), r"offset=\[1, 2\]: one number"),
+    "no labels": (lambda: Qubo(np.eye(2), labels=5), "labels: .*not iterable; hashable ones"),
+    "many ones": (lambda: Qubo(np.eye(2), cardinality=10**400), "cardinality=1000"),
+    "ragged bits": (lambda: Qubo(np.eye(2)).energy([[1, 0], [1]]), "bits: .*; 0 and 1 of shape"),
+    "no bqm": (lambda: Qubo.from_bqm({}), "bqm: a dict; a dimod BinaryQuadraticModel is accepted"),
+    "no Ising offset": (lambda: Qubo.from_ising([1], [[0]], "a"), "offset: not of real numbers"),  # type: ignore[arg-type]
     "weight": (lambda: Qubo(np.eye(2)).penalised("5"), "weight=5: auto or a positive number"),
     "matrix": (lambda: make_solver("exact").solve(np.eye(2)), "qubo: a ndarray; a Qubo is accepted"),
     "model": (lambda: make_solver("greedy").solve(Qubo(np.eye(2)).to_bqm()), "qubo: a BinaryQuadraticModel; a Qubo is"),
@@ -283,4 +336,6 @@ def test_ranges_over_all_floats() -> None:
 
     axis = Axis("x", FloatDistribution(1e-300, 1e300, log=True))
     assert axis.value(0.5) == pytest.approx(1.0, rel=1e-12) and axis.position(1.0) == pytest.approx(0.5)
+    wide = Axis("x", FloatDistribution(-1.5e308, 1.5e308))  # its width is no float
+    assert [wide.position(wide.value(at)) for at in (0.0, 0.25, 1.0)] == pytest.approx([0.0, 0.25, 1.0])
     assert [axis.value(at) for at in (0.0, 1.0)] == pytest.approx([1e-300, 1e300], rel=1e-12, abs=0)

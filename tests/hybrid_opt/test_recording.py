@@ -6,12 +6,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import optuna
+import pytest
 import torch
 
 import envs  # noqa: F401 - registers the environment
-from hybrid_opt import QuboSampler
+from hybrid_opt import ProblemError, Qubo, QuboSampler
 from hybrid_opt.direction import HybridOptimizer
-from hybrid_opt.problem_file import load_problems
+from hybrid_opt.problem_file import load_problems, save_problems
 from hybrid_opt.solvers import make_solver
 from hybrid_opt.solvers.recording import Recording
 
@@ -50,3 +51,19 @@ def test_update_directions_are_kept(tmp_path: Path) -> None:
     optimizer.close()
     solver.close()
     assert all(qubo.one_hot for qubo in load_problems(tmp_path / "problems.npz"))
+
+
+def test_files_that_cannot_be_made_or_read_are_refused_in_one_line(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing" / "problems.npz", tmp_path / "empty.npz"
+    with pytest.raises(ProblemError, match="file=.*: no such folder"):
+        Recording(make_solver("exact"), missing)
+    with pytest.raises(ProblemError, match="file=.*: no such folder"):
+        save_problems(missing, Qubo(np.eye(2)))
+    with pytest.raises(ProblemError, match="at least one Qubo is needed"):
+        save_problems(tmp_path / "problems.npz", [np.eye(2)])  # type: ignore[list-item]
+    empty.touch()
+    with pytest.raises(ProblemError, match="no file of problems, or a damaged one"):
+        load_problems(empty)
+    with pytest.raises(ProblemError, match="qubo: a int"):
+        Recording(make_solver("exact"), tmp_path / "problems.npz").submit(5)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == [empty]

@@ -61,6 +61,10 @@ def test_constraints_by_label():
     assert found.is_feasible
     with pytest.raises(ProblemError, match="labelled 'x'"):
         sampler.sample(bqm, one_hot=["ax"])
+    with pytest.raises(ProblemError, match="one_hot=5: tuples of labels"):
+        sampler.sample(bqm, one_hot=5)
+    with pytest.raises(ProblemError, match="bqm: a dict"):
+        sampler.sample({})
     raw = Sampler(make_solver("annealing", penalty=0.01, constraints="penalties", reads=20)).sample(bqm, cardinality=1)
     feasible = raw.record.sample.sum(1) == 1
     np.testing.assert_array_equal(raw.record.is_feasible, feasible)

@@ -266,6 +266,11 @@ def test_losses_of_pruned_and_infeasible_trials():
     ]
     order = losses_of([*broken, *complete], minimise).argsort().tolist()
     assert order == [3, 4, 5, 6, 2, 1, 0]
+    never = finished(0.0, constraints=[np.inf])  # is the worst, and leaves the others' order
+    assert losses_of([never, *broken, *complete], minimise).argsort().tolist() == [4, 5, 6, 7, 3, 2, 1, 0]
+    large = [finished(1e18), finished(0.0, constraints=[0.5]), finished(0.0, constraints=[1.0])]
+    assert losses_of(large, minimise).argsort().tolist() == [0, 1, 2]
+    assert np.diff(losses_of(large, minimise)).min() > 0  # differences are not rounded away
     early, late = finished(None, TrialState.PRUNED, {1: 0.0}), finished(None, TrialState.PRUNED, {5: 9.0})
     assert losses_of([early, late], minimise)[0] > losses_of([early, late], minimise)[1]
 
@@ -388,6 +393,13 @@ def test_options_that_are_not_accepted():
         ({"n_startup_trials": 0}, "n_startup_trials=0: a positive integer"),
         ({"levels": 2}, "levels=2: an integer from 4"),
         ({"transform": "square"}, "transform=square"),
+        ({"levels": float("nan")}, "levels=nan: an integer from 4"),
+        ({"levels": "many"}, "levels=many: an integer from 4"),
+        ({"n_startup_trials": math.inf}, "n_startup_trials=inf: a positive integer"),
+        ({"solver": None}, "solver=None: a name"),
+        ({"solver_options": 5}, "solver_options=5: a mapping"),
+        ({"surrogate_options": 5}, "surrogate_options=5: a mapping"),
+        ({"constraints_func": 3}, "constraints_func=3: a function"),
     ):
         with pytest.raises(ProblemError, match=line):
             QuboSampler(**options)

@@ -221,7 +221,7 @@ def test_one_item(case: str) -> None:
 
 
 @every
-@pytest.mark.parametrize("bad", [[1.0, np.nan], [1.0, -0.1], [np.inf, 1.0], [1.0], [[1.0, 2.0]]])
+@pytest.mark.parametrize("bad", [[1.0, np.nan], [1.0, -0.1], [np.inf, 1.0], [1.0], [[1.0, 2.0]], [1j, 1], ["1", "2"]])
 def test_bad_priorities_are_refused_and_change_nothing(case: str, bad: Any) -> None:
     selector = filled(case)
     before = expected(selector, np.arange(40))
@@ -260,7 +260,30 @@ def test_features(case: str) -> None:
         selector.add([2], features=np.zeros((1, 4)))
     with pytest.raises(ValueError, match="features"):
         selector.update([1], [1.0], features=np.zeros((2, 3)))
+    for bad in (np.full((1, 3), 1j), np.full((1, 3), "a"), np.full((1, 3), 1e300)):
+        with pytest.raises(ValueError, match="features must be"):
+            selector.update([1], [1.0], features=bad)
     assert len(selector) == 2
+
+
+@every
+@pytest.mark.parametrize("size", [-1, 2.0, True, None, "3"])
+def test_sizes_of_batches_are_integers(case: str, size: Any) -> None:
+    selector = filled(case)
+    with pytest.raises(ValueError, match="batch_size must be an integer >= 0"):
+        selector.select(size)
+    assert len(selector.select(np.int64(3)).ids) == 3  # type: ignore[arg-type]
+
+
+@every
+def test_the_greatest_ids(case: str) -> None:
+    selector = make(case, capacity=16)
+    with pytest.raises(ValueError, match="ids must be <="):
+        selector.add([2**63 - 1])
+    selector.add([2**63 - 3, 2**63 - 2])
+    for _ in range(2):
+        selector.remove([2**63 - 2])
+    assert len(selector) == 1 and selector.select(3).ids.tolist() == [2**63 - 3] * 3
 
 
 @every

@@ -54,6 +54,31 @@ def test_capacity() -> None:
         make_selector("uniform", 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"capacity": 2.5}, r"replay\.capacity=2\.5"),
+        ({"capacity": "3"}, r"replay\.capacity=3"),
+        ({"seed": -1}, "seed=-1: None"),
+        ({"seed": 1.5}, r"seed=1\.5: None"),
+        ({"seed": "1"}, "seed='1': None"),
+        ({"feature_dim": None}, "feature_dim=None"),
+    ],
+)
+def test_wrong_sizes_and_seeds(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f"^{message}"):
+        make_selector("uniform", **{"capacity": 8, "seed": 0, **given})
+
+
+def test_no_seed_is_another_one_every_time() -> None:
+    draws = []
+    for _ in range(2):
+        selector = make_selector("uniform", 64, None)
+        selector.add(np.arange(64))
+        draws.append(selector.select(64).ids.tolist())
+    assert draws[0] != draws[1]
+
+
 def test_config_holds_the_defaults() -> None:
     assert selector_config("curious", c=5).c == 5.0
     assert selector_config("curious").alpha == 0.7
