@@ -106,12 +106,21 @@ class Checkpoints:
         Returns what the parts' `load_state_dict` returned, by name, and the state itself.
         """
         try:
-            state = load_state(path / "state.pt")
+            return self._load(path)
+        except CorruptFile as error:
+            raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
+
+    def _load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        state = load_state(path / "state.pt")
+        try:
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
-        except CorruptFile as error:
-            raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if hasattr(error, "exit_code"):
+                raise
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise CorruptFile(f"{path}: is no checkpoint that this run can continue from ({reason})") from error
         return results, state
 
     def _tidy(self) -> None:

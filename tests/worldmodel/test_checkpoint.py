@@ -217,6 +217,20 @@ def test_damaged_files(tmp_path: Path, file: str, how: str) -> None:
     one_line(caught.value, damaged)
 
 
+def test_a_state_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "c")
+    saved.advance(9)
+    first = saved.save()
+    saved.advance()
+    path = saved.save()
+    state = load_state(path / "state.pt")
+    for other in ({"agent": state["agent"], "step": 10, "format": 1}, {**state, "replay": {}}, {**state, "agent": {}}):
+        save_state(path / "state.pt", other)
+        with pytest.raises(CorruptFile, match=f"is no checkpoint that .*the run continues from {first.name}") as caught:
+            Saved(tmp_path / "c").checkpoints.load(path)
+        one_line(caught.value, path)
+
+
 def test_every_truncation_of_the_state_is_noticed(tmp_path: Path) -> None:
     save_state(tmp_path / "state.pt", {"format": 1, "tensor": torch.arange(50)})
     data = (tmp_path / "state.pt").read_bytes()
