@@ -161,13 +161,24 @@ def _margin(qubo: "Qubo") -> float:
 def _sufficient(qubo: "Qubo") -> float:
     """A weight that no infeasible state can make up for: more than a feasible state lies above the lowest energy.
 
-    The feasible state is the one that sets, group by group, the variable that adds least.
+    The feasible state is the one that sets, group by group, the variable that adds least, improved by exchanges within
+    groups as long as they lower its energy.
     """
     x = np.zeros(qubo.n)
     for group, ones in qubo.groups:
         for _ in range(ones):
             added = qubo.linear + qubo.couplings @ x
             x[min((i for i in group if not x[i]), key=added.__getitem__)] = 1.0
+    improved = True
+    while improved:
+        improved = False
+        for group, _ in qubo.groups:
+            for i in [i for i in group if x[i]]:
+                x[i] = 0.0  # what each variable of the group would add in its place
+                added = qubo.linear + qubo.couplings @ x
+                best = min((j for j in group if not x[j]), key=added.__getitem__)
+                improved |= bool(added[best] < added[i])
+                x[best if added[best] < added[i] else i] = 1.0
     lowest = qubo.objective_range[0] - qubo.offset
     return 1.01 * float(qubo.form(x) - lowest) or 1.0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.paths import user_path
 from hybrid_opt.qubo import Qubo
 
 FORMAT = 1
@@ -45,7 +46,7 @@ def check_path(path: str | Path) -> Path:
 def load_problems(path: str | Path) -> list[Qubo]:
     """Read Qubos. Raises ProblemError, in one line, for a file that is not one of `save_problems`."""
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
+        with np.load(user_path(path, "file"), allow_pickle=False) as arrays:
             if int(arrays["format"]) != FORMAT:
                 raise ValueError(f"format {int(arrays['format'])}; {FORMAT} is read")
             return [_problem(arrays, number) for number in range(int(arrays["count"]))]

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from worldmodel.run_folder import RunFolderError
 from worldmodel.saved_state import FORMAT, load_state, save_state
 
 BEST = "best.pt"
+_ARCHIVED = re.compile(r"stream\d+-\d{12,}-\d{12,}\.npz|\..*\.npz\.tmp")  # and what a killed process left of one
 _NAME = re.compile(r"step-\d{12}(?:-(\d{6}))?")  # those of tuning once had no number
 
 
@@ -108,19 +110,26 @@ class Checkpoints:
         Returns what the parts' `load_state_dict` returned, by name, and the state itself.
         """
         try:
-            state = load_state(path / "state.pt")
+            return self._load(path)
+        except CorruptFile as error:
+            raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
+
+    def _load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        state = load_state(path / "state.pt")
+        try:
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
-        except CorruptFile as error:
-            raise CorruptFile(f"{error}; {_advice(path, self.archive)}") from error
-        except RuntimeError as error:
-            if not str(error).startswith("Error(s) in loading state_dict"):
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if hasattr(error, "exit_code"):
                 raise
-            raise RunFolderError(
-                f"logdir={self.folder.parent}: its agent is for other spaces than the environment has now "
-                f"({_mismatch(error)}); give another logdir"
-            ) from error
+            if str(error).startswith("Error(s) in loading state_dict"):
+                raise RunFolderError(
+                    f"logdir={self.folder.parent}: its agent is for other spaces than the environment has now "
+                    f"({_mismatch(error)}); give another logdir"
+                ) from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise CorruptFile(f"{path}: is no checkpoint that this run can continue from ({reason})") from error
         return results, state
 
     def _tidy(self) -> None:
@@ -134,7 +143,7 @@ class Checkpoints:
             return
         needed = {name for names in self._needed.values() for name in names}
         for file in self.archive.iterdir():
-            if file.name not in needed:
+            if file.name not in needed and _ARCHIVED.fullmatch(file.name):  # whatever else is there is none of ours
                 file.unlink()
 
 
@@ -156,12 +165,13 @@ def checkpoints(folder: Path) -> list[Path]:
 def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
     """A new checkpoint in a folder, written by `write` into one that nobody takes for a checkpoint, then renamed."""
     temporary = folder / "incomplete"
-    shutil.rmtree(temporary, ignore_errors=True)
+    _clear(temporary)
     temporary.mkdir()
     try:
         write(temporary)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            _clear(temporary)
         raise
     target = folder / f"step-{step:012d}-{_count(folder):06d}"
     temporary.rename(target)
@@ -171,8 +181,18 @@ def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
 
 def remove(path: Path) -> None:
     """Remove a checkpoint, which is none from the first moment on."""
-    path.rename(path.parent / "incomplete")
-    shutil.rmtree(path.parent / "incomplete")
+    temporary = path.parent / "incomplete"
+    _clear(temporary)
+    path.rename(temporary)
+    _clear(temporary)
+
+
+def _clear(path: Path) -> None:
+    """Remove a folder with all in it, a file, or a link, which is not followed; or nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _advice(path: Path, archive: Path) -> str:

@@ -116,9 +116,13 @@ def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_I
         return _page(f"worldmodel {__version__}\n")
 
     from worldmodel.catalogue import Catalogue
-    from worldmodel.composition import composed
+    from worldmodel.composition import UsageError, composed
     from worldmodel.words import Command, expanded
 
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the current folder cannot be used: {error.strerror}; change to another") from None
     catalogue = Catalogue(configs, name)
     words = expanded(words, Command(catalogue, configs, name))
     composition = composed(catalogue, configs, name, words)

@@ -3,13 +3,13 @@
 import os
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from envs import Environments
+from hybrid_opt.paths import user_path
 from worldmodel import machine
 from worldmodel.compiling import compilations_said
 from worldmodel.error_log import error_log
@@ -50,7 +50,7 @@ def run(config: EvaluateConfig) -> int:
     """
     machine.keep_freed_memory()
     machine.set_threads(config.threads)
-    path = Path(config.logdir).expanduser().absolute()
+    path = user_path(config.logdir, "logdir").absolute()
     seed = SEED if config.seed is None else config.seed
     trained = run_config(path)
     options = trained.env
@@ -60,7 +60,7 @@ def run(config: EvaluateConfig) -> int:
         stack.enter_context(error_log(lambda: path))
         stack.enter_context(compilations_said(partial(print, flush=True)))
         if config.video is not None:
-            film = Path(config.video).expanduser().absolute()
+            film = user_path(config.video, "video").absolute()
             check_video(film)
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
             make(1, render=True).close()  # if it cannot, that is said now

@@ -122,6 +122,8 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
     try:
         with readable(file):
             result: dict[str, Any] = json.loads(file.read_bytes())
+        if (result["mean"] is None) != (not list(result["returns"])):
+            raise ValueError("a mean where nothing was played, or none where something was")
         mean = float("nan") if result["mean"] is None else float(result["mean"])
         return {**result, "mean": mean, "finished": int(result.get("finished") or 0)}
     except FileNotFoundError:

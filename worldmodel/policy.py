@@ -17,6 +17,7 @@ from envs.environments import refuse_others
 from envs.errors import WrongAnswer
 from envs.minigrid import Symbols
 from envs.wrappers import SelectFields, Stream
+from hybrid_opt.paths import user_path
 from worldmodel import machine
 from worldmodel.agent import Agent, Memory
 from worldmodel.arrays import CorruptFile
@@ -119,7 +120,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
             observation, reward, terminated, truncated, _ = env.step(action)
             done = terminated or truncated
     """
-    path = Path(logdir).expanduser().absolute()
+    path = user_path(logdir, "logdir").absolute()
     config = run_config(path)
     place = machine.choose_device(device)
     env = make_env(config.env)
@@ -162,7 +163,7 @@ def _find(path: Path, checkpoint: str) -> Path:
         if not (folder / BEST).exists():
             raise CorruptFile(f"checkpoint=best: {path} has none before its first evaluation; latest is accepted")
         return folder / BEST
-    given = Path(checkpoint).expanduser().absolute()
+    given = user_path(checkpoint, "checkpoint").absolute()
     return state_file(given if given.exists() else folder / checkpoint)
 
 

@@ -18,7 +18,8 @@ from typing import Any, Self
 
 import yaml
 
-from worldmodel.atomic_file import WriteError, atomic_file
+from hybrid_opt.paths import user_path
+from worldmodel.atomic_file import WriteError, atomic_file, readable
 from worldmodel.plain_yaml import read_yaml, to_yaml
 from worldmodel.provenance import provenance
 
@@ -61,7 +62,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         if not str(path).strip():
             raise RunFolderError("logdir=: is empty; the path of a folder, or auto, is accepted")
-        self.path = Path(path).expanduser().absolute()
+        self.path = user_path(path, "logdir").absolute()
         self._lock: int | None = None
         self._begun = False
         self._sums: dict[str, tuple[int, int]] = {}  # of growing files: how far they were summed, and their CRC-32
@@ -227,7 +228,7 @@ class RunFolder:
         done, crc = self._sums.get(path.name, (0, 0))
         if done > size:
             done, crc = 0, 0
-        with path.open("rb") as file:
+        with readable(path), path.open("rb") as file:
             file.seek(done)
             while done < size and (block := file.read(min(1 << 20, size - done))):
                 done, crc = done + len(block), zlib.crc32(block, crc)
@@ -262,7 +263,7 @@ class RunFolder:
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """The configuration of the run in a folder, without versions, commit and hardware. Raises RunFolderError."""
-    file = Path(path).expanduser() / "config.yaml"
+    file = user_path(path, "logdir") / "config.yaml"
     try:
         values = read_yaml(file.read_text(encoding="utf-8"))
         json.dumps(values)  # a date, or a key that is no text, is none of ours

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from envs import Environments
+from hybrid_opt.paths import user_path
 from worldmodel import machine
 from worldmodel.checkpoint import state_file
 from worldmodel.child import Ended, Program
@@ -71,7 +72,7 @@ def run(config: SearchConfig, words: list[str]) -> int:
     space = searched(config.space, common, configs_folder())
     machine.choose_device(config.device)
     if config.init is not None:
-        state_file(Path(config.init).expanduser())
+        state_file(user_path(config.init, "init"))
     sampler, pruner = config.sampler.make(), config.pruner.make(config.steps // config.interval)
     if isinstance(sampler, QuboSampler):
         sampler.check({key: parameter.distribution() for key, parameter in space.items()})

@@ -13,6 +13,7 @@ from envs import Environments
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.direction import HybridOptimizer
+from hybrid_opt.paths import user_path
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel import experience, machine
 from worldmodel.agent import Agent
@@ -24,10 +25,11 @@ from worldmodel.error_log import error_log
 from worldmodel.evaluation import finished, told
 from worldmodel.metrics import MetricsWriter
 from worldmodel.player import Player
+from worldmodel.policy import run_config
 from worldmodel.pooling import WIDTH, Pooling
 from worldmodel.probe import ModelProbe
 from worldmodel.replay import Replay, bytes_per_step
-from worldmodel.run_folder import ADDED, CHECKPOINTS, RunFolder
+from worldmodel.run_folder import CHECKPOINTS, RunFolder
 from worldmodel.trainer import Trainer
 from worldmodel.update import Update
 from worldmodel.words import settings
@@ -59,7 +61,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
         if found:
-            config = _as_begun(config, folder.config())
+            begun = run_config(path)
+            config = replace(config, size=replace(config.size, fan_in=begun.size.fan_in))  # as its weights were drawn
         if done := finished(path, config.steps, bool(found)):
             print(f"{path}: finished{told(done)}; more steps=... continue it")
             return 0
@@ -77,7 +80,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         agent = _agent(config, environments, "cpu").to(device)
         if not found:
             if config.init is not None:
-                load_weights(agent, state_file(Path(config.init).expanduser()))
+                load_weights(agent, state_file(user_path(config.init, "init")))
             environments.reset()
         precision = machine.choose_precision(config.precision, device, agent.small)
         generator = torch.Generator(device)
@@ -106,7 +109,6 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             broken, sizes = trainer.resume(found[-1])
             for name in folder.cut_back(**sizes):
                 print(f"{path / name}: is not what it was at the checkpoint; it was changed since")
-            before = folder.config() or {}
             folder.write_config(config.as_dict())
             print(f"continuing at step {trainer.counters.step}")
             if broken:
@@ -115,18 +117,12 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
                 )
         writer = stack.enter_context(MetricsWriter(path))
         if found:
-            _tell_rate(config, before.get("steps", config.steps), trainer.counters.step, writer)
+            _tell_rate(config, begun.steps, trainer.counters.step, writer)
         else:
             writer.hparams(settings(words, config.as_dict()), ["eval/return"])
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0
-
-
-def _as_begun(config: TrainConfig, begun: Mapping[str, Any] | None) -> TrainConfig:
-    """The configuration with the scale that the weights of the continued run were drawn with."""
-    fan_in = begun["size"].get("fan_in", ADDED["size.fan_in"]) if begun else config.size.fan_in
-    return replace(config, size=replace(config.size, fan_in=fan_in))
 
 
 def _updates(config: TrainConfig) -> int:

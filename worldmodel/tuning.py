@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from envs import Episode
 from envs.circuit import CircuitTuningVector, TuningConfig
 from hybrid_opt.circuits.learned import TuningPolicy
+from hybrid_opt.paths import user_path
 from worldmodel import machine, training
 from worldmodel.evaluation import SEED as EVALUATION_SEED
 from worldmodel.evaluation import finished, told, write_evaluation
@@ -74,7 +75,7 @@ def _distilled(config: TuneConfig, logdir: str, words: Sequence[str]) -> int:
     from worldmodel.distillation import distilled
 
     code = training.run(config.training(logdir), words)
-    path = Path(logdir).expanduser()
+    path = user_path(logdir, "logdir")
     policy = _measured(distilled(config, path), config)
     policy.save(path / POLICY)
     played, ratios = play(policy, config.tuning, config.eval.final_episodes)

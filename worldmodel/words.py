@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hybrid_opt.paths import user_path
 from worldmodel.catalogue import Catalogue
 from worldmodel.composition import UsageError, composed, is_group, parsed
 from worldmodel.plain_yaml import check_yaml
@@ -96,7 +97,7 @@ def _is_plain(key: Any) -> bool:
 
 def _of_file(path: str) -> Mapping[str, Any]:
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = user_path(path).read_text(encoding="utf-8")
         check_yaml(text)
         values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except OSError as error:

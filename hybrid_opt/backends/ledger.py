@@ -26,6 +26,7 @@ from hybrid_opt.backends.redaction import redact
 from hybrid_opt.backends.sqlite import sqlite_errors
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, BudgetExceeded, ProblemError
+from hybrid_opt.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Ledger:
             raise ProblemError(f"ledger.{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
         if not isinstance(path, str | os.PathLike):
             raise ProblemError(f"ledger={path!r}: a Ledger, or the path of its file, is accepted")
-        self.path, self.owner = str(path if str(path) == ":memory:" else Path(path).expanduser()), uuid.uuid4().hex
+        self.path, self.owner = str(path if str(path) == ":memory:" else user_path(path, "ledger")), uuid.uuid4().hex
         self._lock, self._collected = threading.RLock(), set[str]()
         limits = None if budget is None else limits_of(budget)
         self._database = connect(self.path, must_exist)

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hybrid_opt.errors import LedgerError
+from hybrid_opt.paths import user_path
 
 
 def file_uri(path: str | Path, *, immutable: bool = False) -> str:
@@ -14,7 +15,7 @@ def file_uri(path: str | Path, *, immutable: bool = False) -> str:
 
     immutable: nobody writes to it, so that no lock and no journal is needed: files of a read-only file system.
     """
-    absolute = quote(str(Path(path).expanduser().absolute()))
+    absolute = quote(str(user_path(path).absolute()))
     return f"file:{absolute}?mode=ro" + ("&immutable=1" if immutable else "")
 
 

@@ -16,6 +16,7 @@ from hybrid_opt.circuits.landscape import Landscape, LandscapeSearch
 from hybrid_opt.circuits.schedules import Angles, Evaluate, optimised
 from hybrid_opt.circuits.tuning_features import WIDTHS, Progress, ShapeName, describe_qubo
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.paths import user_path
 from hybrid_opt.qubo import Qubo
 from hybrid_opt.simulator.mixers import standardisation
 
@@ -107,7 +108,7 @@ class TuningPolicy:
     def load(path: str | Path) -> "TuningPolicy":
         """Read a policy. Raises ProblemError, in one line, for a file that is not one, or damaged."""
         try:
-            with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
+            with np.load(user_path(path), allow_pickle=False) as arrays:
                 if int(arrays["format"]) != FORMAT:
                     raise ValueError(f"format {int(arrays['format'])}; {FORMAT} is read")
                 settings = json.loads(str(arrays["settings"]))
@@ -213,7 +214,7 @@ def learned(path: str | Path | None = None) -> Learned:
     """The schedule of a policy file, by default of the one that is shipped. Raises ProblemError."""
     if path is None and not SHIPPED.exists():
         raise ProblemError("angles=learned: no policy is shipped; policy=FILE of `python -m worldmodel.tune` is needed")
-    path = Path(path or SHIPPED).expanduser()
+    path = user_path(path or SHIPPED, "policy")
     return _learned(str(path), path.stat().st_mtime_ns if path.exists() else 0)
 
 

@@ -186,11 +186,6 @@ def test_exact_against_brute_force(seed: int, n: int, data: st.DataObject) -> No
     rng = np.random.default_rng(seed)
     k = data.draw(st.integers(0, n))
     m = np.round(rng.normal(size=(n, n)), 3)
-    large = data.draw(st.sampled_from([[1e14, 1e17, 1e30], [-1e17]]))  # of both signs, they would cancel in the oracle
-    for _ in range(data.draw(st.integers(0, 2))):
-        i, j = rng.choice(n, 2, replace=False)
-        m[i, j] = data.draw(st.sampled_from(large))
-
     sign = data.draw(st.sampled_from([1, -1]))  # of all: opposite ones cancel, in the oracle too
     for _ in range(data.draw(st.integers(0, 2))):
         i, j = rng.choice(n, 2, replace=False)

@@ -159,6 +159,22 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     loaded(tmp_path / "c")
 
 
+def test_what_others_put_there_neither_hinders_nor_goes(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "c", keep=1)
+    saved.advance(9)
+    saved.save()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "c/incomplete").symlink_to(tmp_path / "precious")
+    (tmp_path / "c/replay/notes.txt").write_text("mine")
+    (tmp_path / "c/replay/mine").mkdir()
+    (tmp_path / "c/step-000000000001-000000").write_text("a file")
+    saved.advance(25)
+    saved.save()
+    assert (tmp_path / "precious").read_text() == "precious" and (tmp_path / "c/replay/mine").is_dir()
+    assert (tmp_path / "c/replay/notes.txt").read_text() == "mine" and len(checkpoints(tmp_path / "c")) == 1
+    loaded(tmp_path / "c").check(34)
+
+
 @pytest.mark.parametrize("limit", [0, 100, 2_000, 4_500, 20_000, 39_000])
 def test_a_full_disk_leaves_the_former_one(tmp_path: Path, limit: int) -> None:
     """Files that may not grow beyond `limit` bytes: each kind of file fails in turn."""
@@ -225,6 +241,20 @@ def test_damaged_files(tmp_path: Path, file: str, how: str) -> None:
     with pytest.raises(CorruptFile) as caught:
         Saved(tmp_path / "c").checkpoints.load(path)
     one_line(caught.value, damaged)
+
+
+def test_a_state_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "c")
+    saved.advance(9)
+    first = saved.save()
+    saved.advance()
+    path = saved.save()
+    state = load_state(path / "state.pt")
+    for other in ({"agent": state["agent"], "step": 10, "format": 1}, {**state, "replay": {}}, {**state, "agent": {}}):
+        save_state(path / "state.pt", other)
+        with pytest.raises(CorruptFile, match=f"is no checkpoint that .*the run continues from {first.name}") as caught:
+            Saved(tmp_path / "c").checkpoints.load(path)
+        one_line(caught.value, path)
 
 
 def test_every_truncation_of_the_state_is_noticed(tmp_path: Path) -> None:

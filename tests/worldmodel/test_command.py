@@ -233,6 +233,16 @@ def test_wrong_input_is_one_line(configs: Path, capsys: pytest.CaptureFixture[st
     assert error in err
 
 
+def test_a_current_folder_that_is_gone(
+    configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command("main", f"{__name__}:run", [], configs=configs) == 2
+    assert capsys.readouterr().err.startswith("error: the current folder cannot be used: No such file or directory; ")
+
+
 def test_mandatory_value(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("needy", f"{__name__}:run", [], configs) == 2
     assert capsys.readouterr().err == "error: logdir=VALUE: must be given\n"

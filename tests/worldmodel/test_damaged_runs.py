@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -115,6 +116,19 @@ def test_events_of_others_in_the_folder_of_a_run_are_left_alone(copy: Path) -> N
     (copy / EVENTS).write_bytes(b"events")
     assert train(*MORE, f"logdir={copy}") == 0
     assert (copy / EVENTS).read_bytes() == b"events"
+
+
+@pytest.mark.parametrize("line", ["steps: many", "steps: 0", "  fan_in: 7"])
+def test_a_configuration_with_a_value_that_never_was(copy: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    key = line.partition(":")[0]
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(re.sub(f"^{key}: .*", line, text, flags=re.M))
+    before = content(copy)
+    assert train(*MORE, f"logdir={copy}") == 2
+    assert f"its config.yaml is not one of this version ({'size.' * (key != 'steps')}{key.strip()}=" in line_of(
+        capsys.readouterr().err
+    )
+    assert content(copy) == before
 
 
 def test_a_finished_run_without_checkpoints_stays_finished(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,6 +248,15 @@ def test_what_may_not_be_read_is_not_told_as_damage(copy: Path, capsys: pytest.C
     assert content(copy) == before
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_metrics_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b"{}\n")
+    with another_user(tmp_path), run_folder.RunFolder(tmp_path) as folder:
+        (tmp_path / "metrics.jsonl").chmod(0)
+        with pytest.raises(ReadError, match=r"metrics.jsonl: cannot be read: Permission denied"):
+            folder.cut_back({"metrics.jsonl": 3}, {"metrics.jsonl": 0})
+
+
 def test_unreadable_folders_and_files_at_unit_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: Path) -> list[str]:
         raise PermissionError(13, "Permission denied")
@@ -252,6 +275,8 @@ def test_unreadable_folders_and_files_at_unit_level(tmp_path: Path, monkeypatch:
         "[" * 100_000,
         "[1]",
         '{"mean": []}',
+        '{"mean": 1, "finished": 60}',
+        '{"mean": null, "returns": [1.0], "finished": 60}',
     ],
 )
 def test_a_damaged_evaluation(copy: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
