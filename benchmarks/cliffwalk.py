@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantum_sampler import OptionError, Selector, make_selector
-from quantum_sampler.prioritized import PrioritizedConfig
 from quantum_sampler.registry import SELECTORS, selector_classes
 from quantum_sampler.selector import Floats, Ids
+from quantum_sampler.selectors.prioritized import PrioritizedConfig
 
 TASKS = ("walk", "door", "tv")
 FEATURES = 64

@@ -25,9 +25,9 @@ from benchmarks.direction_controls import Continuous, Relaxation
 from benchmarks.direction_traps import basin, traps
 from benchmarks.intervals import mean, share
 from hybrid_opt import Qubo, make_solver
-from hybrid_opt.direction import HybridOptimizer
-from worldmodel.optimisation.descent import Descent
-from worldmodel.optimisation.losses import TASKS, Task
+from hybrid_opt.direction.optimizer import HybridOptimizer
+from worldmodel.compare.tasks.descent import Descent
+from worldmodel.compare.tasks.losses import TASKS, Task
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which tuned Adam has the best on a seed that is not reported
 RATE = 1e-3  # of the base

@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 
 from hybrid_opt import Qubo
 from hybrid_opt.cost import SolverCost
-from hybrid_opt.direction import HybridOptimizer
-from hybrid_opt.loss_model import NoReference, Trials, curvature
-from hybrid_opt.moves import Tensors
+from hybrid_opt.direction.loss_model import NoReference, Trials, curvature
+from hybrid_opt.direction.moves import Tensors
+from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.solvers import Solution, Solver
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from benchmarks.intervals import mean, share
 from hybrid_opt import Qubo, make_solver
-from hybrid_opt.direction import HybridOptimizer
-from hybrid_opt.solvers.descent import descend
+from hybrid_opt.direction.optimizer import HybridOptimizer
+from hybrid_opt.solvers.local_search import descend
 
 STEPS = 150  # of gradient descent, into a minimum
 

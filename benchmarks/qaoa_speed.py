@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt import Qubo
-from hybrid_opt.simulator.processors import processors
+from hybrid_opt.simd.threads import processors
 from hybrid_opt.simulator.qubits import Qubits
 
 Case = Callable[[], object]

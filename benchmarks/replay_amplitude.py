@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from quantum_sampler.amplitude import (
+from quantum_sampler.amplitude.estimation import (
     SHOTS,
     Estimate,
     Method,

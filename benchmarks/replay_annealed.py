@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from quantum_sampler.annealed import Annealed, AnnealedConfig
 from quantum_sampler.batches import BatchLaw, Engine, Reads, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.engine import Local
 from quantum_sampler.batches.repair import repaired
-from quantum_sampler.prioritized import Prioritized, PrioritizedConfig
+from quantum_sampler.selectors.annealed import Annealed, AnnealedConfig
+from quantum_sampler.selectors.prioritized import Prioritized, PrioritizedConfig
 
 TABLES = ("error", "consecutive", "law", "time")
 Entry = tuple[str, dict[str, Any], float, str]  # engine, its options, redundancy, utility

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
-from quantum_sampler.codes import Codes, RandomProjection, hamming
-from quantum_sampler.learned_codes import LearnedCodes
+from quantum_sampler.codes.learned import LearnedCodes
+from quantum_sampler.codes.projection import Codes, RandomProjection, hamming
 from quantum_sampler.machines import IndependentBits, Machine, Rbm, SemiQuantumRbm, TransverseMachine
 from quantum_sampler.machines.machine import all_spins, spins_of
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader

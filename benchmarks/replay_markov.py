@@ -32,7 +32,7 @@ from quantum_sampler.chains.ising_fit import Ising, fit_ising
 from quantum_sampler.chains.metropolis import spectral_gap, transition_matrix
 from quantum_sampler.chains.quantum_proposal import QuantumProposal, exact_mean_matrix
 from quantum_sampler.chains.tempering import Tempering
-from quantum_sampler.codes import RandomProjection
+from quantum_sampler.codes.projection import RandomProjection
 from quantum_sampler.selector import Floats
 
 SIZES = range(4, 9)

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from quantum_sampler import Selector, make_selector
-from quantum_sampler.amplification import Search
-from quantum_sampler.recall_circuit import recall_circuit
+from quantum_sampler.amplitude.amplification import Search
+from tests.oracles.recall_circuit import recall_circuit
 
 TABLES = ("queries", "outcomes", "speed", "circuit")
 FEATURES = 64

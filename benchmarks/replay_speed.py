@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from quantum_sampler import make_selector
-from worldmodel.replay import Fields, Replay, bytes_per_step
+from worldmodel.replay.buffer import Fields, Replay, bytes_per_step
 
 FLAGS: Fields = dict.fromkeys(("is_first", "terminated", "truncated"), ((), np.bool_))
 LATENTS: Fields = {"deter": ((512,), np.int16), "stoch": ((32,), np.uint8)}

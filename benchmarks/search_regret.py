@@ -29,7 +29,7 @@ import numpy as np
 import optuna
 
 from hybrid_opt import ProblemError, QuboSampler
-from hybrid_opt.surrogate import SURROGATES
+from hybrid_opt.search.surrogate import SURROGATES
 
 TABLES = ("phoneme", "vehicle", "australian", "parkinsons_telemonitoring", "cifar10")
 SOLVERS = ("exact", "annealing", "path_integral", "greedy", "random", "qaoa", "grover")

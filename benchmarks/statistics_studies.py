@@ -8,7 +8,7 @@ share of greedy episodes that reach the goal. A pool of them is recorded once; e
 without replacement, so all arms are the same learner. A/A: how often any verdict differs from `no difference seen`.
 Injected: an amount is added to every score of one arm, and the share of comparisons that say `helps` stands beside the
 power that the report states for that amount, from the runs of the comparison alone. Both go through
-`worldmodel.comparison.analysis`, as every report does; for one test, for one of a family of twelve with Holm's
+`worldmodel.compare.analysis`, as every report does; for one test, for one of a family of twelve with Holm's
 correction, and for three environments, in one of which nearly all runs fail and in one nearly all succeed.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.comparison.analysis import stated_power, tested
+from worldmodel.compare.analysis import stated_power, tested
 
 STEPS, EPISODES = 3000, 50  # of learning, and of the evaluation
 EFFECTS = (0.75, 1.1, 1.5)  # in standard deviations of the pool

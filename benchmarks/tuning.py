@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from envs.circuit import CircuitTuningVector, TuningBatch, TuningConfig
-from envs.instances import draw_qubo, draw_spins, qubo_of
+from envs.circuits.instances import draw_qubo, draw_spins, qubo_of
+from envs.circuits.qaoa_angles import CircuitTuningVector, TuningBatch, TuningConfig
 from hybrid_opt import Qubo
-from hybrid_opt.circuits.learned import Learned, learned
-from hybrid_opt.circuits.schedules import SCHEDULES, Angles, Schedule, optimised
-from hybrid_opt.circuits.tuning_features import WIDTHS, Deformation
+from hybrid_opt.circuits.schedules.features import WIDTHS, Deformation
+from hybrid_opt.circuits.schedules.learned import Learned, learned
+from hybrid_opt.circuits.schedules.table import SCHEDULES, Angles, Schedule, optimised
+from hybrid_opt.simd.threads import processors
 from hybrid_opt.simulator.mixers import moments
-from hybrid_opt.simulator.processors import processors
 from hybrid_opt.simulator.qaoa import QaoaSimulator, draw
 
 Method = Callable[[Qubo, int, "Evaluations", int, np.random.Generator], Angles]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_opt import Qubo
-from hybrid_opt.circuits.adaptation import Adaptation
-from hybrid_opt.circuits.learned import Learned
+from hybrid_opt.circuits.schedules.adaptation import Adaptation
+from hybrid_opt.circuits.schedules.learned import Learned
 from hybrid_opt.simulator.qaoa import QaoaSimulator
 
 DRAWS = 4000  # of the bootstrap
@@ -52,9 +52,9 @@ def direction_problems(count: int, seed: int) -> list[Qubo]:
     """Update directions that optimizer=hybrid asks for while it trains an MLP on digits."""
     import torch
 
-    from hybrid_opt.direction import HybridOptimizer
+    from hybrid_opt.direction.optimizer import HybridOptimizer
     from hybrid_opt.solvers import make_solver
-    from worldmodel.optimisation.losses import digits
+    from worldmodel.compare.tasks.losses import digits
 
     task, rng, qubos = digits(seed), np.random.default_rng(seed), []
     base = torch.optim.Adam(task.parameters.items(), lr=1e-3)

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from envs.circuit import TuningConfig
+from envs.circuits.qaoa_angles import TuningConfig
 from hybrid_opt import Qubo
-from hybrid_opt.circuits.learned import Learned, TuningPolicy
-from hybrid_opt.circuits.schedules import SCHEDULES, Angles
+from hybrid_opt.circuits.schedules.learned import Learned, TuningPolicy
+from hybrid_opt.circuits.schedules.table import SCHEDULES, Angles
 from hybrid_opt.simulator.mixers import moments
 from hybrid_opt.simulator.qaoa import QaoaSimulator
-from worldmodel.comparison.figures import INK, SETTINGS, Palette, curves_figure, png
-from worldmodel.evaluation import read_evaluation
-from worldmodel.tuning import POLICY, play
+from worldmodel.compare.figures import INK, SETTINGS, Palette, curves_figure, png
+from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.tune.run import POLICY, play
 
 AGENTS = ("ppo", "sac", "worldmodel")
 POINTS = 20  # of a learning curve

@@ -23,13 +23,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from envs import ActionSpec, ObservationSpec
-from worldmodel import machine
-from worldmodel.agent import Agent, LossConfig, Windows
-from worldmodel.behavior import BehaviorConfig
-from worldmodel.nets import WIDEST
-from worldmodel.optimizer import LaProp
-from worldmodel.rssm import ModelSize
-from worldmodel.update import Update
+from worldmodel.launch import hardware
+from worldmodel.model.agent import Agent, LossConfig, Windows
+from worldmodel.model.layers import WIDEST
+from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.rssm import ModelSize
+from worldmodel.train.laprop import LaProp
+from worldmodel.train.update import Update
 
 SIZE: dict[str, Any] = {"deter": 512, "hidden": 64, "classes": 4, "units": 64, "depth": 4}
 OBSERVATION, ACTIONS = 24, 6
@@ -129,11 +129,11 @@ def limit(batch: int, length: int, device: torch.device) -> str:
 
 def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
     """The process of one contestant: the milliseconds of one update for every request."""
-    device = machine.choose_device(options.device)
-    threads = machine.set_threads("auto")
+    device = hardware.choose_device(options.device)
+    threads = hardware.set_threads("auto")
     if name == "ours":
-        machine.keep_freed_memory()
-        precision = machine.choose_precision(options.precision, device, small=SIZE["deter"] <= WIDEST)
+        hardware.keep_freed_memory()
+        precision = hardware.choose_precision(options.precision, device, small=SIZE["deter"] <= WIDEST)
         update = ours(options.batch, options.length, device, precision, options.compile)
         print(f"ours: {device}, {precision}, {threads} threads, B{options.batch} x T{options.length}, H15")
         if not options.compile:

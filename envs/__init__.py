@@ -3,7 +3,7 @@
 from envs.environments import Environments, Episode, Records, Step
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from envs.make import EnvConfig, make_env
-from envs.spaces import ActionSpec, ObservationSpec
+from envs.spaces.spaces import ActionSpec, ObservationSpec
 
 __all__ = [
     "ActionSpec",

@@ -10,7 +10,7 @@ from gymnasium import Space, spaces
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from envs.errors import WrongAnswer
-from envs.spaces import check_space
+from envs.spaces.spaces import check_space
 
 Info = dict[str, Any]
 UNDECLARED = "keys that its space does not declare are left out"

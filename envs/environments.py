@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.action_log import ActionLog
-from envs.encoder import ActionDecoder, ObservationEncoder
 from envs.errors import EnvironmentFault, EnvironmentRefused
 from envs.make import EnvConfig
-from envs.spaces import ActionSpec, ObservationSpec
+from envs.spaces.encode import ActionDecoder, ObservationEncoder
+from envs.spaces.spaces import ActionSpec, ObservationSpec
 from envs.vector import Vector
 
 Array = npt.NDArray[Any]

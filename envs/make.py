@@ -13,14 +13,14 @@ from pydantic.dataclasses import dataclass
 
 from envs import registry
 from envs.answers import Answers
-from envs.box2d import FreshWorld
 from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from envs.faults import close, described
-from envs.images import DEFAULT_SIZE, Resize
-from envs.minigrid import PLAIN, Symbols, is_minigrid
 from envs.randomness import OwnRandom
-from envs.rendering import choose_opengl
-from envs.spaces import action_spec, observation_layout
+from envs.spaces.images import DEFAULT_SIZE, Resize
+from envs.spaces.spaces import action_spec, observation_layout
+from envs.suites.box2d import FreshWorld
+from envs.suites.minigrid import PLAIN, Symbols, is_minigrid
+from envs.suites.rendering import choose_opengl
 from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
 
 Positive = Annotated[int, Field(ge=1)]

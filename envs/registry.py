@@ -15,8 +15,12 @@ from gymnasium.envs.registration import EnvSpec
 from envs.errors import EnvironmentRefused
 from envs.faults import described
 
-gym.register("CircuitTuning-v0", "envs.circuit:CircuitTuning", vector_entry_point="envs.circuit:CircuitTuningVector")
-gym.register("AnsatzTuning-v0", "envs.ansatz:AnsatzTuning")
+gym.register(
+    "CircuitTuning-v0",
+    "envs.circuits.qaoa_angles:CircuitTuning",
+    vector_entry_point="envs.circuits.qaoa_angles:CircuitTuningVector",
+)
+gym.register("AnsatzTuning-v0", "envs.circuits.vqe_angles:AnsatzTuning")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _import_module(env_id: str, module: str) -> None:
 def _import_package(env_id: str, package: Package) -> None:
     try:
         if package.module == "dm_control":
-            from envs import dmc
+            from envs.suites import dmc
 
             dmc.register()
         else:

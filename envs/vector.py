@@ -25,8 +25,8 @@ CHEAP = (  # steps that cost less than the way to another process and back
     "gymnasium.envs.toy_text",
     "gymnasium.envs.box2d.lunar_lander",
     "minigrid",
-    "envs.circuit",
-    "envs.ansatz",
+    "envs.circuits.qaoa_angles",
+    "envs.circuits.vqe_angles",
 )
 
 

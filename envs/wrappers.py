@@ -15,7 +15,7 @@ from envs.answers import Answers
 from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
 from envs.faults import close, described
 from envs.randomness import OwnRandom, seed_globals
-from envs.spaces import Layout
+from envs.spaces.spaces import Layout
 
 Info = dict[str, Any]
 

@@ -4,16 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import BackendError, BudgetExceeded, ProblemError
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, make_solver
 
 if TYPE_CHECKING:
-    from hybrid_opt.search import QuboSampler
+    from hybrid_opt.direction.optimizer import HybridOptimizer
+    from hybrid_opt.search.sampler import QuboSampler
 
 __all__ = [
     "BackendError",
     "BudgetExceeded",
     "Cost",
+    "HybridOptimizer",
     "ProblemError",
     "Qubo",
     "QuboSampler",
@@ -25,9 +27,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """QuboSampler is imported when it is asked for, since Optuna is slow to import."""
+    """These two are imported when they are asked for, since Optuna and PyTorch are slow to import."""
     if name == "QuboSampler":
-        from hybrid_opt.search import QuboSampler
+        from hybrid_opt.search.sampler import QuboSampler
 
         return QuboSampler
+    if name == "HybridOptimizer":
+        from hybrid_opt.direction.optimizer import HybridOptimizer
+
+        return HybridOptimizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from quantum_sampler.mixture import Mixture, MixtureConfig, PartConfig
 from quantum_sampler.selector import OptionError, Probe, Selector
+from quantum_sampler.selectors.mixture import Mixture, MixtureConfig, PartConfig
 
 MIXTURE = "mixture"
 SELECTORS = ("uniform", "prioritized", "curious", "fresh", "annealed", "boltzmann", "markov", "recall")
-"""Selector `name` is the class `Name` in the module of its name, beside `NameConfig`; imported when asked for."""
+"""Selector `name` is the class `Name` in selectors/name.py, beside `NameConfig`; imported when asked for."""
 
 
 def selector_classes(name: str) -> tuple[Callable[..., Selector], Any]:
     """The class of a selector, which is not the mixture, and that of its config."""
-    module = import_module(f"quantum_sampler.{name}")
+    module = import_module(f"quantum_sampler.selectors.{name}")
     return getattr(module, name.title()), getattr(module, f"{name.title()}Config")
 
 

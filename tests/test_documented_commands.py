@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.catalogue import Catalogue
-from worldmodel.command import _target, configs_folder
-from worldmodel.composition import composed
-from worldmodel.validation import validated
+from worldmodel.cli.command import _target, configs_folder
+from worldmodel.cli.compose import composed
+from worldmodel.cli.errors import validated
+from worldmodel.cli.schema import Catalogue
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

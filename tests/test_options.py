@@ -14,7 +14,7 @@ import hybrid_opt.solvers.qaoa as qaoa
 from hybrid_opt import ProblemError, Qubo, make_solver
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram
-from hybrid_opt.circuits.learned import learned
+from hybrid_opt.circuits.schedules.learned import learned
 from hybrid_opt.solvers.registry import SOLVERS
 from quantum_sampler import make_selector
 from quantum_sampler.registry import SELECTORS, selector_classes
@@ -337,7 +337,7 @@ def test_selectors(part: str, name: str) -> None:
 
 @pytest.mark.parametrize("part", ["annealed", "boltzmann", "markov"])
 def test_inline_plans_are_there_at_once(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import quantum_sampler.planned as planned
+    import quantum_sampler.selectors.base.planned as planned
 
     jobs: list[Any] = []
     thread = planned.ThreadJob

@@ -41,7 +41,7 @@ sys.meta_path.insert(0, _siblings)
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # imports torch: only when asked for
-        from worldmodel.policy import load
+        from worldmodel.evaluate.policy import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

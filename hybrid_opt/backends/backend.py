@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hybrid_opt.cost import Cost
 from hybrid_opt.job import Job
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 
 Bits = NDArray[np.uint8]
 

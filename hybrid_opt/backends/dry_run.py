@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from hybrid_opt.backends.backend import AnnealProgram, Backend, Capabilities, Limits, Program, Result
-from hybrid_opt.backends.vendor_errors import circuit_errors
+from hybrid_opt.backends.errors import circuit_errors
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import Cancelled
 from hybrid_opt.job import Job

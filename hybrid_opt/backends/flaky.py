@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Capabilities, Limits, Program, Result
-from hybrid_opt.backends.serialization import circuit_hash, pack_circuit, pack_program, unpack_result
+from hybrid_opt.backends.ledger.serialization import circuit_hash, pack_circuit, pack_program, unpack_result
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
 

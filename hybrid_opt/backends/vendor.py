@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt.backends.backend import Backend, CircuitProgram, Program, Result
+from hybrid_opt.backends.errors import told
 from hybrid_opt.backends.flaky import FlakyConfig
-from hybrid_opt.backends.serialization import pack_result, unpack_program, unpack_result
-from hybrid_opt.backends.vendor_errors import told
-from hybrid_opt.circuits.loading import load_qiskit
+from hybrid_opt.backends.ledger.serialization import pack_result, unpack_program, unpack_result
+from hybrid_opt.backends.qiskit.loading import load_qiskit
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, ProblemError
 
@@ -232,7 +232,7 @@ def _price(cost: Cost) -> Cost:
 
 def main(folder: str, address: str, name: str, idle: float) -> None:
     """Serve until nobody has called for `idle` seconds and nothing is left to run."""
-    from hybrid_opt.backends.registry import open_backend
+    from hybrid_opt.backends.open import open_backend
 
     load_qiskit()
     backend = open_backend(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from hybrid_opt.backends.vendor_errors import circuit_errors
+from hybrid_opt.backends.errors import circuit_errors
 from hybrid_opt.errors import ProblemError
 
 PICTURES = (".png", ".svg", ".pdf")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 
 OracleName = Literal["comparison", "diagonal"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simulator.mixers import Mixer, MixerName, mixer_of, ring, standardisation, unentangled
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.simd.registers import cached
 
 Floats = NDArray[np.float64]
 

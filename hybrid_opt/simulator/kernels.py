@@ -19,7 +19,8 @@ range(*rows) and, of each, the passes of range(*passes), and in each of these sh
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.simulator import registers, vectors
+from hybrid_opt.simd import registers
+from hybrid_opt.simulator import vectors
 from hybrid_opt.simulator.vectors import phase, rotate, start, unphase, unrotate, weigh
 
 Reals = NDArray[np.floating]

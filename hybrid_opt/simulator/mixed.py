@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
+from hybrid_opt.simd.threads import processors
 from hybrid_opt.simulator.mixers import mixer_of, steps_of
-from hybrid_opt.simulator.processors import processors
 from hybrid_opt.simulator.product import Product, compiled
 from hybrid_opt.simulator.qaoa import draw
 from hybrid_opt.simulator.qubits import Qubits

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hybrid_opt.errors import ProblemError
 
 if TYPE_CHECKING:
-    from hybrid_opt.qubo import Qubo
+    from hybrid_opt.problem.qubo import Qubo
 
 Floats = NDArray[np.float64]
 MixerName = Literal["auto", "x", "xy", "ring"]
@@ -180,7 +180,7 @@ def unentangled(qubo: "Qubo") -> "Qubo":
 
     Raises ProblemError under a cardinality, whose mixer entangles.
     """
-    from hybrid_opt.qubo import Qubo
+    from hybrid_opt.problem.qubo import Qubo
 
     if qubo.cardinality is not None:
         raise ProblemError("entangle=False: cardinality: the mixer that keeps it entangles; True is accepted")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simulator.mixers import Mixer, MixerName, mixer_of, steps_of
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,7 @@ class QaoaSimulator:
             from hybrid_opt.simulator.tensors import Tensors
 
             return Tensors(costs, goals, *steps_of(self.mixer), real, device)
-        from hybrid_opt.simulator.processors import processors
+        from hybrid_opt.simd.threads import processors
         from hybrid_opt.simulator.qubits import Qubits
 
         threads = threads or processors()

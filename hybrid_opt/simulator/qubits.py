@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from hybrid_opt.simd.registers import cached
 from hybrid_opt.simulator import kernels
-from hybrid_opt.simulator.registers import cached
 
 Reals = NDArray[np.floating]
 Floats = NDArray[np.float64]

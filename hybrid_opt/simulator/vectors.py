@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from hybrid_opt.simulator.registers import BYTES, Memory, Vector, procedure, written
+from hybrid_opt.simd.registers import BYTES, Memory, Vector, procedure, written
 
 
 def kernel(name: str, scalar: Any, builder: Any, arguments: Any, body: Any) -> Any:

@@ -8,9 +8,9 @@ from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.cost import Cost, SolverCost
-from hybrid_opt.enumeration import LARGEST
 from hybrid_opt.errors import Cancelled, ProblemError
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.enumeration import LARGEST
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.qubo import Bits, Floats, Qubo
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.simd.registers import cached
 
 
 def anneal(

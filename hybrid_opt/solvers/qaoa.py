@@ -21,18 +21,18 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
-from hybrid_opt.circuits.adaptation import Adaptation
-from hybrid_opt.circuits.learned import learned
 from hybrid_opt.circuits.qaoa import qaoa_program
-from hybrid_opt.circuits.schedules import SCHEDULES, Method, Schedule, ScheduleName, optimised
+from hybrid_opt.circuits.schedules.adaptation import Adaptation
+from hybrid_opt.circuits.schedules.learned import learned
+from hybrid_opt.circuits.schedules.table import SCHEDULES, Method, Schedule, ScheduleName, optimised
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.effect import refuse_idle
-from hybrid_opt.enumeration import LARGEST
 from hybrid_opt.errors import Cancelled, ProblemError
-from hybrid_opt.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.enumeration import LARGEST
+from hybrid_opt.problem.qubo import Bits, Floats, Qubo
 from hybrid_opt.simulator.mixers import Mixer, MixerName, mixer_of, unentangled
 from hybrid_opt.simulator.qaoa import Precision, QaoaSimulator, check_memory
-from hybrid_opt.solvers.descent import descend
+from hybrid_opt.solvers.local_search import descend
 from hybrid_opt.solvers.running import origin, run, share
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.variational import finish
@@ -44,7 +44,7 @@ ALONE = 18  # up to so many qubits' worth of states, problems are solved side by
 class QaoaConfig:
     """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
     contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. adapt: it
-    goes on learning from the problems that are met, see `hybrid_opt.circuits.adaptation`. optimizer: of
+    goes on learning from the problems that are met, see `hybrid_opt.circuits.schedules.adaptation`. optimizer: of
     angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots` shots
     each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the probability,
     whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a constrained problem puts
@@ -194,7 +194,7 @@ class Qaoa(Solver):
             threads = 1 if together > 1 else self.config.threads
             self._train(problems[number], schedule, f"{key}-{number}", seed, stop, threads)
 
-        from hybrid_opt.simulator.processors import processors
+        from hybrid_opt.simd.threads import processors
 
         small = self.backend is None and all(problem.asked.feasible_space().size <= 1 << ALONE for problem in problems)
         together = min(len(problems), self.config.threads or processors()) if small else 1

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import Cancelled
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 

@@ -6,8 +6,8 @@ from threading import Event
 from typing import Any
 
 from hybrid_opt.job import Job
-from hybrid_opt.problem_file import check_path, save_problems
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.file import check_path, save_problems
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
 

@@ -15,7 +15,7 @@ from hybrid_opt.backends.backend import Backend
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.job import Job, ThreadJob
-from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.problem.qubo import Bits, Qubo
 
 Origin = Literal["run", "fallback", "cache"]
 
@@ -86,7 +86,7 @@ class Solver(ABC):
                 self._check_options(here=True)
                 return
         from hybrid_opt.backends import open_backend  # vendor libraries are slow to import
-        from hybrid_opt.circuits.loading import load_qiskit
+        from hybrid_opt.backends.qiskit.loading import load_qiskit
 
         if not self.runs_on:
             raise ProblemError(f"backend={label}: {self.name} runs on no backend; statevector is accepted")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.simd.registers import cached
 from quantum_sampler.batches.engine import Local, Reads, subsets
 from quantum_sampler.batches.law import BatchLaw
 from quantum_sampler.selector import Floats, Ids

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.simd.registers import cached
 from quantum_sampler.batches.engine import Local, Reads
 from quantum_sampler.batches.law import BatchLaw
 from quantum_sampler.batches.proportional import proportional

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.qubo import Qubo
+from hybrid_opt.problem.qubo import Qubo
 
 Floats = NDArray[np.float64]
 LARGEST = 12  # bits

@@ -14,7 +14,7 @@ from math import cos, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.simd.registers import cached
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from quantum_sampler.codes import Codes
+from quantum_sampler.codes.projection import Codes
 from quantum_sampler.machines.machine import Machine, codes_of, spins_of
 from quantum_sampler.selector import Floats
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from quantum_sampler.codes import Codes, pack, unpack
+from quantum_sampler.codes.projection import Codes, pack, unpack
 from quantum_sampler.selector import Floats
 
 ENUMERABLE = 16  # bits up to which sums over all codes are exact

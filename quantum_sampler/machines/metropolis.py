@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_opt.simulator.registers import cached
+from hybrid_opt.simd.registers import cached
 from quantum_sampler.selector import Floats
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt.errors import TransientError
-from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.problem.qubo import Bits, Qubo
 from hybrid_opt.solvers import make_solver
 from hybrid_opt.solvers.annealing import in_order
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from quantum_sampler.codes import Codes
+from quantum_sampler.codes.projection import Codes
 from quantum_sampler.machines.machine import ENUMERABLE, Machine, all_spins, codes_of, spins_of
 from quantum_sampler.selector import Floats
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_opt import ProblemError, Qubo, make_solver
-from hybrid_opt.axis import Axis
-from hybrid_opt.constraints import with_domain_walls
+from hybrid_opt.problem.constraints import with_domain_walls
+from hybrid_opt.search.axis import Axis
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "exact": {"samples": 4},
@@ -158,7 +158,7 @@ def test_an_entry_that_forbids_blinds_nobody(seed: int, n: int, data: st.DataObj
 
 def test_a_descent_sees_the_small_coefficients_of_a_row_that_forbids() -> None:
     """The fields of both rows are some 1e17 on the way; what is left of their digits after that is not trusted."""
-    from hybrid_opt.solvers.descent import descend
+    from hybrid_opt.solvers.local_search import descend
 
     m = np.diag([-1.0, -2.0, -0.5, 0.25])
     m[0, 1] = 1e17

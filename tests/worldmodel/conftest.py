@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.worldmodel.runs import Starter, starter
+from tests.worldmodel.train.runs import Starter, starter
 
 
 @pytest.fixture(scope="session")

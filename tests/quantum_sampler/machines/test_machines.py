@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from quantum_sampler.codes import pack, unpack
+from quantum_sampler.codes.projection import pack, unpack
 from quantum_sampler.machines import IndependentBits, Machine, Rbm, SemiQuantumRbm, TransverseMachine
 from quantum_sampler.machines.reader import PathIntegralReader
 

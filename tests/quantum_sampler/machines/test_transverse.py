@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import expm
 
 from hybrid_opt.errors import ProblemError, TransientError
-from hybrid_opt.qubo import Bits, Qubo
+from hybrid_opt.problem.qubo import Bits, Qubo
 from quantum_sampler.machines import TransverseMachine
 from quantum_sampler.machines.machine import all_spins, codes_of, spins_of
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader

@@ -1,0 +1,1 @@
+"""Gymnasium's spaces as records of arrays, and back."""

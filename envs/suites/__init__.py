@@ -1,0 +1,1 @@
+"""Suites of other projects: what they need before an environment is made."""

@@ -1,0 +1,1 @@
+"""D-Wave's annealers, and Ocean's mock of them."""

@@ -1,0 +1,84 @@
+"""Ocean's mock of an annealer: everything but the anneal."""
+
+import threading
+import time
+from threading import Event
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.backends.backend import Bits, Program, Result
+from hybrid_opt.backends.dwave.annealer import Annealer, raw
+from hybrid_opt.backends.local.circuit_backend import check_seed, spawn
+from hybrid_opt.cost import Cost
+from hybrid_opt.errors import Cancelled, ProblemError
+from hybrid_opt.job import Job, ThreadJob
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class MockConfig:
+    """chain_strength: as of DWaveConfig. topology, size: of the device. sweeps: of the annealing in its place."""
+
+    chain_strength: PositiveFloat = 1.0
+    topology: Literal["chimera", "pegasus", "zephyr"] = "pegasus"
+    size: PositiveInt = 8
+    sweeps: PositiveInt = 200
+
+
+class DWaveMock(Annealer):
+    """`dwave:mock`: the embedding, chains and raw reads of an annealer, with simulated annealing in its place."""
+
+    Config = MockConfig
+
+    def __init__(self, config: Any = None) -> None:
+        self.name, config = "dwave:mock", config or MockConfig()
+        try:
+            from dwave.samplers import SimulatedAnnealingSampler
+            from dwave.system.testing import MockDWaveSampler
+        except ImportError as error:
+            raise ProblemError(f"backend={self.name}: needs {error.name}; pip install dwave-ocean-sdk") from error
+        simulated: Any = SimulatedAnnealingSampler
+        shape = {"chimera": [config.size, config.size, 4], "pegasus": [config.size], "zephyr": [config.size, 4]}
+        sampler = MockDWaveSampler(
+            topology_type=config.topology,
+            topology_shape=shape[config.topology],
+            exact_solver_cutoff=0,
+            parameter_warnings=False,
+            substitute_sampler=simulated(),
+        )
+        super().__init__(self.name, sampler, config)
+        self._lock = threading.Lock()  # the mock takes its seed from an attribute
+
+    def estimate(self, program: Program) -> Cost:
+        """Reads; a mock takes no time of a processor and no money."""
+        checked = self._checked(program)
+        return Cost(shots=checked.reads * len(checked.qubos), circuits=len(checked.qubos))
+
+    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
+        checked = self._checked(program)
+        check_seed(seed)
+
+        @self.calling("waiting")
+        def work(stop: Event) -> Result:
+            begin, samples, broken = time.perf_counter(), list[Bits](), list[float]()
+            with self._lock:
+                for index, qubo in enumerate(checked.qubos):
+                    if stop.is_set():
+                        raise Cancelled(f"job {key} was cancelled")
+                    self._sampler.substitute_kwargs = {"seed": spawn(seed, index), "num_sweeps": self.config.sweeps}
+                    bits, breaks = raw(self._sample(qubo, checked, key), qubo.n, checked.reads)
+                    samples.append(bits)
+                    broken.append(breaks)
+            cost = self.estimate(checked) + Cost(wall_seconds=time.perf_counter() - begin)
+            return Result(samples=tuple(samples), cost=cost, about={"broken_chains": float(np.mean(broken))})
+
+        return ThreadJob(key, work)
+
+    def find(self, key: str) -> Job[Result] | None:
+        """None: nothing outlives this process."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""

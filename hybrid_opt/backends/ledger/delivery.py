@@ -1,0 +1,254 @@
+"""The way of one job from its row in the ledger to its end."""
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from hybrid_opt.backends.backend import Backend, Program, Result
+from hybrid_opt.backends.ledger.serialization import check_result, pack_result
+from hybrid_opt.backends.ledger.store import Claim, Ledger
+from hybrid_opt.cost import Cost
+from hybrid_opt.errors import (
+    BackendError,
+    BudgetExceeded,
+    Cancelled,
+    CorruptResult,
+    LedgerError,
+    ProblemError,
+    TransientError,
+)
+from hybrid_opt.job import Job
+
+if TYPE_CHECKING:
+    from hybrid_opt.backends.ledger.backend import Ledgered, LedgeredJob
+
+SLICE = 0.2  # seconds between two looks at whether the job was cancelled
+
+
+class Passage:
+    """Sends a job, waits for it, looks for it where something failed, and sends it again only where it is not there.
+
+    clear: whether it is certain that the vendor has nothing under the job's key, that could still run and be billed.
+    """
+
+    def __init__(self, owner: "Ledgered", job: "LedgeredJob") -> None:
+        claim: Claim = job.claim
+        self.owner, self.job = owner, job
+        self.ledger: Ledger = owner.ledger
+        self.config = owner.config
+        self.program: Program = job.program
+        self.stop: Event = job.stop
+        self.key, self.number, self.backend = claim.key, claim.number, owner.backend
+        if owner.fallback is not None and claim.backend == owner.fallback.name != owner.name:
+            self.backend = owner.fallback  # it was under way there
+        self.handle: Job[Result] | None = None
+        self.result: Result | None = None
+        self.clear = claim.new
+        self.failures = 0  # of calls, in a row
+        self.looks = 0  # in vain, since it was sent
+        self.faults = 0  # corrupt results, and times that it was not there
+        self.error = ""
+
+    def run(self) -> Result:
+        """Bring the job to its end, also in the ledger. Raises what it failed of."""
+        try:
+            reason = self.owner.reason
+            try:
+                result = self._carry()
+            except (BudgetExceeded, Cancelled, LedgerError):
+                raise
+            except BackendError as error:
+                if self.owner.fallback is None or self.backend is self.owner.fallback:
+                    raise
+                self._fall_back(self.owner.fallback, error)
+                reason = str(error)
+                result = self._carry()
+            return self._finish(result, reason)
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def _carry(self) -> Result:
+        """Until there is a result that fits the program."""
+        deadline = float("inf") if self.config.timeout is None else time.monotonic() + self.config.timeout
+        while True:
+            try:
+                if self.result is None:
+                    if self.handle is None and not self.clear:
+                        self._look()
+                    if self.handle is None:
+                        self._obey()
+                        self._send()
+                    self.result = self._wait(deadline)
+                self._settle()
+                return self.result
+            except TransientError as error:
+                self.error = str(error)
+                self.failures += 1
+                if max(self.failures, self.faults) >= self.config.tries:
+                    self._withdraw()
+                    raise BackendError(f"{self.backend.name}: given up; the last of many failures: {error}") from error
+                if time.monotonic() > deadline:
+                    self._time_out(error)
+                self._pause(self.owner.jitter(self.failures + self.faults))
+
+    def _look(self) -> None:
+        """Find the job by its key; where it is not there, end the attempt, which cost nothing, and begin another."""
+        while self.looks < (self.config.looks if self.backend.capabilities.remote else 1):
+            if self.looks:
+                self._pause(self.owner.jitter(self.looks))
+            self.handle = self.backend.find(self.key)
+            self.failures = 0
+            if self.handle is not None:
+                self.looks = 0
+                self.ledger.accepted(self.key, self.number, _vendor_id(self.handle))
+                return
+            self.looks += 1
+        self.clear = True
+        self.faults += 1
+        if self.faults >= self.config.tries:
+            raise BackendError(f"{self.backend.name}: given up; the last of many failures: {self.error}")
+        estimate = self.backend.estimate(self.program)
+        error = self.error or "it was not there"
+        self.number = self.ledger.again(self.key, self.number, "lost", error, self.backend.name, estimate, Cost())
+
+    def _send(self) -> None:
+        self.clear, self.looks = False, 0
+        try:
+            self.handle = self.backend.submit(self.program, self.key, self.job.seed)
+        except TransientError:  # also where it may have arrived
+            raise
+        except (BackendError, ProblemError):
+            self.clear = True
+            raise
+        self.failures = 0
+        self.ledger.accepted(self.key, self.number, _vendor_id(self.handle))
+
+    def _wait(self, deadline: float) -> Result:
+        handle = self.handle
+        assert handle is not None
+        while True:
+            self._obey()
+            try:
+                result = handle.result(max(0.0, min(SLICE, deadline - time.monotonic())))
+                check_result(self.program, result)
+                self.failures = 0
+                return result
+            except TimeoutError as error:
+                self.failures = 0
+                if time.monotonic() >= deadline:
+                    self._time_out(error)
+            except TransientError as error:
+                self.handle = None  # to be found by its key, under the same id where it is there
+                self.faults += isinstance(error, CorruptResult)
+                raise
+            except BackendError:
+                self.clear = True
+                raise
+
+    def _obey(self) -> None:
+        """Raise Cancelled where that was asked for, here or by another process."""
+        if not self.stop.is_set() and not self.ledger.stopped(self.key):
+            return
+        if self.handle is not None and not self.job.leave.is_set():
+            self.clear = self._stop_there(self.handle)
+        state = "" if self.clear else f"; {self.backend.name} still has it, and it will be found by its key"
+        raise Cancelled(f"job {self.key} was cancelled{state}")
+
+    def _stop_there(self, handle: Job[Result]) -> bool:
+        """Cancel a job at the vendor's; whether it is certain that it will not run."""
+        if not self.backend.capabilities.remote:
+            handle.cancel()
+            return True
+        end = time.monotonic() + self.config.patience
+        while time.monotonic() < end:
+            try:
+                if not handle.cancel():
+                    return False
+                handle.result(SLICE)
+                return False
+            except Cancelled:
+                return True
+            except TimeoutError:
+                continue
+            except TransientError:
+                time.sleep(min(SLICE, self.owner.jitter(1)))
+        return False
+
+    def _settle(self) -> None:
+        """Cancel the copies of the job that the vendor made, and book those that ran."""
+        find_all = getattr(self.backend, "find_all", None)
+        if find_all is None or self.handle is None:
+            return
+        for copy in find_all(self.key):
+            identity = _vendor_id(copy)
+            if identity != _vendor_id(self.handle) and not self._stop_there(copy):
+                try:
+                    cost = copy.result(self.config.patience).cost
+                except TimeoutError:
+                    cost = self.backend.estimate(self.program)
+                self.ledger.surplus(self.key, self.backend.name, identity, cost)
+
+    def _time_out(self, cause: BaseException) -> None:
+        self._withdraw()
+        state = "" if self.clear else "; it may still run there"
+        raise BackendError(f"{self.backend.name}: no result within {self.config.timeout:g} s{state}") from cause
+
+    def _withdraw(self) -> None:
+        """See to it that the job will not run, as far as that can be had."""
+        with suppress(TransientError):
+            for look in range(0 if self.clear else self.config.looks):
+                if self.handle is None:
+                    time.sleep(self.owner.jitter(look) if look else 0.0)
+                    self.handle = self.backend.find(self.key)
+            self.clear = self.handle is None or self._stop_there(self.handle)
+
+    def _fall_back(self, fallback: Backend, error: BackendError) -> None:
+        """Begin an attempt on the fallback. What the first backend may still bill is booked."""
+        cost = _charged(error) if self.clear else self.backend.estimate(self.program)
+        status, estimate = "failed" if self.clear else "unknown", fallback.estimate(self.program)
+        self.number = self.ledger.again(self.key, self.number, status, str(error), fallback.name, estimate, cost)
+        self.backend, self.handle, self.clear, self.failures, self.faults = fallback, None, True, 0, 0
+
+    def _finish(self, result: Result, reason: str) -> Result:
+        origin = "fallback" if self.backend is self.owner.fallback else "run"
+        about: dict[str, Any] = {
+            **result.about,
+            "origin": origin,
+            "key": self.key,
+            "backend": self.backend.name,
+            "vendor_id": None if self.handle is None else _vendor_id(self.handle),
+            "attempts": self.number,
+            "resumed": self.job.claim.resumed,
+        }
+        if reason:
+            about["fallback_reason"] = reason
+        result = replace(result, about=about)
+        self.ledger.finish(self.key, self.number, "done", result.cost, result=pack_result(result), origin=origin)
+        return result
+
+    def _fail(self, error: BaseException) -> None:
+        """End the job in the ledger; leave it open where the vendor may still run it."""
+        if self.clear or not self.backend.capabilities.remote:
+            status = "cancelled" if isinstance(error, Cancelled) else "failed"
+            self.ledger.finish(self.key, self.number, status, _charged(error), error=str(error) or repr(error))
+        else:
+            self.ledger.release(self.key, str(error) or repr(error))
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop.wait(seconds) and self.job.leave.is_set():
+            self._obey()
+
+
+def _vendor_id(job: Job[Result]) -> str | None:
+    """What the vendor calls the job, where it tells."""
+    identity = getattr(job, "vendor_id", None)
+    return None if identity is None else str(identity)
+
+
+def _charged(error: BaseException) -> Cost:
+    """What a failed job was billed, where that is known."""
+    cost = getattr(error, "cost", None)
+    return cost if isinstance(cost, Cost) else Cost()

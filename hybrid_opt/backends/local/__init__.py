@@ -1,0 +1,1 @@
+"""Backends that simulate in this process."""

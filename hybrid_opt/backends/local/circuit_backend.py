@@ -1,0 +1,123 @@
+"""Backends that run circuits on this machine: one program at a time, in a thread."""
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_opt.backends.backend import Bits, CircuitProgram, Program, Result
+from hybrid_opt.backends.local.compiled import CompiledCircuits
+from hybrid_opt.backends.local.observables import Basis
+from hybrid_opt.cost import Cost
+from hybrid_opt.errors import Cancelled, ProblemError
+from hybrid_opt.job import Job, ThreadJob
+
+Floats = NDArray[np.float64]
+
+
+class CircuitBackend(CompiledCircuits):
+    """Base of the local backends. Subclasses give samples of a compiled circuit, and probabilities where they can.
+
+    Observables under shots take `shots` in each basis; a standard error is that of the sample mean.
+    """
+
+    def __init__(self, name: str, config: Any = None) -> None:
+        super().__init__(name, config)
+        self._lock = threading.Lock()
+
+    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
+        compiled = self._prepare(program)
+        assert isinstance(program, CircuitProgram)
+
+        @self.calling("waiting")
+        def work(stop: Event) -> Result:
+            with self._lock:
+                if stop.is_set():
+                    raise Cancelled(f"job {key} was cancelled")
+                begin = time.perf_counter()
+                result = self._run(program, compiled, seed, stop)
+                return _timed(result, time.perf_counter() - begin)
+
+        return ThreadJob(key, work)
+
+    def find(self, key: str) -> Job[Result] | None:
+        """None: nothing outlives this process."""
+        return None
+
+    @abstractmethod
+    def _samples(self, compiled: Any, program: CircuitProgram, seed: int, stop: Event) -> Sequence[Bits]:
+        """uint8 [S, n] for each parameter set."""
+
+    def _probabilities(self, compiled: Any, program: CircuitProgram, stop: Event) -> Sequence[Floats]:
+        """float64 [2^n] for each parameter set."""
+        raise ProblemError(f"shots=None: backend={self.name} has no exact mode; an integer >= 1 is accepted")
+
+    def _run(self, program: CircuitProgram, compiled: list[tuple[Basis | None, Any]], seed: int, stop: Event) -> Result:
+        circuits = len(compiled) * len(program.parameters)
+        cost = Cost(shots=circuits * (program.shots or 0), circuits=circuits)
+        about = {"depth": max(self._depth(circuit) for _, circuit in compiled)}
+        if not program.observables:
+            circuit = compiled[0][1]
+            if program.shots is None:
+                return Result(probabilities=tuple(self._probabilities(circuit, program, stop)), cost=cost, about=about)
+            return Result(samples=tuple(self._samples(circuit, program, seed, stop)), cost=cost, about=about)
+        means = np.zeros((len(program.parameters), len(program.observables)))
+        variances = np.zeros_like(means)
+        for k, (basis, circuit) in enumerate(compiled):
+            assert basis is not None
+            if program.shots is None:
+                for row, law in enumerate(self._probabilities(circuit, program, stop)):
+                    means[row] += basis.means(law)
+            else:
+                for row, bits in enumerate(self._samples(circuit, program, spawn(seed, k), stop)):
+                    mean, variance = basis.statistics(bits)
+                    means[row] += mean
+                    variances[row] += variance
+        return Result(means=means, errors=np.sqrt(variances), cost=cost, about=about)
+
+
+def spawn(seed: int, index: int) -> int:
+    """An independent seed, positive and below 2^31, for part `index` of what `seed` stands for."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1) | 1
+
+
+def check_seed(seed: Any) -> None:
+    """Raise ProblemError unless it is an integer >= 0."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ProblemError(f"seed={seed}: an integer >= 0 is accepted")
+
+
+def draw(law: Floats, shots: int, rng: np.random.Generator) -> Bits:
+    """Bits uint8 [shots, n] of a law float64 [2^n], by inverse sampling."""
+    cumulated = law.cumsum()
+    states = cumulated.searchsorted(rng.random(shots) * cumulated[-1], side="right").clip(max=len(law) - 1)
+    bits: Bits = ((states[:, None] >> np.arange(len(law).bit_length() - 1)) & 1).astype(np.uint8)
+    return bits
+
+
+def need_bytes(needed: int, what: str) -> None:
+    """Raise ProblemError where memory does not allow that many bytes."""
+    available = _available()
+    if needed > available:
+        raise ProblemError(f"circuit: {what} needs {needed:,} bytes of memory; {available:,} are available")
+
+
+def memory_qubits(bytes_per_amplitude: int) -> int:
+    """The most qubits whose state fits into memory."""
+    return max(1, (_available() // bytes_per_amplitude).bit_length() - 1)
+
+
+def _available() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _timed(result: Result, seconds: float) -> Result:
+    return replace(result, cost=result.cost + Cost(wall_seconds=seconds))

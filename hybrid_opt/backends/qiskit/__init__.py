@@ -1,0 +1,1 @@
+"""Backends of Qiskit: Aer, IBM's processors and their snapshots, other providers."""

@@ -1,0 +1,1 @@
+"""A Qubo, and what surrounds it: constraints, encodings, enumeration, files."""

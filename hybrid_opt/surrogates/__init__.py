@@ -1,1 +1,0 @@
-"""One surrogate a file, all behind the contract of `hybrid_opt.surrogate`."""

@@ -1,0 +1,1 @@
+"""Amplitude estimation and amplification, and what is estimated by them."""

@@ -1,0 +1,1 @@
+"""One selector a file: module `name` holds the class `Name` and its `NameConfig`."""

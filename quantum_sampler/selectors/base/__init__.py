@@ -1,0 +1,1 @@
+"""What selectors are made of: sets of items, features, sum trees, plans."""

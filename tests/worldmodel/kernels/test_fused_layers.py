@@ -1,0 +1,85 @@
+"""Compiled rows against PyTorch's operators in float64."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from envs import ActionSpec
+from tests.worldmodel.model.agents import CONTINUOUS, DISCRETE, VECTOR, generator, make_agent, make_windows
+from worldmodel.kernels import fused_layers
+from worldmodel.model.layers import EPS, Head
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def randomised(net: Head) -> Head:
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(generator=generator(1))
+    return net
+
+
+def exact(net: Head, x: Tensor) -> Tensor:
+    """What the head gives in float64, by operators that have gradients of their own."""
+    for linear, norm in net.trunk.pairs():
+        x = F.silu(F.rms_norm(linear(x), norm.weight.shape, norm.weight, EPS))
+    y: Tensor = net.out(x)
+    return y
+
+
+def close(ours: Tensor | None, theirs: Tensor | None, terms: int = 1) -> None:
+    """To six digits of the largest entry; what rounding does to a sum of n terms grows as sqrt(n), from 1,000 on."""
+    assert ours is not None and theirs is not None and ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 2e-6 * max(1.0, (terms / 1000) ** 0.5) * theirs.abs().max()
+
+
+@pytest.mark.parametrize("count", [1, 40, 3000])
+def test_a_head_that_was_passed_has_the_gradients_of_its_weights(count: int, threads: int) -> None:
+    net, x = randomised(Head(9, 20, 3, 5)), torch.randn(2, count, 9, generator=generator())
+    grad = torch.randn(2, count, 5, generator=generator(2))
+    pre, y = [], x
+    with torch.no_grad():
+        for linear, norm in net.trunk.pairs():
+            pre.append(linear(y))
+            y = norm(pre[-1])
+        out = net.out(y)
+    passed = fused_layers.head(net, x, torch.stack(pre), out)
+    assert torch.equal(passed, out)
+    passed.backward(grad)
+    found = [parameter.grad for parameter in net.parameters()]
+    net = net.double()
+    net.zero_grad()
+    exact(net, x.double()).backward(grad.double())
+    for ours, parameter in zip(found, net.parameters(), strict=True):
+        close(ours, parameter.grad, 2 * count)
+
+
+@pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS])
+def test_an_update_by_kernels_is_that_by_operators(monkeypatch: pytest.MonkeyPatch, action: ActionSpec) -> None:
+    """The gradients of all weights, to four digits of the largest of a tensor. No draw differs by rounding here."""
+    agent = make_agent(VECTOR, action)
+    windows = make_windows(agent)
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator(1)))
+    found = []
+    for kernels in (True, False):
+        if not kernels:
+            for place in ("model.agent.fits_kernels", "model.cells.gru.fits_kernels"):
+                monkeypatch.setattr(f"worldmodel.{place}", lambda *_: False)
+        twin = copy.deepcopy(agent)  # for the return scale moves
+        twin.losses(windows, generator(5)).total.backward()
+        found.append({name: p.grad for name, p in twin.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys() and len(found[0]) > 40
+    for name, ours in found[0].items():
+        assert (ours - found[1][name]).abs().max() <= 1e-4 * found[1][name].abs().max(), name

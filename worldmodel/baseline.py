@@ -1,6 +1,0 @@
-"""Train a model-free baseline: `python -m worldmodel.baseline [key=value] ...`, `--help` lists the keys."""
-
-from worldmodel.command import command, leave
-
-if __name__ == "__main__":
-    leave(command("baseline", "worldmodel.model_free:run"))

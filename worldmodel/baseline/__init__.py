@@ -1,0 +1,1 @@
+"""`python -m worldmodel.baseline`: PPO, DQN or SAC of Stable-Baselines3, in a run folder like that of any run."""

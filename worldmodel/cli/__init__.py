@@ -1,0 +1,1 @@
+"""The command line: overrides, composition, schema, one-line errors and help."""

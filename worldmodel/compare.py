@@ -1,6 +1,0 @@
-"""Compare arms at equal budget: `python -m worldmodel.compare [key=value] ...`, `--help` lists the keys."""
-
-from worldmodel.command import command, leave
-
-if __name__ == "__main__":
-    leave(command("compare", "worldmodel.comparison.comparing:run"))

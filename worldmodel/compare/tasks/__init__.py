@@ -1,0 +1,1 @@
+"""Fixed data and small models on which samplers and optimisers are compared."""

@@ -1,6 +1,0 @@
-"""Evaluate a trained agent: `python -m worldmodel.evaluate logdir=... [key=value] ...`, `--help` lists the keys."""
-
-from worldmodel.command import command, leave
-
-if __name__ == "__main__":
-    leave(command("evaluate", "worldmodel.evaluating:run"))

@@ -1,0 +1,54 @@
+"""An agent at work: arrays in, actions out, on its device and in its precision."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worldmodel.model.agent import Agent, Memory
+
+
+class NonFiniteAction(RuntimeError):
+    """The agent chose an action that is NaN or infinite."""
+
+    exit_code = 1
+
+
+class Player:
+    """Binds an agent to a device, a precision and a random generator. Shapes: N streams."""
+
+    def __init__(self, agent: Agent, precision: torch.dtype, generator: torch.Generator) -> None:
+        self.agent, self.precision, self.generator = agent, precision, generator
+        self.device = generator.device
+
+    def copy(self, seed: int) -> "Player":
+        """A player of the same agent with a random generator of its own."""
+        generator = torch.Generator(self.device)
+        generator.manual_seed(seed)
+        return Player(self.agent, self.precision, generator)
+
+    def initial(self, rows: int) -> Memory:
+        """Memory at the start."""
+        return self.agent.initial(rows)
+
+    def act(
+        self, observation: Mapping[str, NDArray[np.generic]], is_first: NDArray[np.bool_], memory: Memory, greedy: bool
+    ) -> Memory:
+        """See observations [N, ...] and choose actions; both are in the new memory."""
+        tensors = {key: torch.from_numpy(value).to(self.device) for key, value in observation.items()}
+        first = torch.from_numpy(is_first).to(self.device)
+        with self.autocast():
+            memory = self.agent.act(tensors, first, memory, self.generator, greedy)
+        return memory
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the agent computes in this player's precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def action(self, memory: Memory) -> NDArray[np.float32]:
+        """The chosen actions as an array, float32 [N, A]. Raises NonFiniteAction."""
+        action: NDArray[np.float32] = memory.action.float().cpu().numpy()
+        if not np.isfinite(action).all():
+            raise NonFiniteAction("the actions that the agent chooses are not finite: training has diverged")
+        return action

@@ -1,0 +1,177 @@
+"""The policy of a trained agent, for programs of one's own: `worldmodel.load`."""
+
+import operator
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+
+from envs import make_env
+from envs.answers import ObservationCheck
+from envs.environments import refuse_others
+from envs.errors import WrongAnswer
+from envs.spaces.encode import ActionDecoder, ObservationEncoder
+from envs.suites.minigrid import Symbols
+from envs.wrappers import SelectFields, Stream
+from hybrid_opt.paths import user_path
+from worldmodel.cli.compose import UsageError
+from worldmodel.cli.errors import validated
+from worldmodel.evaluate.episodes import SEED
+from worldmodel.evaluate.player import Player
+from worldmodel.launch import hardware
+from worldmodel.model.agent import Agent, Memory
+from worldmodel.runs.array_file import CorruptFile
+from worldmodel.runs.checkpoint import BEST, load_weights, state_file
+from worldmodel.runs.folder import RunFolderError, read_config
+from worldmodel.runs.saved_state import load_state
+from worldmodel.train.config import TrainConfig
+
+
+class Policy:
+    """What a trained agent does in one environment, which takes and gives what Gymnasium does.
+
+    config: of its run; checkpoint: the file or folder that the weights are from; step: at which they were saved;
+    frame_rate: frames per second of a video of its environment, one frame for each action.
+    """
+
+    def __init__(self, player: Player, config: TrainConfig, env: Stream, checkpoint: Path, step: int) -> None:
+        self.player, self.config = player, config
+        self.checkpoint, self.step = checkpoint, step
+        self.frame_rate = float(env.metadata.get("render_fps") or 30) / config.env.action_repeat
+        self._shown = _observation_wrappers(env)
+        self._check = ObservationCheck((self._shown[0].env if self._shown else env).observation_space)
+        self._plain = env.layout.plain
+        self._encoder = ObservationEncoder(env.layout)
+        self._space: Space[Any] = env.action_space
+        self._decoder = ActionDecoder(self._space)
+
+    def act(
+        self, observation: Any, state: Memory | None = None, greedy: bool = True, seed: int | None = None
+    ) -> tuple[Any, Memory]:
+        """See one observation and choose an action.
+
+        observation: as the environment of the run's `env.id` gives it, of one environment, without a batch axis (for
+        `env.atari=true`: as Gymnasium's AtariPreprocessing of `env.resize` gives it). state: what the last call
+        returned, None at the start of an episode. greedy: take the mode of the policy's distribution, else a sample.
+        seed: of what is drawn from here on. The model's latents are drawn also where greedy, so an episode repeats to
+        the bit when its first call gives the same seed; without one the draws go on.
+
+        Returns the action as the environment takes it, an int for Discrete, else an array of the space's shape and
+        type; and the next state. With `env.action_repeat` above 1 the action is meant for that many steps. Raises
+        ValueError for an observation that does not fit the environment's space or is not finite, TypeError for a state
+        that no call returned.
+        """
+        if not isinstance(state, Memory | None):
+            raise TypeError(
+                f"state of type {type(state).__name__}: None or the second value that act returned is accepted"
+            )
+        arrays = self._encoded(observation)
+        if seed is not None:
+            self.player.generator.manual_seed(operator.index(seed))  # NumPy's integers too
+        first = np.array([state is None])
+        memory = self.player.act(arrays, first, self.player.initial(1) if state is None else state, greedy)
+        action = self._decoder.decode(self._decoder.choose(self.player.action(memory)))[0]
+        return (int(action) if isinstance(self._space, spaces.Discrete) else action), memory
+
+    def _encoded(self, observation: Any) -> dict[str, np.ndarray]:
+        """An observation as the model sees it, {key: [1, *shape]}."""
+        try:
+            self._check(observation)
+        except WrongAnswer as error:
+            raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
+        for notice in self._check.notices:
+            warnings.warn(f"{self.config.env.id}: {notice}", stacklevel=3)
+        self._check.notices.clear()
+        try:
+            for wrapper in self._shown:
+                observation = wrapper.observation(observation)
+            if self._plain:
+                batch: Any = np.asarray(observation)[None]
+            else:
+                batch = {key: np.asarray(value)[None] for key, value in observation.items()}
+            arrays = self._encoder.encode(batch)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
+        if fault := self._encoder.fault(arrays):
+            raise ValueError(f"{self.config.env.id}: {fault[1]}")
+        return arrays
+
+
+def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "auto") -> Policy:
+    """Load the agent of a run, to act with it. The run may still be training.
+
+    logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
+    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces.
+
+    Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
+    MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than
+    the run's. No pickled code runs.
+
+        agent = worldmodel.load("runs/cartpole")
+        env = gymnasium.make("CartPole-v1")
+        observation, _ = env.reset()
+        state, done = None, False
+        while not done:
+            action, state = agent.act(observation, state)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
+    """
+    path = user_path(logdir, "logdir").absolute()
+    config = run_config(path)
+    place = hardware.choose_device(device)
+    env = make_env(config.env)
+    env.close()
+    specs = env.layout.specs, ActionDecoder(env.action_space).spec
+    agent = Agent(*specs, config.size, config.loss, config.behavior)
+    file, step, seen = _load_weights(agent, path, str(checkpoint))
+    if seen is not None:
+        refuse_others(config.env.id, *specs, seen)
+    generator = torch.Generator(place)
+    generator.manual_seed(SEED)
+    player = Player(agent.to(place).eval(), hardware.choose_precision(config.precision, place, agent.small), generator)
+    return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
+
+
+def run_config(path: Path) -> TrainConfig:
+    """The configuration of the run in a folder. Raises RunFolderError."""
+    try:
+        return validated(TrainConfig, read_config(path), {})
+    except UsageError as error:
+        raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error
+
+
+def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int, Mapping[str, Any] | None]:
+    """Load the weights of a checkpoint: the file they are from, its step, and the state of its environments if any."""
+    while True:
+        file = _find(path, checkpoint)
+        try:
+            return file, load_weights(agent, file), load_state(file, mmap=True).get("environments")
+        except CorruptFile:
+            if file.exists():
+                raise  # else the run has just replaced it by a newer one
+
+
+def _find(path: Path, checkpoint: str) -> Path:
+    if checkpoint == "latest":
+        return state_file(path)
+    folder = path / "checkpoints"
+    if checkpoint == "best":
+        if not (folder / BEST).exists():
+            raise CorruptFile(f"checkpoint=best: {path} has none before its first evaluation; latest is accepted")
+        return folder / BEST
+    given = user_path(checkpoint, "checkpoint").absolute()
+    return state_file(given if given.exists() else folder / checkpoint)
+
+
+def _observation_wrappers(env: Any) -> list[Symbols | SelectFields]:
+    """The wrappers by which the run's observations differ from the environment's own, innermost first."""
+    found: list[Symbols | SelectFields] = []
+    while env is not env.unwrapped:
+        if isinstance(env, Symbols | SelectFields):
+            found.insert(0, env)
+        env = env.env
+    return found

@@ -1,0 +1,87 @@
+"""`python -m worldmodel.evaluate`: the greedy return of a run's agent, and a video of it."""
+
+import os
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from envs import Environments
+from hybrid_opt.paths import user_path
+from worldmodel.evaluate.episodes import (
+    EVALUATIONS,
+    SEED,
+    STREAMS,
+    append,
+    evaluate,
+    read_evaluation,
+    result_of,
+    write_evaluation,
+)
+from worldmodel.evaluate.policy import load, run_config
+from worldmodel.evaluate.video import check_video, video
+from worldmodel.kernels.compiling import compilations_said
+from worldmodel.launch import hardware
+from worldmodel.runs.error_log import error_log
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+class EvaluateConfig:
+    """An evaluation of a run's agent."""
+
+    logdir: str
+    checkpoint: str
+    episodes: Positive
+    video: str | None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None
+    device: str
+    threads: Literal["auto"] | Positive
+
+
+def run(config: EvaluateConfig) -> int:
+    """Evaluate; returns the exit code. The run may be training meanwhile.
+
+    The result is a row of its evaluations.jsonl. Its evaluation.json, by which a finished run is known and compared, is
+    that of training's end; before there is one, it holds this result.
+    """
+    hardware.keep_freed_memory()
+    hardware.set_threads(config.threads)
+    path = user_path(config.logdir, "logdir").absolute()
+    seed = SEED if config.seed is None else config.seed
+    trained = run_config(path)
+    options = trained.env
+    make = partial(Environments, options, seed=seed, evaluation=True, repeatable=trained.deterministic)
+    read_evaluation(path)  # if it is damaged, that is said now
+    with ExitStack() as stack:
+        stack.enter_context(error_log(lambda: path))
+        stack.enter_context(compilations_said(partial(print, flush=True)))
+        if config.video is not None:
+            film = user_path(config.video, "video").absolute()
+            check_video(film)
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
+            make(1, render=True).close()  # if it cannot, that is said now
+        agent = load(path, config.checkpoint, config.device)
+        streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
+        environments = stack.enter_context(closing(make(streams)))
+        print(f"{options.id}: {agent.checkpoint}, step {agent.step}")
+        played = evaluate(agent.player.copy(seed), environments, config.episodes, note=partial(print, flush=True))
+        for number, episode in enumerate(played, 1):
+            print(f"episode {number}: return {episode.ret:.2f}, {episode.length} steps")
+        result = result_of(path, played, agent.step, agent.checkpoint) | {"seed": seed}
+        append(path, result)
+        before = read_evaluation(path)
+        if before is None or not before["finished"]:
+            write_evaluation(path, played, agent.step, agent.checkpoint, finished=None)
+        print(f"mean {result['mean']:.2f}, std {result['std']:.2f} over {len(played)} episodes")
+        print(f"{path / EVALUATIONS}: holds this result")
+        environments.close()  # there may be room for one at a time
+        if config.video is not None:
+            shown = stack.enter_context(closing(make(1, render=True)))
+            with video(film, agent.frame_rate) as record:
+                (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
+            print(f"{film}: an episode with return {episode.ret:.2f}")
+    return 0

@@ -1,0 +1,1 @@
+"""`python -m worldmodel.hpo`: the hyperparameters of a small model, by one sampler."""

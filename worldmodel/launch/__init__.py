@@ -1,0 +1,1 @@
+"""Where programs run: launchers, processes, and the hardware that they find."""

@@ -1,0 +1,1 @@
+"""`python -m worldmodel.search`: hyperparameters of training, by trials on one machine or many."""

@@ -1,0 +1,178 @@
+"""What proposes values and what stops trials: the groups `sampler` and `pruner`, as Optuna's objects."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_strict = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(config=_strict)
+class Qubo:
+    """`hybrid_opt.search.QuboSampler`; what is `auto` is left to it."""
+
+    name: Literal["qubo"]
+    surrogate: str
+    surrogate_options: dict[str, Any]
+    solver: str
+    options: dict[str, Any]
+    backend: str
+    budget: dict[str, float] | None
+    n_startup_trials: Literal["auto"] | Positive
+    seed: Seed
+
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        """ledger: the file of the jobs on a backend. Raises ProblemError for what is not accepted."""
+        from hybrid_opt.backends.ledger.budget import limits_of
+        from hybrid_opt.search.sampler import QuboSampler
+
+        if self.budget is not None:
+            limits_of(self.budget)
+        named = {"surrogate": self.surrogate, "solver": self.solver, "n_startup_trials": self.n_startup_trials}
+        given: dict[str, Any] = {key: value for key, value in named.items() if value != "auto"}
+        return QuboSampler(
+            **given,
+            surrogate_options=self.surrogate_options,
+            solver_options=self.options,
+            backend=self.backend,
+            ledger=None if self.backend == "statevector" else ledger,
+            budget=None if self.backend == "statevector" else self.budget,
+            seed=self.seed,
+        )
+
+
+@dataclass(config=_strict)
+class Tpe:
+    """Optuna's tree-structured Parzen estimator."""
+
+    name: Literal["tpe"]
+    multivariate: bool
+    n_startup_trials: Count
+    seed: Seed
+
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        from optuna.samplers import TPESampler
+
+        return TPESampler(
+            multivariate=self.multivariate,
+            n_startup_trials=self.n_startup_trials,
+            constant_liar=True,
+            seed=self.seed,
+        )
+
+
+@dataclass(config=_strict)
+class Gp:
+    """Optuna's Gaussian process."""
+
+    name: Literal["gp"]
+    n_startup_trials: Count
+    seed: Seed
+
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        from optuna.samplers import GPSampler
+
+        return GPSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
+
+
+@dataclass(config=_strict)
+class CmaEs:
+    """Optuna's CMA-ES."""
+
+    name: Literal["cmaes"]
+    n_startup_trials: Count
+    seed: Seed
+
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        from optuna.samplers import CmaEsSampler
+
+        return CmaEsSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
+
+
+@dataclass(config=_strict)
+class Random:
+    """Optuna's random sampler."""
+
+    name: Literal["random"]
+    seed: Seed
+
+    def make(self, ledger: Path | None = None) -> "BaseSampler":
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(self.seed)
+
+
+Sampler = Annotated[Qubo | Tpe | Gp | CmaEs | Random, Field(discriminator="name")]
+
+
+def say_uncounted(sampler: Sampler) -> None:
+    """Say that a budget counts nothing, where the sampler's shots are simulated here."""
+    if isinstance(sampler, Qubo) and sampler.budget is not None and sampler.backend == "statevector":
+        print("sampler.budget: sampler.backend=statevector counts nothing; shots simulated here are free")
+
+
+def reseeded(sampler: Qubo | Tpe | Gp | CmaEs | Random, ledger: Path, *entropy: int) -> "BaseSampler":
+    """A sampler whose draws also depend on further numbers: those of other workers, and of continuations, differ.
+
+    Those of QuboSampler depend on the number of the trial anyway; its workers share a design of start points.
+    """
+    import numpy as np
+
+    if isinstance(sampler, Qubo):
+        return sampler.make(ledger)
+    (seed,) = np.random.SeedSequence([sampler.seed, *entropy]).generate_state(1)
+    return replace(sampler, seed=int(seed)).make()
+
+
+@dataclass(config=_strict)
+class NoPruner:
+    """Every trial runs to its end."""
+
+    name: Literal["none"]
+
+    def make(self, points: int) -> "BasePruner":
+        from optuna.pruners import NopPruner
+
+        return NopPruner()
+
+
+@dataclass(config=_strict)
+class Median:
+    """Optuna's median pruner."""
+
+    name: Literal["median"]
+    n_startup_trials: Count
+    n_warmup_steps: Count
+
+    def make(self, points: int) -> "BasePruner":
+        from optuna.pruners import MedianPruner
+
+        return MedianPruner(self.n_startup_trials, self.n_warmup_steps)
+
+
+@dataclass(config=_strict)
+class Hyperband:
+    """Optuna's Hyperband."""
+
+    name: Literal["hyperband"]
+    min_resource: Positive
+    reduction_factor: Annotated[int, Field(ge=2)]
+
+    def make(self, points: int) -> "BasePruner":
+        """points: of the curve of a whole trial, the resource."""
+        from optuna.pruners import HyperbandPruner
+
+        return HyperbandPruner(self.min_resource, max(points, self.min_resource), self.reduction_factor)
+
+
+Pruner = Annotated[NoPruner | Median | Hyperband, Field(discriminator="name")]

@@ -1,0 +1,1 @@
+"""`python -m worldmodel.train`: a world-model agent."""

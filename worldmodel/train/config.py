@@ -1,0 +1,141 @@
+"""The configuration of a training run: the sections of configs/train.yaml, and what must hold between them."""
+
+import math
+from dataclasses import asdict, field, fields
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from envs import EnvConfig
+from hybrid_opt import ProblemError
+from hybrid_opt.backends import check_name
+from hybrid_opt.solvers import check_solver
+from quantum_sampler import selector_parts
+from worldmodel.cli.errors import numbers
+from worldmodel.model.agent import LossConfig
+from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.rssm import ModelSize
+from worldmodel.replay.buffer import ReplayConfig
+from worldmodel.train.hybrid import HybridConfig
+from worldmodel.train.laprop import LaPropConfig
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+LARGEST = 3.4e38  # what float32 holds
+WIDEST = 1 << 20  # of a layer: sizes in bytes stay within 64 bits
+_strict = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(config=_strict)
+class EvalConfig:
+    """When and how long the agent is evaluated."""
+
+    every: Count
+    episodes: Positive
+    final_episodes: Count
+    environments: Literal["own", "shared"] = "own"  # earlier runs have no such key
+
+
+@dataclass(config=_strict)
+class LogConfig:
+    """When metrics and predictions are written."""
+
+    every: Positive
+    predictions_every: Count
+
+
+@dataclass(config=_strict)
+class CheckpointConfig:
+    """When checkpoints are written, and how many are kept."""
+
+    minutes: Annotated[float, Field(gt=0)]
+    keep: Positive
+
+
+@dataclass(config=_strict)
+class TrainConfig:
+    """A training run."""
+
+    steps: Positive
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    logdir: str
+    init: str | None
+    device: str
+    precision: Literal["auto", "float32", "bfloat16"]
+    threads: Literal["auto"] | Positive
+    deterministic: bool
+    compile: bool
+    backend: str
+    budget: dict[Literal["shots", "seconds", "dollars"], Annotated[float, Field(ge=0)]] | None
+    prefill: Positive
+    batch_size: Positive
+    batch_length: Annotated[int, Field(ge=2)]
+    train_ratio: Annotated[float, Field(gt=0)]
+    env: EnvConfig
+    size: ModelSize
+    replay: ReplayConfig
+    solver: dict[str, Any]
+    optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
+    loss: LossConfig
+    behavior: BehaviorConfig
+    eval: EvalConfig
+    log: LogConfig
+    checkpoint: CheckpointConfig
+    seconds: Annotated[float, Field(gt=0)] | None = field(default=None, kw_only=True)  # earlier runs have no such key
+
+    @property
+    def stride(self) -> int:
+        """Steps of a replay item: the length of a window for selectors with priorities, so that all get visited."""
+        if self.replay.stride != "auto":
+            return self.replay.stride
+        return 1 if self.replay.selector == "uniform" else self.batch_length
+
+    @property
+    def selector_options(self) -> dict[str, Any]:
+        """The options of the chosen selector: what the replay section has beside its own keys."""
+        own = {field.name for field in fields(ReplayConfig)}
+        return {key: value for key, value in vars(self.replay).items() if key not in own}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values, the selector's options included: what config.yaml says and continuing compares."""
+        return {**asdict(self), "replay": dict(vars(self.replay))}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for key, value in numbers(self.as_dict()):
+            if key.startswith("env.kwargs."):
+                continue
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{key}={value}: must be a finite number")
+            if isinstance(value, float) and abs(value) > LARGEST:
+                raise ValueError(f"{key}={value}: must be within {LARGEST:g}, as numbers of 32 bits are")
+        for key, part in selector_parts(self.replay.selector, **self.selector_options):
+            if self.deterministic and not getattr(part, "inline", True):
+                raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
+        try:
+            check_name(self.backend)
+            check_solver(self.solver, "solver")
+            if isinstance(self.optimizer, HybridConfig):
+                self.optimizer.check()
+        except ProblemError as error:
+            raise ValueError(str(error)) from error
+        if isinstance(self.optimizer, HybridConfig) and self.optimizer.windows > self.batch_size:
+            windows = self.optimizer.windows
+            raise ValueError(f"optimizer.windows={windows}: at most batch_size={self.batch_size} is accepted")
+        for key, value in numbers(vars(self.size)):
+            if value > WIDEST:
+                raise ValueError(f"size.{key}={value}: at most {WIDEST} is accepted")
+        if self.size.deter % self.size.blocks:
+            raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
+        if self.replay.fresh >= self.batch_size:
+            raise ValueError(f"replay.fresh={self.replay.fresh}: less than batch_size={self.batch_size} is accepted")
+        least = (self.batch_length + self.stride) * self.env.num
+        if self.prefill < least:
+            raise ValueError(
+                f"prefill={self.prefill}: at least {least} is accepted, for windows of batch_length={self.batch_length}"
+                f" in env.num={self.env.num} streams"
+            )
+        if self.replay.capacity < 2 * least:
+            raise ValueError(f"replay.capacity={self.replay.capacity}: at least {2 * least} is accepted")
+        return self

@@ -1,0 +1,108 @@
+"""Update directions by Qubo for the world model: `optimizer=hybrid`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hybrid_opt.backends import check_name
+from hybrid_opt.direction.config import DirectionConfig
+from hybrid_opt.direction.optimizer import HybridOptimizer
+from hybrid_opt.solvers import check_solver
+from worldmodel.model.agent import Agent, Memory, Windows
+from worldmodel.model.rssm import State
+from worldmodel.train.laprop import LaProp, LaPropConfig, LaPropOptions
+
+WORLD_MODEL = ("encoder.", "rssm.", "decoder.", "reward.", "continuation.")
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
+class HybridConfig(LaPropOptions, DirectionConfig):
+    """LaProp, and what HybridOptimizer takes beside. windows: of each batch, on which the loss is modelled."""
+
+    name: Literal["hybrid"]
+    solver: str | dict[str, Any]
+    backend: str
+    windows: Annotated[int, Field(ge=1)]
+
+    def check(self) -> None:
+        """Raise ProblemError for a solver or backend that does not exist. Nothing is opened."""
+        check_name(self.backend)
+        check_solver(self.solver, "optimizer.solver")
+        if self.escape is not None:
+            check_solver(self.escape.solver, "optimizer.escape.solver")
+
+
+class _ModelLoss(nn.Module):
+    """An agent as a module whose call is its model loss, which is what functional_call can call."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.agent = agent
+
+    def forward(self, windows: Windows, generator: torch.Generator) -> Tensor:
+        return (self.agent.model_loss(windows, generator) * windows.weight).mean()
+
+
+def model_loss(
+    agent: Agent, precision: torch.dtype, windows: int
+) -> Callable[[Mapping[str, Tensor], Windows, torch.Generator], Tensor]:
+    """The world model's loss of the agent, with its parameters replaced, on `windows` of a batch, evenly spread."""
+    module = _ModelLoss(agent)
+
+    def loss(parameters: Mapping[str, Tensor], batch: Windows, generator: torch.Generator) -> Tensor:
+        named = {f"agent.{name}": tensor for name, tensor in parameters.items()}
+        device = batch.reward.device.type
+        # without the cache of casts, which would outlive a trial point
+        with torch.autocast(device, precision, enabled=precision != torch.float32, cache_enabled=False):
+            value: Tensor = functional_call(module, named, (some(batch, windows), generator))
+        return value
+
+    return loss
+
+
+def some(batch: Windows, count: int) -> Windows:
+    """So many windows of a batch, evenly spread."""
+    rows = len(batch.weight)
+    keep = torch.arange(min(count, rows), device=batch.weight.device) * rows // min(count, rows)
+    state, action = batch.before
+    fields = {
+        key: value[:, keep] for key, value in batch._asdict().items() if isinstance(value, Tensor) and value.ndim > 1
+    }
+    return batch._replace(
+        **fields,
+        observation={key: value[:, keep] for key, value in batch.observation.items()},
+        before=Memory(State(*(value[keep] for value in state)), action[keep]),
+        weight=batch.weight[keep],
+    )
+
+
+def make_optimizer(
+    config: LaPropConfig | HybridConfig,
+    agent: Agent,
+    precision: torch.dtype,
+    seed: int,
+    deterministic: bool,
+    opened: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> torch.optim.Optimizer:
+    """The optimiser of an agent. opened: options with backends in the place of their names.
+
+    The world model's parameters take moves; actor and critic, on which its loss does not depend, always take the base
+    step. Where deterministic, the wall-clock has no say.
+    """
+    own = {field.name: getattr(config, field.name) for field in fields(LaPropOptions) if field.name != "final_rate"}
+    named = [(name, p) for name, p in agent.named_parameters() if p.requires_grad]
+    if not isinstance(config, HybridConfig):
+        return LaProp([p for _, p in named], **own)
+    options = {field.name: getattr(config, field.name) for field in fields(DirectionConfig)}
+    options |= {"seed": seed} | ({"overhead": None} if deterministic else {})
+    where = opened({"solver": config.solver, "backend": config.backend})
+    optimizer = HybridOptimizer(LaProp(named, **own), **where, **options)
+    model = [(name, p) for name, p in named if name.startswith(WORLD_MODEL)]
+    optimizer.attach(model_loss(agent, precision, config.windows), model)
+    return optimizer

@@ -1,0 +1,1 @@
+"""`python -m worldmodel.tune`: a policy that sets the angles of circuits."""
