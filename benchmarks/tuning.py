@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from worldmodel.envs.circuits.instances import draw_qubo, draw_spins, qubo_of
+from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector, TuningBatch, TuningConfig
 
-from envs.circuits.instances import draw_qubo, draw_spins, qubo_of
-from envs.circuits.qaoa_angles import CircuitTuningVector, TuningBatch, TuningConfig
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.features import WIDTHS, Deformation
 from hybrid_opt.circuits.schedules.learned import Learned, learned

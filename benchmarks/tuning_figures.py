@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from worldmodel.envs.circuits.qaoa_angles import TuningConfig
 
-from envs.circuits.qaoa_angles import TuningConfig
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.learned import Learned, TuningPolicy
 from hybrid_opt.circuits.schedules.table import SCHEDULES, Angles

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from envs import ActionSpec, ObservationSpec
+from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent, LossConfig, Windows
 from worldmodel.model.layers import WIDEST

@@ -8,9 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import Space, spaces
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
-
-from envs.errors import WrongAnswer
-from envs.spaces.spaces import check_space
+from worldmodel.envs.errors import WrongAnswer
+from worldmodel.envs.spaces.spaces import check_space
 
 Info = dict[str, Any]
 UNDECLARED = "keys that its space does not declare are left out"

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from envs.action_log import ActionLog
-from envs.errors import EnvironmentFault, EnvironmentRefused
-from envs.make import EnvConfig
-from envs.spaces.encode import ActionDecoder, ObservationEncoder
-from envs.spaces.spaces import ActionSpec, ObservationSpec
-from envs.vector import Vector
+from worldmodel.envs.action_log import ActionLog
+from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
+from worldmodel.envs.make import EnvConfig
+from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
+from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
+from worldmodel.envs.vector import Vector
 
 Array = npt.NDArray[Any]
 MAKING = 2**32 - 1  # in the place of an episode's number: before the first one

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-
-from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
+from worldmodel.envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
 
 _OURS = (Path(__file__).parent, Path(gym.__file__).parent)
 _STANDARD = Path(sysconfig.get_paths()["stdlib"])

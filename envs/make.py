@@ -10,18 +10,18 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import AtariPreprocessing
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from worldmodel.envs.answers import Answers
+from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
+from worldmodel.envs.faults import close, described
+from worldmodel.envs.randomness import OwnRandom
+from worldmodel.envs.spaces.images import DEFAULT_SIZE, Resize
+from worldmodel.envs.spaces.spaces import action_spec, observation_layout
+from worldmodel.envs.suites.box2d import FreshWorld
+from worldmodel.envs.suites.minigrid import PLAIN, Symbols, is_minigrid
+from worldmodel.envs.suites.rendering import choose_opengl
+from worldmodel.envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
 
-from envs import registry
-from envs.answers import Answers
-from envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
-from envs.faults import close, described
-from envs.randomness import OwnRandom
-from envs.spaces.images import DEFAULT_SIZE, Resize
-from envs.spaces.spaces import action_spec, observation_layout
-from envs.suites.box2d import FreshWorld
-from envs.suites.minigrid import PLAIN, Symbols, is_minigrid
-from envs.suites.rendering import choose_opengl
-from envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields, Stream
+from worldmodel.envs import registry
 
 Positive = Annotated[int, Field(ge=1)]
 ATARI: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0}

@@ -11,16 +11,15 @@ from pathlib import PurePath
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-
-from envs.errors import EnvironmentRefused
-from envs.faults import described
+from worldmodel.envs.errors import EnvironmentRefused
+from worldmodel.envs.faults import described
 
 gym.register(
     "CircuitTuning-v0",
-    "envs.circuits.qaoa_angles:CircuitTuning",
-    vector_entry_point="envs.circuits.qaoa_angles:CircuitTuningVector",
+    "worldmodel.envs.circuits.qaoa_angles:CircuitTuning",
+    vector_entry_point="worldmodel.envs.circuits.qaoa_angles:CircuitTuningVector",
 )
-gym.register("AnsatzTuning-v0", "envs.circuits.vqe_angles:AnsatzTuning")
+gym.register("AnsatzTuning-v0", "worldmodel.envs.circuits.vqe_angles:AnsatzTuning")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def _import_module(env_id: str, module: str) -> None:
 def _import_package(env_id: str, package: Package) -> None:
     try:
         if package.module == "dm_control":
-            from envs.suites import dmc
+            from worldmodel.envs.suites import dmc
 
             dmc.register()
         else:

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
+from worldmodel.envs.faults import described
+from worldmodel.envs.make import EnvConfig, make_env
+from worldmodel.envs.randomness import OwnRandom, seed_globals
+from worldmodel.envs.workers import WorkerDied, Workers
+from worldmodel.envs.wrappers import Stream
 
-from envs import registry
-from envs.errors import EnvironmentFault, EnvironmentRefused
-from envs.faults import described
-from envs.make import EnvConfig, make_env
-from envs.randomness import OwnRandom, seed_globals
-from envs.workers import WorkerDied, Workers
-from envs.wrappers import Stream
+import worldmodel
+from worldmodel.envs import registry
 
 Array = npt.NDArray[Any]
 CHEAP = (  # steps that cost less than the way to another process and back
@@ -25,8 +26,8 @@ CHEAP = (  # steps that cost less than the way to another process and back
     "gymnasium.envs.toy_text",
     "gymnasium.envs.box2d.lunar_lander",
     "minigrid",
-    "envs.circuits.qaoa_angles",
-    "envs.circuits.vqe_angles",
+    "worldmodel.envs.circuits.qaoa_angles",
+    "worldmodel.envs.circuits.vqe_angles",
 )
 
 

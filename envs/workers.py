@@ -19,10 +19,9 @@ import numpy.typing as npt
 import psutil
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState, _async_worker
-
-from envs.errors import EnvironmentFault, EnvironmentRefused, WorkerTraceback
-from envs.faults import described, traceback_of
-from envs.wrappers import Stream
+from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused, WorkerTraceback
+from worldmodel.envs.faults import described, traceback_of
+from worldmodel.envs.wrappers import Stream
 
 Array = npt.NDArray[Any]
 Maker = Callable[[], Stream]

@@ -10,12 +10,11 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import Space, spaces
-
-from envs.answers import Answers
-from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
-from envs.faults import close, described
-from envs.randomness import OwnRandom, seed_globals
-from envs.spaces.spaces import Layout
+from worldmodel.envs.answers import Answers
+from worldmodel.envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
+from worldmodel.envs.faults import close, described
+from worldmodel.envs.randomness import OwnRandom, seed_globals
+from worldmodel.envs.spaces.spaces import Layout
 
 Info = dict[str, Any]
 

@@ -11,9 +11,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from worldmodel.envs.circuits.instances import BLOCK, Family, Weights, draw_qubo, draw_spins
+from worldmodel.envs.errors import EnvironmentRefused
 
-from envs.circuits.instances import BLOCK, Family, Weights, draw_qubo, draw_spins
-from envs.errors import EnvironmentRefused
 from hybrid_opt.circuits.schedules.features import WIDTHS, Progress, ShapeName, describe, describe_qubo, whitened
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.problem.file import load_problems
@@ -114,7 +114,7 @@ class TuningBatch:
         self.shots_spent = np.zeros(rows, np.int64)
         self.measure: Any = None
         if config.backend != "statevector":
-            from envs.circuits.energies import BackendEnergies
+            from worldmodel.envs.circuits.energies import BackendEnergies
 
             self.measure = BackendEnergies(config.backend)
 
@@ -144,7 +144,7 @@ class TuningBatch:
         for place, row in enumerate(rows):
             self.qubos[row] = None
             if self.measure is not None:
-                from envs.circuits.instances import Spins, qubo_of
+                from worldmodel.envs.circuits.instances import Spins, qubo_of
 
                 self.qubos[row] = qubo_of(Spins(fields, couplings, sizes), place)
 

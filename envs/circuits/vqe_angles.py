@@ -8,9 +8,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from worldmodel.envs.circuits.instances import Spins, Weights, draw_spins, qubo_of
+from worldmodel.envs.circuits.qaoa_angles import FAR, GAIN, tuning_config
 
-from envs.circuits.instances import Spins, Weights, draw_spins, qubo_of
-from envs.circuits.qaoa_angles import FAR, GAIN, tuning_config
 from hybrid_opt.circuits.schedules.features import ENERGY, HISTORY, describe
 from hybrid_opt.problem.enumeration import diagonal
 from hybrid_opt.simulator import ansatz

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gymnasium import Space, spaces
-
-from envs.spaces.spaces import Layout, action_spec
+from worldmodel.envs.spaces.spaces import Layout, action_spec
 
 Array = npt.NDArray[Any]
 Observation = dict[str, Array]

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box
 from pydantic import Field
-
-from envs.errors import EnvironmentRefused
+from worldmodel.envs.errors import EnvironmentRefused
 
 MULTIPLE = 16  # the CNN halves the sides four times
 DEFAULT_SIZE = (64, 64)

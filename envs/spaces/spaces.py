@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 from gymnasium import Space, spaces
-
-from envs.errors import UnsupportedSpace
-from envs.spaces.images import ImageFormat, Resize
+from worldmodel.envs.errors import UnsupportedSpace
+from worldmodel.envs.spaces.images import ImageFormat, Resize
 
 Path = tuple[str | int, ...]
 

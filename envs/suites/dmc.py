@@ -9,9 +9,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
-
-from envs.errors import EnvironmentRefused
-from envs.suites.rendering import choose_opengl
+from worldmodel.envs.errors import EnvironmentRefused
+from worldmodel.envs.suites.rendering import choose_opengl
 
 Array = npt.NDArray[Any]
 FRAME = (240, 320)  # height and width of a rendered frame
@@ -38,7 +37,7 @@ def register() -> None:
     for domain, task in suite().ALL_TASKS:
         name = f"dm_control/{domain}-{task}-v0"
         if name not in gym.registry:
-            gym.register(name, "envs.suites.dmc:ControlSuite", kwargs={"domain": domain, "task": task})
+            gym.register(name, "worldmodel.envs.suites.dmc:ControlSuite", kwargs={"domain": domain, "task": task})
 
 
 class ControlSuite(gym.Env[Any, Array]):

@@ -7,11 +7,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from worldmodel.envs.answers import Answers
+from worldmodel.envs.errors import UnsupportedSpace, WrongAnswer
 
-from envs import EnvironmentFault, Environments
-from envs.answers import Answers
-from envs.errors import UnsupportedSpace, WrongAnswer
 from tests.envs.test_environments import config, play
+from worldmodel.envs import EnvironmentFault, Environments
 
 WRONG = {
     "float picture": "observation 'observation' has type float64, its space declares uint8",

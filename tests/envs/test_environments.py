@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from worldmodel.envs.environments import episode_seed
 
-from envs import EnvConfig, EnvironmentRefused, Environments, Records, Step, UnsupportedSpace
-from envs.environments import episode_seed
 from tests.envs import custom
+from worldmodel.envs import EnvConfig, EnvironmentRefused, Environments, Records, Step, UnsupportedSpace
 
 COUNTING = "tests.envs.custom:Counting-v0"
 

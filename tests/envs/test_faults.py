@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from worldmodel.envs.faults import traceback_of
+from worldmodel.envs.workers import Workers
 
-from envs import EnvironmentFault, Environments
-from envs.faults import traceback_of
-from envs.workers import Workers
 from tests.envs import custom
 from tests.envs.test_environments import config, flat, play
+from worldmodel.envs import EnvironmentFault, Environments
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -212,7 +212,7 @@ def test_no_process_of_the_workers_can_be_interrupted_from_its_first_moment_on()
     code = """
 import os, signal, sys
 from multiprocessing.forkserver import _forkserver
-from envs import Environments
+from worldmodel.envs import Environments
 from tests.envs.test_environments import config
 def mask(pid, name):
     (line,) = [line for line in open(f"/proc/{pid}/status") if line.startswith(name)]
@@ -252,7 +252,7 @@ SCRIPT = """
 import os, sys, time
 import gymnasium, multiprocessing, subprocess, torch
 import numpy as np
-from envs import EnvConfig, Environments
+from worldmodel.envs import EnvConfig, Environments
 
 class Mine(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1e9, 1e9, (3,), np.float64)

@@ -10,10 +10,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from worldmodel.envs.registry import find
 
-from envs import EnvConfig, Environments
-from envs.registry import find
 from tests.envs.test_environments import config, flat_step, random_actions
+from worldmodel.envs import EnvConfig, Environments
 
 PRESETS = sorted((Path(__file__).parent.parent.parent / "configs" / "env").glob("*.yaml"))
 PACKAGES = {

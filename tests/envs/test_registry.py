@@ -7,9 +7,9 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from worldmodel.envs.registry import find
 
-from envs import EnvConfig, EnvironmentRefused, Environments, make_env
-from envs.registry import find
+from worldmodel.envs import EnvConfig, EnvironmentRefused, Environments, make_env
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -105,7 +105,8 @@ def test_a_module_in_the_folder_of_the_run(tmp_path: Path, mode: str) -> None:
         "class Mine(CartPoleEnv): pass\n"
     )
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import envs; sys.path.remove({str(ROOT)!r})\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import worldmodel.envs as envs\n"
+        f"sys.path.remove({str(ROOT)!r})\n"
         f"env = envs.Environments(envs.EnvConfig(id='mine:Mine-v0', vectorization={mode!r}), 2, 0)\n"
         "print(env.reset().observation['observation'].shape, sys.path[0] == ''); env.close()\n"
     )

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from worldmodel.envs.action_log import ActionLog
+from worldmodel.envs.errors import EnvironmentRefused
 
-from envs import EnvConfig, Environments
-from envs.action_log import ActionLog
-from envs.errors import EnvironmentRefused
 from tests.envs.test_environments import config, flat, flat_step, random_actions
+from worldmodel.envs import EnvConfig, Environments
 
 
 def stored(state: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs import ActionSpec, Environments, Episode, ObservationSpec, Records
 from worldmodel.baseline.config import BaselineConfig
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.overrides import settings
+from worldmodel.envs import ActionSpec, Environments, Episode, ObservationSpec, Records
 from worldmodel.evaluate.episodes import SEED as EVALUATION_SEED
 from worldmodel.evaluate.episodes import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.launch import hardware

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs.circuits.qaoa_angles import CircuitTuningVector
+from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector
 
 
 class TuningVecEnv(VecEnv):

@@ -216,8 +216,8 @@ def _baseline(
 
 def _check_environment(config: Any) -> str:
     """Make the environment once; returns what its actions are. Raises UsageError where it cannot be made."""
-    from envs import EnvironmentFault, EnvironmentRefused, make_env
-    from envs.spaces.spaces import action_spec
+    from worldmodel.envs import EnvironmentFault, EnvironmentRefused, make_env
+    from worldmodel.envs.spaces.spaces import action_spec
 
     try:
         env = make_env(config)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import Environments, Episode
+from worldmodel.envs import Environments, Episode
 from worldmodel.runs.atomic_file import atomic_file, readable
 from worldmodel.runs.folder import EVALUATION, RunFolderError
 from worldmodel.runs.metrics import Journal

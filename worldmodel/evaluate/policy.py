@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from gymnasium import Space, spaces
 
-from envs import make_env
-from envs.answers import ObservationCheck
-from envs.environments import refuse_others
-from envs.errors import WrongAnswer
-from envs.spaces.encode import ActionDecoder, ObservationEncoder
-from envs.suites.minigrid import Symbols
-from envs.wrappers import SelectFields, Stream
 from hybrid_opt.paths import user_path
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import validated
+from worldmodel.envs import make_env
+from worldmodel.envs.answers import ObservationCheck
+from worldmodel.envs.environments import refuse_others
+from worldmodel.envs.errors import WrongAnswer
+from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
+from worldmodel.envs.suites.minigrid import Symbols
+from worldmodel.envs.wrappers import SelectFields, Stream
 from worldmodel.evaluate.episodes import SEED
 from worldmodel.evaluate.player import Player
 from worldmodel.launch import hardware

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from envs import Environments
 from hybrid_opt.paths import user_path
+from worldmodel.envs import Environments
 from worldmodel.evaluate.episodes import (
     EVALUATIONS,
     SEED,

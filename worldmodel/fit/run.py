@@ -7,13 +7,13 @@ import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from envs import Episode
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.solvers import check_solver
 from worldmodel.compare.tasks.descent import Descent
 from worldmodel.compare.tasks.losses import TASKS, Task
 from worldmodel.compare.tasks.objectives import check_installed
 from worldmodel.compare.tasks.recorded import recorded
+from worldmodel.envs import Episode
 from worldmodel.evaluate.episodes import write_evaluation
 from worldmodel.launch import hardware
 from worldmodel.runs.folder import METRICS

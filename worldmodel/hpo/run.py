@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from envs import Episode
 from worldmodel.cli.yaml import to_yaml
 from worldmodel.compare.tasks.objectives import POINT, check_installed, objective
 from worldmodel.compare.tasks.recorded import recorded
+from worldmodel.envs import Episode
 from worldmodel.evaluate.episodes import write_evaluation
 from worldmodel.runs.atomic_file import atomic_file
 from worldmodel.search.samplers import Sampler, say_uncounted

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.spaces.spaces import ActionSpec
+from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.cells.gru import one_hot_sample
 from worldmodel.model.layers import Head
 from worldmodel.model.rssm import unimix

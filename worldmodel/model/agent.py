@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.spaces.spaces import ActionSpec, ObservationSpec
+from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor import Actor
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder, flat_inputs

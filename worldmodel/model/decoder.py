@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.spaces.spaces import ObservationSpec
+from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.encoder import MULTIPLES, ChannelNormAct
 from worldmodel.model.layers import MLP, BlockLinear, Conv, Linear, NormAct, symexp, symlog
 from worldmodel.model.rssm import ModelSize, State

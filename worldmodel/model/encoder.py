@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.spaces.spaces import ObservationSpec
+from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.layers import MLP, Conv, NormAct, symlog
 from worldmodel.model.rssm import ModelSize
 

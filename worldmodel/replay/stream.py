@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs import ActionSpec, ObservationSpec, Records
+from worldmodel.envs import ActionSpec, ObservationSpec, Records
 from worldmodel.model.agent import Memory, Windows
 from worldmodel.model.rssm import ModelSize, State
 from worldmodel.replay.buffer import Array, Window

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from envs import EnvironmentFault
-from envs.faults import traceback_of
+from worldmodel.envs import EnvironmentFault
+from worldmodel.envs.faults import traceback_of
 
 ERROR_LOG = "error.log"
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from envs import Environments
 from hybrid_opt.paths import user_path
 from worldmodel.cli.command import configs_folder, stopped_by_signals
+from worldmodel.envs import Environments
 from worldmodel.launch import hardware
 from worldmodel.launch.launcher import Launcher, Started, stop_all
 from worldmodel.launch.process import Ended, Program

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from envs import EnvConfig
 from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
 from worldmodel.cli.errors import numbers
+from worldmodel.envs import EnvConfig
 from worldmodel.model.agent import LossConfig
 from worldmodel.model.returns import BehaviorConfig
 from worldmodel.model.rssm import ModelSize

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from envs import Environments
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.direction.optimizer import HybridOptimizer
@@ -17,6 +16,7 @@ from hybrid_opt.paths import user_path
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel.cli.command import stopped_by_signals
 from worldmodel.cli.overrides import settings
+from worldmodel.envs import Environments
 from worldmodel.evaluate.episodes import finished, told
 from worldmodel.evaluate.player import Player
 from worldmodel.evaluate.policy import run_config

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from hybrid_opt.direction.optimizer import HybridOptimizer
+from worldmodel.envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from worldmodel.evaluate.episodes import SEED as EVALUATION_SEED
 from worldmodel.evaluate.episodes import STREAMS, evaluate, write_evaluation
 from worldmodel.evaluate.player import Player

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from envs.circuits.qaoa_angles import TuningConfig, tuning_config
+from worldmodel.envs.circuits.qaoa_angles import TuningConfig, tuning_config
 from worldmodel.train.config import Count, Positive, TrainConfig
 
 _strict = ConfigDict(extra="forbid", frozen=True)

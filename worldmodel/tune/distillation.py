@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs import Environments
 from hybrid_opt.circuits.schedules.learned import TuningPolicy
+from worldmodel.envs import Environments
 from worldmodel.evaluate.policy import load
 from worldmodel.launch import hardware
 from worldmodel.tune.config import TuneConfig

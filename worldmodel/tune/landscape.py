@@ -5,10 +5,10 @@ from math import comb
 
 import numpy as np
 
-from envs.circuits.qaoa_angles import TuningBatch, TuningConfig
 from hybrid_opt.circuits.schedules.features import WIDTHS
 from hybrid_opt.circuits.schedules.landscape import DEGREE, fitted, offsets
 from hybrid_opt.circuits.schedules.learned import TuningPolicy
+from worldmodel.envs.circuits.qaoa_angles import TuningBatch, TuningConfig
 
 SEED = 8_128  # the problems are none of the training's or the evaluation's
 TOGETHER = 250  # problems that are simulated side by side

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import Episode
-from envs.circuits.qaoa_angles import CircuitTuningVector, TuningConfig
 from hybrid_opt.circuits.schedules.learned import TuningPolicy
 from hybrid_opt.paths import user_path
 from worldmodel.cli.overrides import settings
+from worldmodel.envs import Episode
+from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector, TuningConfig
 from worldmodel.evaluate.episodes import SEED as EVALUATION_SEED
 from worldmodel.evaluate.episodes import finished, told, write_evaluation
 from worldmodel.launch import hardware

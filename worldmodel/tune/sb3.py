@@ -12,10 +12,10 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
-from envs.circuits.qaoa_angles import CircuitTuningVector
 from hybrid_opt.circuits.schedules.learned import TuningPolicy
 from worldmodel.baseline.vec_env import TuningVecEnv
 from worldmodel.cli.compose import UsageError
+from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.runs.atomic_file import WriteError
 from worldmodel.runs.checkpoint import checkpoints, publish, remove

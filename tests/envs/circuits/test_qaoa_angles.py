@@ -9,11 +9,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
+from worldmodel.envs.circuits.instances import draw_spins, qubo_of
+from worldmodel.envs.circuits.qaoa_angles import GAIN, CircuitTuningVector, TuningBatch, TuningConfig
+from worldmodel.envs.errors import EnvironmentRefused
 
-import envs  # noqa: F401 - registers them
-from envs.circuits.instances import draw_spins, qubo_of
-from envs.circuits.qaoa_angles import GAIN, CircuitTuningVector, TuningBatch, TuningConfig
-from envs.errors import EnvironmentRefused
+import worldmodel.envs  # noqa: F401 - registers them
 from hybrid_opt.circuits.schedules.table import transferred
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.problem.file import load_problems, save_problems

@@ -7,9 +7,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from worldmodel.envs.diagnostic import AppearingObject, BlindCliffwalk, NoisyTV
 
-from envs import EnvConfig, Environments
-from envs.diagnostic import AppearingObject, BlindCliffwalk, NoisyTV
+from worldmodel.envs import EnvConfig, Environments
 
 NAMES = ["BlindCliffwalk-v0", "AppearingObject-v0", "NoisyTV-v0"]
 
@@ -25,7 +25,7 @@ def test_gymnasium_accepts_them(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_streams_come_back_to_where_they_were(name: str) -> None:
-    config = EnvConfig(f"envs.diagnostic:{name}")
+    config = EnvConfig(f"worldmodel.envs.diagnostic:{name}")
     one, other = (Environments(config, 2, seed=3) for _ in range(2))
     one.reset()
     width = one.action_spec.width

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from gymnasium import spaces
+from worldmodel.envs.errors import EnvironmentRefused
+from worldmodel.envs.spaces.spaces import observation_layout
 
-from envs.errors import EnvironmentRefused
-from envs.spaces.spaces import observation_layout
 from tests.envs.spaces.test_spaces import encode
 
 rng = np.random.default_rng(0)

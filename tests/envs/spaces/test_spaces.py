@@ -8,11 +8,11 @@ from gymnasium import Env, spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worldmodel.envs.errors import UnsupportedSpace
+from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
+from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec, action_spec, observation_layout
+from worldmodel.envs.wrappers import SelectFields
 
-from envs.errors import UnsupportedSpace
-from envs.spaces.encode import ActionDecoder, ObservationEncoder
-from envs.spaces.spaces import ActionSpec, ObservationSpec, action_spec, observation_layout
-from envs.wrappers import SelectFields
 from tests.envs.custom import SPACES
 
 shapes = st.lists(st.integers(1, 4), max_size=3).map(tuple)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 import torch
 
-import envs  # noqa: F401 - registers the environment
+import worldmodel.envs  # noqa: F401 - registers the environment
 from hybrid_opt import ProblemError, Qubo, QuboSampler
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.problem.file import load_problems, save_problems

@@ -11,11 +11,11 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs import EnvConfig, Environments
 from tests.worldmodel.train.runs import line_of, timeless
 from worldmodel.baseline import run as model_free
 from worldmodel.baseline.run import Vectorised
 from worldmodel.cli.command import command
+from worldmodel.envs import EnvConfig, Environments
 from worldmodel.evaluate.episodes import read_evaluation
 from worldmodel.runs.folder import read_config
 from worldmodel.runs.progress import Progress

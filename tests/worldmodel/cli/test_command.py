@@ -343,9 +343,11 @@ def test_everything_in_our_configs_has_its_sentence() -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """An installation: the package with its configs inside, its siblings beside it."""
+    """An installation: the package with its configs and environments inside."""
     site = tmp_path / "site"
-    shutil.copytree(ROOT / "worldmodel", site / "worldmodel", ignore=shutil.ignore_patterns("__pycache__", "configs"))
+    unwanted = shutil.ignore_patterns("__pycache__", "configs")
+    shutil.copytree(ROOT / "worldmodel", site / "worldmodel", ignore=unwanted)
+    shutil.copytree(ROOT / "envs", site / "worldmodel/envs", ignore=unwanted, dirs_exist_ok=True)
     for name, text in {**TREE, "needy.yaml": "steps: 1  # steps\n"}.items():
         (site / "worldmodel/configs" / name).parent.mkdir(parents=True, exist_ok=True)
         (site / "worldmodel/configs" / name).write_text(text)
@@ -355,29 +357,38 @@ def site(tmp_path: Path) -> Path:
     (site / "worldmodel/simple.py").write_text(
         "from pydantic.dataclasses import dataclass\n@dataclass\nclass Config:\n    steps: int\n"
         "def run(config: Config) -> None:\n"
-        "    import envs.inner, hybrid_opt, quantum_sampler, mine\n"
-        "    print(envs.origin, envs.inner.origin, hybrid_opt.origin, quantum_sampler.origin, mine.origin)\n"
+        "    import worldmodel.envs.errors, envs.corridor\n"
+        "    print(envs.corridor.origin, worldmodel.envs.errors.__file__)\n"
     )
-    for name in ("envs", "hybrid_opt", "quantum_sampler"):
-        (site / name).mkdir()
-        (site / name / "__init__.py").write_text("origin = 'ours'\n")
-    (site / "envs/inner.py").write_text("origin = 'ours'\n")
     return site
 
 
-def test_runs_in_a_folder_with_packages_of_the_same_names(site: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder of a user's, who keeps an envs package and configs of his own there."""
     here = tmp_path / "here"
-    for name in ("envs", "quantum_sampler", "configs"):
+    for name in ("envs", "configs"):
         (here / name).mkdir(parents=True)
-        (here / name / "__init__.py").write_text("raise RuntimeError('a stranger')\n")
-    (here / "hybrid_opt.py").write_text("raise RuntimeError('a stranger')\n")
-    (here / "mine.py").write_text("origin = 'mine'\n")
+    (here / "envs/__init__.py").write_text("")
+    (here / "envs/corridor.py").write_text("origin = 'mine'\n")
     (here / "configs/needy.yaml").write_text("nonsense: 1\n")
+    return here
+
+
+def test_runs_in_a_folder_with_an_envs_package(site: Path, here: Path) -> None:
     words = [sys.executable, "-m", "worldmodel.train", "steps=2"]
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(words, check=False, cwd=here, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "ours ours ours ours mine\n"
+    assert done.stdout.split() == ["mine", str(site / "worldmodel/envs/errors.py")]
+
+
+@pytest.mark.parametrize("order", ["envs.corridor, worldmodel.envs.errors", "worldmodel.envs.errors, envs.corridor"])
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_envs_package_of_the_users_in_either_order(site: Path, here: Path, order: str, installed: bool) -> None:
+    code = f"import sys, {order}; print(envs.corridor.origin, worldmodel.envs.errors.__file__)"
+    file = site / "worldmodel/envs/errors.py" if installed else ROOT / "envs/errors.py"
+    assert python(code, here, site if installed else ROOT).split() == ["mine", str(file)]
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
@@ -388,18 +399,6 @@ def test_the_first_signal_asks_and_the_second_interrupts(first: signal.Signals) 
         assert work.stopping
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(first) is before
-
-
-def test_a_stranger_that_was_imported_first_is_named(site: Path, tmp_path: Path) -> None:
-    here = tmp_path / "here"
-    (here / "envs").mkdir(parents=True)
-    (here / "envs/__init__.py").write_text("")
-    code = (
-        "import envs\ntry:\n    import worldmodel\nexcept ImportError as error:\n    print(error)\n"
-        "import sys; assert 'worldmodel' not in sys.modules\n"
-    )
-    out = python(code, here, site)
-    assert "another package envs is imported already" in out and str(here) in out
 
 
 def test_the_package_imports_light(tmp_path: Path) -> None:

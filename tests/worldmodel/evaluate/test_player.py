@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from envs import ActionSpec
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, KEYS, generator, make_agent, observations
+from worldmodel.envs import ActionSpec
 from worldmodel.evaluate.player import Player
 
 

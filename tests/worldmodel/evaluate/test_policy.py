@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from worldmodel.envs.errors import EnvironmentRefused
 
 import worldmodel
-from envs.errors import EnvironmentRefused
 from tests.worldmodel import worlds  # noqa: F401  # registers
 from tests.worldmodel.train.runs import train
 from worldmodel.launch.hardware import MachineError
@@ -55,7 +55,8 @@ def test_the_example_of_the_documentation(cartpole: Path) -> None:
 
 def test_it_plays_what_the_evaluation_played(cartpole: Path) -> None:
     """The same seeds and the same noise: one stream of one episode."""
-    from envs.environments import episode_seed
+    from worldmodel.envs.environments import episode_seed
+
     from worldmodel.evaluate.episodes import SEED
 
     assert (

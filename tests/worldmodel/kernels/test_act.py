@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import ActionSpec, ObservationSpec
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, generator, make_agent, observations
+from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.model.agent import Agent, Memory
 from worldmodel.model.rssm import State
 

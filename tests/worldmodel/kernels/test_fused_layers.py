@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs import ActionSpec
 from tests.worldmodel.model.agents import CONTINUOUS, DISCRETE, VECTOR, generator, make_agent, make_windows
+from worldmodel.envs import ActionSpec
 from worldmodel.kernels import fused_layers
 from worldmodel.model.layers import EPS, Head
 

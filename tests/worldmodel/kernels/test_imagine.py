@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import ActionSpec
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, generator, make_agent
+from worldmodel.envs import ActionSpec
 from worldmodel.kernels import imagine as rollout
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs import ActionSpec, ObservationSpec
+from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.model.agent import Agent, LossConfig, Memory, Windows
 from worldmodel.model.returns import BehaviorConfig
 from worldmodel.model.rssm import ModelSize

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 
-from envs import ActionSpec
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, actions, generator
+from worldmodel.envs import ActionSpec
 from worldmodel.model.actor import Actor, Categoricals, Normals
 
 SPECS = [DISCRETE, COMPONENTS, CONTINUOUS]

@@ -8,7 +8,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from envs import ActionSpec, ObservationSpec
 from tests.worldmodel.model.agents import (
     BEHAVIOR,
     COMPONENTS,
@@ -23,6 +22,7 @@ from tests.worldmodel.model.agents import (
     make_windows,
     observations,
 )
+from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.model.agent import Agent, LossConfig
 from worldmodel.model.layers import WIDEST, fits_kernels
 from worldmodel.model.returns import BehaviorConfig

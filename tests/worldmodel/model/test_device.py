@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from envs import ActionSpec, ObservationSpec
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, KEYS, VECTOR, make_agent, make_windows
+from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.model import layers
 from worldmodel.model.returns import lambda_return
 

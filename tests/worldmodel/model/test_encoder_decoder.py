@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs import ObservationSpec
 from tests.worldmodel.model.agents import KEYS, SIZE, VECTOR, generator, observations
+from worldmodel.envs import ObservationSpec
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder, flat_inputs
 from worldmodel.model.rssm import ModelSize, State

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from envs import Records
 from quantum_sampler import make_selector
 from tests.worldmodel.model.agents import DISCRETE, SIZE, VECTOR, actions, generator, make_agent, observations
+from worldmodel.envs import Records
 from worldmodel.evaluate.player import Player
 from worldmodel.model.rssm import State
 from worldmodel.replay.buffer import Replay

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from envs import Episode
 from tests.worldmodel import worlds
 from tests.worldmodel.train.runs import (
     ENVIRONMENT,
@@ -26,6 +25,7 @@ from tests.worldmodel.train.runs import (
     timeless,
     train,
 )
+from worldmodel.envs import Episode
 from worldmodel.runs.checkpoint import checkpoints
 from worldmodel.runs.saved_state import load_state
 

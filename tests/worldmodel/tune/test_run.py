@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worldmodel.envs.circuits.qaoa_angles import TuningConfig
 
-from envs.circuits.qaoa_angles import TuningConfig
 from hybrid_opt.circuits.schedules.learned import TuningPolicy, learned
 from hybrid_opt.circuits.schedules.table import SCHEDULES
 from hybrid_opt.problem.qubo import Qubo

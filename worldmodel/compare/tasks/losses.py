@@ -117,7 +117,7 @@ def _licence() -> str:
 @cache
 def _recorded(name: str) -> Any:
     """6,000 steps of random actions as a batch of windows of 16 steps."""
-    from envs import EnvConfig, Environments
+    from worldmodel.envs import EnvConfig, Environments
     from worldmodel.model.agent import Memory, Windows
     from worldmodel.model.rssm import State
 

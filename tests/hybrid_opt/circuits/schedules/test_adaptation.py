@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worldmodel.envs.circuits.instances import draw_qubo, draw_spins, qubo_of
 
-from envs.circuits.instances import draw_qubo, draw_spins, qubo_of
 from hybrid_opt.circuits.schedules.adaptation import Adaptation, Paired
 from hybrid_opt.circuits.schedules.features import Progress
 from hybrid_opt.circuits.schedules.learned import TuningPolicy, kind_of, learned

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from worldmodel.envs.circuits.instances import draw_spins, qubo_of
+from worldmodel.envs.circuits.qaoa_angles import TuningConfig
 
-from envs.circuits.instances import draw_spins, qubo_of
-from envs.circuits.qaoa_angles import TuningConfig
 from hybrid_opt.circuits.schedules.features import ABOUT
 from hybrid_opt.circuits.schedules.landscape import (
     Landscape,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worldmodel.envs.circuits.instances import draw_qubo, draw_spins, qubo_of
+from worldmodel.envs.circuits.qaoa_angles import TuningBatch, TuningConfig
 
-from envs.circuits.instances import draw_qubo, draw_spins, qubo_of
-from envs.circuits.qaoa_angles import TuningBatch, TuningConfig
 from hybrid_opt.circuits.schedules.features import Progress, describe_qubo
 from hybrid_opt.circuits.schedules.learned import Learned, TuningPolicy, learned
 from hybrid_opt.circuits.schedules.table import transferred
