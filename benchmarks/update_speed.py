@@ -23,11 +23,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.envs import ActionSpec, ObservationSpec
+from worldmodel.kernels import for_agent
+from worldmodel.kernels.supported import WIDEST
 from worldmodel.launch import hardware
-from worldmodel.model.agent import Agent, LossConfig, Windows
-from worldmodel.model.layers import WIDEST
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Windows
 from worldmodel.model.returns import BehaviorConfig
-from worldmodel.model.rssm import ModelSize
+from worldmodel.model.size import ModelSize
+from worldmodel.model.world_model import LossConfig
 from worldmodel.train.laprop import LaProp
 from worldmodel.train.update import Update
 
@@ -55,6 +58,7 @@ def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, 
             return_rate=0.01,
         ),
     ).to(device)
+    agent = for_agent(agent)
     steps = (length, batch)
     no = torch.zeros(steps, dtype=torch.bool, device=device)
     windows = Windows(

@@ -17,7 +17,6 @@ from worldmodel.envs.randomness import OwnRandom, seed_globals
 from worldmodel.envs.workers import WorkerDied, Workers
 from worldmodel.envs.wrappers import Stream
 
-import worldmodel
 from worldmodel.envs import registry
 
 Array = npt.NDArray[Any]

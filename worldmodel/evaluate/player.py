@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.model.agent import Agent, Memory
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Carry
 
 
 class NonFiniteAction(RuntimeError):
@@ -28,13 +29,13 @@ class Player:
         generator.manual_seed(seed)
         return Player(self.agent, self.precision, generator)
 
-    def initial(self, rows: int) -> Memory:
-        """Memory at the start."""
+    def initial(self, rows: int) -> Carry:
+        """Carry at the start."""
         return self.agent.initial(rows)
 
     def act(
-        self, observation: Mapping[str, NDArray[np.generic]], is_first: NDArray[np.bool_], memory: Memory, greedy: bool
-    ) -> Memory:
+        self, observation: Mapping[str, NDArray[np.generic]], is_first: NDArray[np.bool_], memory: Carry, greedy: bool
+    ) -> Carry:
         """See observations [N, ...] and choose actions; both are in the new memory."""
         tensors = {key: torch.from_numpy(value).to(self.device) for key, value in observation.items()}
         first = torch.from_numpy(is_first).to(self.device)
@@ -46,7 +47,7 @@ class Player:
         """The context in which the agent computes in this player's precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
-    def action(self, memory: Memory) -> NDArray[np.float32]:
+    def action(self, memory: Carry) -> NDArray[np.float32]:
         """The chosen actions as an array, float32 [N, A]. Raises NonFiniteAction."""
         action: NDArray[np.float32] = memory.action.float().cpu().numpy()
         if not np.isfinite(action).all():

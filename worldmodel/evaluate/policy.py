@@ -22,8 +22,11 @@ from worldmodel.envs.suites.minigrid import Symbols
 from worldmodel.envs.wrappers import SelectFields, Stream
 from worldmodel.evaluate.episodes import SEED
 from worldmodel.evaluate.player import Player
+from worldmodel.kernels import for_agent
+from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
-from worldmodel.model.agent import Agent, Memory
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Carry
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
 from worldmodel.runs.folder import RunFolderError, read_config
@@ -50,8 +53,8 @@ class Policy:
         self._decoder = ActionDecoder(self._space)
 
     def act(
-        self, observation: Any, state: Memory | None = None, greedy: bool = True, seed: int | None = None
-    ) -> tuple[Any, Memory]:
+        self, observation: Any, state: Carry | None = None, greedy: bool = True, seed: int | None = None
+    ) -> tuple[Any, Carry]:
         """See one observation and choose an action.
 
         observation: as the environment of the run's `env.id` gives it, of one environment, without a batch axis (for
@@ -132,7 +135,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
         refuse_others(config.env.id, *specs, seen)
     generator = torch.Generator(place)
     generator.manual_seed(SEED)
-    player = Player(agent.to(place).eval(), hardware.choose_precision(config.precision, place, agent.small), generator)
+    precision = hardware.choose_precision(config.precision, place, small(agent))
+    player = Player(for_agent(agent.to(place).eval()), precision, generator)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from worldmodel.model.agent import Agent, Windows
-from worldmodel.model.rssm import State
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import State, Windows
 from worldmodel.runs.metrics import MetricsWriter
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ PLOTTED = 8  # entries of vectors that are plotted
 @torch.no_grad()
 def open_loop(agent: Agent, windows: Windows, seen: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Observations predicted for windows [T, B]: reconstructed for the first `seen` steps, imagined from then on."""
-    noise = agent.noise(windows.reward.shape, generator)
+    model, noise = agent.world_model, agent.noise(windows.reward.shape, generator)
     previous = torch.cat([windows.before.action.unsqueeze(0), windows.action[:-1]])
-    embed = agent.encoder({key: value[:seen] for key, value in windows.observation.items()})
-    states, _ = agent.rssm.observe(embed, previous[:seen], windows.is_first[:seen], windows.before.state, noise[:seen])
+    embed = model.encoder({key: value[:seen] for key, value in windows.observation.items()})
+    states, _ = model.rssm.observe(embed, previous[:seen], windows.is_first[:seen], windows.before.state, noise[:seen])
     deter, stoch = list(states.deter), list(states.stoch)
     for action, noise_t in zip(previous[seen:], noise[seen:], strict=True):
-        state = agent.rssm.step(State(deter[-1], stoch[-1]), action, noise_t)
+        state = model.rssm.step(State(deter[-1], stoch[-1]), action, noise_t)
         deter.append(state.deter)
         stoch.append(state.stoch)
-    return agent.decoder.predictions(agent.decoder(State(torch.stack(deter), torch.stack(stoch))))
+    return model.decoder.predictions(model.decoder(State(torch.stack(deter), torch.stack(stoch))))
 
 
 def write_predictions(writer: MetricsWriter, step: int, agent: Agent, windows: Windows, seen: int) -> None:

@@ -24,8 +24,9 @@ from worldmodel.kernels.tile_ops import (
     trunk,
 )
 from worldmodel.model.actor import Actor
+from worldmodel.model.batch import State
 from worldmodel.model.layers import MLP
-from worldmodel.model.rssm import RSSM, State
+from worldmodel.model.rssm import RSSM
 
 
 class Networks(NamedTuple):
@@ -70,9 +71,9 @@ class Acting:
         rssm = self._rssm
         return Networks(
             trunk_of(self._encoder),
-            (packed(rssm.post_embed.weight), padded(rssm.post_deter.bias)),
-            drive_of(rssm),
-            cell_of(rssm.weights(torch.float32)),
+            (packed(rssm.posterior.embed.weight), padded(rssm.posterior.deter.bias)),
+            drive_of(rssm.cell),
+            cell_of(rssm),
             *head_of(self._actor.net),
         )
 

@@ -15,9 +15,11 @@ from torch.autograd.function import once_differentiable
 
 from hybrid_opt.simd import registers
 from hybrid_opt.simd.registers import BYTES, Memory, Vector, routine, written
+from worldmodel.kernels.supported import REGISTER
 from worldmodel.launch.hardware import aside, in_threads
 from worldmodel.model import layers
-from worldmodel.model.layers import EPS, REGISTER, Head
+from worldmodel.model.heads.mlp import MLPHead
+from worldmodel.model.layers import EPS
 
 SHARE = 2**15  # numbers that are worth a thread
 
@@ -166,7 +168,7 @@ def _back(grad: Tensor, pre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 class PassedHead(torch.autograd.Function):
-    """What a Head [N, O] has given for rows x [N, I], which have no gradient; pre [layers, N, U] entered its norms.
+    """What a MLPHead [N, O] has given for rows x [N, I], which have no gradient; pre [layers, N, U] entered its norms.
 
     weights: of each layer the matrix, bias and scale, of the output the matrix and bias.
     """
@@ -197,7 +199,7 @@ def _product(grad: Tensor, pre: Tensor, scale: Tensor) -> Tensor:
     return grad.t() @ _norm_silu_of(pre, scale)
 
 
-def head(net: Head, x: Tensor, pre: Tensor, out: Tensor) -> Tensor:
+def head(net: MLPHead, x: Tensor, pre: Tensor, out: Tensor) -> Tensor:
     """`out` [..., O], which `net` has given for x [..., I], with the gradients of its weights; pre [layers, ..., U]."""
     weights = [part for linear, norm in net.trunk.pairs() for part in (linear.weight, linear.bias, norm.weight)]
     rows = (x.flatten(0, -2), pre.flatten(1, -2), out.flatten(0, -2))

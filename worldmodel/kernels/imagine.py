@@ -15,11 +15,10 @@ from worldmodel.kernels.rssm_sequence import SOURCES, Cell, Drive, cell_of, driv
 from worldmodel.kernels.tile_ops import LANES, draw, gate, gather, lanes_for, mean, network, scatter
 from worldmodel.launch.hardware import in_threads, kernel_threads
 from worldmodel.model import actor as actor_module
-from worldmodel.model.actor import STD, Actor
-from worldmodel.model.layers import Head
-from worldmodel.model.returns import Imagined
-from worldmodel.model.rssm import RSSM, State
-from worldmodel.model.twohot import TwoHot
+from worldmodel.model.actor import STD
+from worldmodel.model.actor_critic import ActorCritic
+from worldmodel.model.batch import Imagined, State
+from worldmodel.model.world_model import WorldModel
 
 LEAST, MOST = np.float32(STD[0]), np.float32(STD[1])
 ONE, TWO = np.float32(1), np.float32(2)
@@ -45,23 +44,14 @@ class Networks(NamedTuple):
     bins: Array  # the positive ones
 
 
-def imagine(
-    rssm: RSSM,
-    actor: Actor,
-    critic: Head,
-    heads: tuple[Head, Head, Head],
-    twohot: TwoHot,
-    start: State,
-    noise: Tensor,
-    chance: Tensor,
-) -> Imagined:
+def imagine(model: WorldModel, behavior: ActorCritic, start: State, noise: Tensor, chance: Tensor) -> Imagined:
     """Roll the prior out under the actor, in float32 on the CPU.
 
-    heads: of reward, continuation and slow value. start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
+    start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
     `Actor.noise` gives it.
     """
-    (steps, rows), size, bins = chance.shape[:2], rssm.size, len(twohot.bins)
-    networks = _networks(rssm, actor, critic, heads, twohot)
+    (steps, rows), size, bins = chance.shape[:2], model.rssm.size, len(model.twohot.bins)
+    actor, critic, networks = behavior.actor, behavior.critic, _networks(model, behavior)
     outputs = (size.stoch * size.classes, bins, actor.net.out.out_features)
     feature, action = torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width)
     reward, live, slow = (torch.empty(steps + 1 - late, rows) for late in (0, 0, 1))
@@ -84,18 +74,18 @@ def imagine(
     return Imagined(feature, action, reward, live, slow, logits, raw)
 
 
-def _networks(rssm: RSSM, actor: Actor, critic: Head, heads: tuple[Head, Head, Head], twohot: TwoHot) -> Networks:
-    half = len(twohot.bins) // 2
+def _networks(model: WorldModel, behavior: ActorCritic) -> Networks:
+    rssm, bins = model.rssm, model.twohot.bins
     return Networks(
-        drive_of(rssm),
-        cell_of(rssm.weights(torch.float32)),
+        drive_of(rssm.cell),
+        cell_of(rssm),
         *head_of(rssm.prior_net),
-        *head_of(actor.net),
-        *head_of(heads[0]),
-        *head_of(heads[1]),
-        *head_of(heads[2]),
-        *head_of(critic),
-        array(twohot.bins[half + 1 :]),
+        *head_of(behavior.actor.net),
+        *head_of(model.reward),
+        *head_of(model.continuation),
+        *head_of(behavior.slow_critic),
+        *head_of(behavior.critic),
+        array(bins[len(bins) // 2 + 1 :]),
     )
 
 

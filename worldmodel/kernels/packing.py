@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from worldmodel.model.layers import MLP, Head, Linear, NormAct
+from worldmodel.model.heads.mlp import MLPHead
+from worldmodel.model.layers import MLP, Linear, NormAct
 
 Array = NDArray[np.float32]
 Layer = tuple[Array, Array, Array]  # of Linear and NormAct: panels, bias, scale
@@ -49,6 +50,6 @@ def trunk_of(mlp: MLP) -> tuple[Layer, ...]:
     return tuple(layer_of(linear, norm) for linear, norm in mlp.pairs())
 
 
-def head_of(head: Head) -> tuple[tuple[Layer, ...], Output]:
-    """The weights of a Head."""
+def head_of(head: MLPHead) -> tuple[tuple[Layer, ...], Output]:
+    """The weights of a MLPHead."""
     return trunk_of(head.trunk), output_of(head.out)

@@ -9,6 +9,7 @@ from torch import Tensor
 from hybrid_opt.simd import registers
 from worldmodel.kernels import packing, tile_ops
 from worldmodel.kernels.packing import PANEL, Array, Layer, Output, array, layer_of, output_of, packed, padded
+from worldmodel.kernels.supported import exact
 from worldmodel.kernels.tile_ops import (
     add_product,
     compiled,
@@ -24,13 +25,13 @@ from worldmodel.kernels.tile_ops import (
     scatter,
     softmax_backward,
 )
-from worldmodel.model import layers
-from worldmodel.model.cells import gru
-from worldmodel.model.cells.gru import UNIMIX, Gradients, Weights
+from worldmodel.model import categorical, layers
+from worldmodel.model.categorical import UNIMIX
+from worldmodel.model.cells.gru import BlockGRU, Gradients, Loops, Weights
 from worldmodel.model.layers import Linear, NormAct
 from worldmodel.model.rssm import RSSM
 
-SOURCES = (registers, layers, packing, gru, tile_ops)  # of the kernels
+SOURCES = (registers, layers, packing, categorical, tile_ops)  # of the kernels
 ONE = np.float32(1)
 KEPT = np.float32(1 - UNIMIX)  # share of a categorical before its uniform mix
 
@@ -84,8 +85,13 @@ class Saved(NamedTuple):
     hidden: Array
 
 
-def cell_of(w: Weights) -> Cell:
-    """Its weights, detached."""
+def cell_of(rssm: RSSM) -> Cell:
+    """The weights of its cell and posterior, detached."""
+    return packed_cell(Weights(**rssm.cell.weights(), **rssm.posterior.weights()))
+
+
+def packed_cell(w: Weights) -> Cell:
+    """The same of weights in float32."""
     scale = array(w.scale)
     return Cell(
         (packed(w.deter.t()), padded(w.deter_bias), scale[0]),
@@ -101,11 +107,11 @@ def cell_of(w: Weights) -> Cell:
     )
 
 
-def drive_of(rssm: RSSM) -> Drive:
+def drive_of(cell: BlockGRU) -> Drive:
     """Its weights, detached."""
-    linear, norm = rssm.action_in
+    linear, norm = cell.action_in
     assert isinstance(linear, Linear) and isinstance(norm, NormAct)
-    return Drive(layer_of(linear, norm), output_of(rssm.mix_action))
+    return Drive(layer_of(linear, norm), output_of(cell.mix_action))
 
 
 @compiled
@@ -157,7 +163,7 @@ def observe(
     sizes = (hidden, hidden, width, width, 3 * width, hidden // 2, hidden // 2)
     saved = Saved(*(np.empty((steps, rows, size), np.float32) for size in sizes))
     inputs = (drive, seen, keep, noise.flatten(2), deter, stoch, deters, stochs, probs)
-    _observe(cell_of(w), count // latents, saved, *map(array, inputs))
+    _observe(packed_cell(w), count // latents, saved, *map(array, inputs))
     return deters, stochs.unflatten(-1, (-1, latents)), probs.unflatten(-1, (-1, latents)), saved
 
 
@@ -316,3 +322,6 @@ def _observe_backward(
     at_scale += scale.sum(1).reshape(2, hidden)
     at_mix_scale += mix_scale.sum(1)
     at_post_scale += post_scale.sum(1)
+
+
+LOOPS = Loops(exact, observe, observe_backward)

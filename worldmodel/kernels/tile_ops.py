@@ -12,8 +12,9 @@ import numba
 
 from hybrid_opt.simd.registers import BYTES, Decorator, Memory, Vector, routine, written
 from worldmodel.kernels.packing import PANEL, Array, Layer, Output
-from worldmodel.model.cells.gru import UNIMIX
-from worldmodel.model.layers import EPS, REGISTER
+from worldmodel.kernels.supported import REGISTER
+from worldmodel.model.categorical import UNIMIX
+from worldmodel.model.layers import EPS
 
 NARROW, LANES = REGISTER, 2 * REGISTER  # rows of a tile, in one register or in two
 compiled: Decorator = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})

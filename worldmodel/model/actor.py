@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ActionSpec
-from worldmodel.model.cells.gru import one_hot_sample
-from worldmodel.model.layers import Head
-from worldmodel.model.rssm import unimix
+from worldmodel.model.categorical import one_hot_sample, unimix
+from worldmodel.model.heads.mlp import MLPHead
 
 STD = (0.1, 1.0)  # bounds of the standard deviation of continuous actions
 
@@ -24,7 +23,7 @@ class Actor(nn.Module):
         super().__init__()
         self.spec = spec
         outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
-        self.net = Head(feature, units, 3, outputs, scale=0.01)
+        self.net = MLPHead(feature, units, 3, outputs, scale=0.01)
 
     def forward(self, feature: Tensor) -> "Policy":
         return self.policy(self.net(feature))

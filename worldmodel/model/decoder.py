@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ObservationSpec
+from worldmodel.model.batch import State
 from worldmodel.model.encoder import MULTIPLES, ChannelNormAct
 from worldmodel.model.layers import MLP, BlockLinear, Conv, Linear, NormAct, symexp, symlog
-from worldmodel.model.rssm import ModelSize, State
+from worldmodel.model.size import ModelSize
 
 
 class ImageDecoder(nn.Module):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.layers import MLP, Conv, NormAct, symlog
-from worldmodel.model.rssm import ModelSize
+from worldmodel.model.size import ModelSize
 
 MULTIPLES = (2, 3, 4, 4)  # channels of the convolutions, in units of size.depth; each halves the resolution
 

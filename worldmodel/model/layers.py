@@ -8,18 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDEST = 1024  # recurrent state of models that compiled kernels take
-REGISTER = 16  # floats
 EPS = 1e-4  # added to mean squares before their root is taken
-
-
-def fits_kernels(deter: Tensor) -> bool:
-    """Whether compiled kernels take the place of PyTorch's operators for recurrent states [..., D].
-
-    In float32 on the CPU, without autocast, where the weights that a step reads stay in the caches.
-    """
-    exact = deter.dtype == torch.float32 and deter.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return exact and deter.shape[-1] <= WIDEST
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -152,20 +141,3 @@ class MLP(nn.Sequential):
         """Each layer's two modules."""
         modules: list[Any] = list(self)
         return list(zip(modules[::2], modules[1::2], strict=True))
-
-
-class Head(nn.Module):
-    """An MLP and a linear output. Shapes: [..., inputs] -> [..., outputs].
-
-    `scale` multiplies the initial output weights: 0 for reward and value, whose predictions start at zero; 0.01 for the
-    actor.
-    """
-
-    def __init__(self, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> None:
-        super().__init__()
-        self.trunk = MLP(inputs, units, layers)
-        self.out = Linear(units, outputs, scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.out(self.trunk(x))
-        return y

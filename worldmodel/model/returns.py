@@ -1,6 +1,6 @@
 """Behaviour: actor and critic learn from imagined and replayed returns (DreamerV3, arXiv 2301.04104, section 3)."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 from pydantic import ConfigDict, Field
@@ -29,23 +29,6 @@ class BehaviorConfig:
     @property
     def discount(self) -> float:
         return 1 - 1 / self.discount_horizon
-
-
-class Imagined(NamedTuple):
-    """Rollouts of N rows over H steps.
-
-    feature [H + 1, N, F]; action [H, N, A]; of each state the predicted reward on arrival and the discount, 0 where the
-    episode terminated, both [H + 1, N], and the slow critic's value [H, N]; with gradients, what the critic [H + 1, N,
-    bins] and the actor [H, N, ...] give for it.
-    """
-
-    feature: Tensor
-    action: Tensor
-    reward: Tensor
-    live: Tensor
-    slow: Tensor
-    logits: Tensor
-    raw: Tensor
 
 
 def lambda_return(reward: Tensor, value: Tensor, live: Tensor, mix: float | Tensor) -> Tensor:

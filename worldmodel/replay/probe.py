@@ -28,9 +28,9 @@ class ModelProbe:
         """Model loss float64 [B] of the first window of each item; ids int64 [B]. Raises LookupError for others."""
         assert self._replay is not None
         agent, generator, device = self._player.agent, self._player.generator, self._player.device
-        losses = [np.empty(0)]
+        losses, classes = [np.empty(0)], agent.world_model.rssm.size.classes
         for first in range(0, len(ids), BATCH):
-            windows = to_windows(self._replay.at(ids[first : first + BATCH]), device, agent.rssm.size.classes)
+            windows = to_windows(self._replay.at(ids[first : first + BATCH]), device, classes)
             generator.manual_seed(self._seed)
             with torch.no_grad(), self._player.autocast():
                 losses.append(agent.model_loss(windows, generator).double().cpu().numpy())

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from worldmodel.envs import ActionSpec, ObservationSpec, Records
-from worldmodel.model.agent import Memory, Windows
-from worldmodel.model.rssm import ModelSize, State
+from worldmodel.model.batch import Carry, State, Windows
+from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import Array, Window
 
 OBSERVATION = "observation/"
@@ -67,6 +67,6 @@ def to_windows(window: Window, device: torch.device, classes: int) -> Windows:
         tensors["is_first"],
         tensors["terminated"],
         tensors["truncated"],
-        Memory(state, before["action"].float()),
+        Carry(state, before["action"].float()),
         torch.from_numpy(window.weight).to(device),
     )

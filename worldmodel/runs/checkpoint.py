@@ -18,6 +18,12 @@ from worldmodel.runs.saved_state import FORMAT, load_state, save_state
 
 BEST = "best.pt"
 _ARCHIVED = re.compile(r"stream\d+-\d{12,}-\d{12,}\.npz|\..*\.npz\.tmp")  # and what a killed process left of one
+_NAMES = {  # what began the name of a weight -> what does so now
+    r"^(encoder|rssm|decoder|reward|continuation)\.": r"world_model.\1.",
+    r"^(actor|critic|slow_critic|return_scale)\.": r"actor_critic.\1.",
+    r"^world_model\.rssm\.((?:deter|stoch)_(?:in|norm)|action_in|mix_\w+|gates)\.": r"world_model.rssm.cell.\1.",
+    r"^world_model\.rssm\.post_": r"world_model.rssm.posterior.",
+}
 _NAME = re.compile(r"step-\d{12}(?:-(\d{6}))?")  # those of tuning once had no number
 
 
@@ -117,6 +123,7 @@ class Checkpoints:
     def _load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         state = load_state(path / "state.pt")
         try:
+            state["agent"] = _renamed(state["agent"])
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
@@ -145,6 +152,13 @@ class Checkpoints:
         for file in self.archive.iterdir():
             if file.name not in needed and _ARCHIVED.fullmatch(file.name):  # whatever else is there is none of ours
                 file.unlink()
+
+
+def _renamed(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights under the names that they have today: earlier versions wrote them without the two halves of the agent."""
+    for before, now in _NAMES.items():
+        weights = {re.sub(before, now, name): value for name, value in dict(weights).items()}
+    return dict(weights)
 
 
 def _files(path: Path) -> list[str]:
@@ -250,7 +264,7 @@ def load_weights(agent: torch.nn.Module, file: Path) -> int:
     if not state.keys() >= {"agent", "step"}:
         raise CorruptFile(f"{file}: holds no agent")
     try:
-        agent.load_state_dict(state["agent"])
+        agent.load_state_dict(_renamed(state["agent"]))
     except RuntimeError as error:  # one line for each tensor that is missing, not wanted or of another shape
         raise CorruptFile(f"{file}: holds weights of another architecture ({_mismatch(error)})") from error
     return int(state["step"])

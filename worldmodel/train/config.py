@@ -13,9 +13,9 @@ from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
 from worldmodel.cli.errors import numbers
 from worldmodel.envs import EnvConfig
-from worldmodel.model.agent import LossConfig
 from worldmodel.model.returns import BehaviorConfig
-from worldmodel.model.rssm import ModelSize
+from worldmodel.model.size import ModelSize
+from worldmodel.model.world_model import LossConfig
 from worldmodel.replay.buffer import ReplayConfig
 from worldmodel.train.hybrid import HybridConfig
 from worldmodel.train.laprop import LaPropConfig

@@ -14,11 +14,11 @@ from hybrid_opt.backends import check_name
 from hybrid_opt.direction.config import DirectionConfig
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.solvers import check_solver
-from worldmodel.model.agent import Agent, Memory, Windows
-from worldmodel.model.rssm import State
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Carry, State, Windows
 from worldmodel.train.laprop import LaProp, LaPropConfig, LaPropOptions
 
-WORLD_MODEL = ("encoder.", "rssm.", "decoder.", "reward.", "continuation.")
+WORLD_MODEL = "world_model."  # begins the names of what is learned of the environment
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
@@ -77,7 +77,7 @@ def some(batch: Windows, count: int) -> Windows:
     return batch._replace(
         **fields,
         observation={key: value[:, keep] for key, value in batch.observation.items()},
-        before=Memory(State(*(value[keep] for value in state)), action[keep]),
+        before=Carry(State(*(value[keep] for value in state)), action[keep]),
         weight=batch.weight[keep],
     )
 

@@ -20,6 +20,8 @@ from worldmodel.envs import Environments
 from worldmodel.evaluate.episodes import finished, told
 from worldmodel.evaluate.player import Player
 from worldmodel.evaluate.policy import run_config
+from worldmodel.kernels import for_agent
+from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.replay import stream as experience
@@ -78,12 +80,12 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         if device.type == "cuda":  # after the workers have been forked: this starts CUDA
             torch.cuda.set_device(device)  # whose streams and graphs are those of the current device
         _check_memory(config, environments, path, device)
-        agent = _agent(config, environments, "cpu").to(device)
+        agent = for_agent(_agent(config, environments, "cpu").to(device))
         if not found:
             if config.init is not None:
                 load_weights(agent, state_file(user_path(config.init, "init")))
             environments.reset()
-        precision = hardware.choose_precision(config.precision, device, agent.small)
+        precision = hardware.choose_precision(config.precision, device, small(agent))
         generator = torch.Generator(device)
         generator.manual_seed(config.seed)
         player = Player(agent, precision, generator)
@@ -99,7 +101,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             stack.callback(optimizer.close)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
-        chosen = hardware.explained(config.device, device, agent.small)
+        chosen = hardware.explained(config.device, device, small(agent))
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
         if config.budget is not None and not backends.opened:

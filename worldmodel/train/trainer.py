@@ -23,8 +23,7 @@ from worldmodel.evaluate.player import Player
 from worldmodel.evaluate.predictions import write_predictions
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
-from worldmodel.model.agent import Memory
-from worldmodel.model.rssm import State
+from worldmodel.model.batch import Carry, State
 from worldmodel.replay.buffer import Replay
 from worldmodel.replay.features import Pooling
 from worldmodel.replay.stream import pack, record, to_windows
@@ -145,7 +144,7 @@ class Trainer:
         """Continue from a state."""
         vars(self.counters).update(state["counters"])
         deter, stoch, action = (state[key].to(self.player.device) for key in ("deter", "stoch", "action"))
-        self.memory = Memory(State(deter, stoch), action)
+        self.memory = Carry(State(deter, stoch), action)
 
     def resume(self, path: Path) -> tuple[list[int], dict[str, dict[str, int]]]:
         """Continue from a checkpoint; nothing in the folder is changed before all of it has been read.

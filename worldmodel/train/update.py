@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from hybrid_opt.direction.optimizer import HybridOptimizer
-from worldmodel.model.agent import Agent, Losses, Windows
-from worldmodel.model.rssm import State
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Losses, State, Windows
 from worldmodel.train.laprop import NonFiniteGradient, is_finite
 
 
@@ -42,7 +42,7 @@ class Update:
         """One update, `progress` of the run being done. Raises NonFiniteLoss before any weight has changed."""
         for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = lr * (1 - progress * (1 - self._final))
-        self.agent.schedule(progress)
+        self.agent.actor_critic.schedule(progress)
         losses = self._replay(windows) if self._capture else self._gradients(windows)
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]
@@ -57,7 +57,7 @@ class Update:
             names = [name for name, gradient in gradients.items() if not is_finite(gradient)]
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise NonFiniteLoss(f"the gradient is not finite ({shown}); the weights were not changed") from error
-        self.agent.update_slow_critic()
+        self.agent.actor_critic.update_slow_critic()
         return losses
 
     def _gradients(self, windows: Windows) -> Losses:
@@ -81,7 +81,7 @@ class Update:
     def _record(self, windows: Windows) -> None:
         """Capture. Warm-up passes move nothing: the return scale and the random state are put back."""
         self._inputs = windows
-        scale = {key: value.clone() for key, value in self.agent.return_scale.state_dict().items()}
+        scale = {key: value.clone() for key, value in self.agent.actor_critic.return_scale.state_dict().items()}
         random = self.generator.get_state()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -94,7 +94,7 @@ class Update:
         graph.register_generator_state(self.generator)
         with torch.cuda.graph(graph):
             self._outputs = self._gradients(windows)
-        self.agent.return_scale.load_state_dict(scale)
+        self.agent.actor_critic.return_scale.load_state_dict(scale)
         self.generator.set_state(random)
         self._graph = graph
 

@@ -6,10 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, generator, make_agent, observations
+from tests.worldmodel.model.agents import (
+    COMPONENTS,
+    CONTINUOUS,
+    DISCRETE,
+    VECTOR,
+    by_operators,
+    generator,
+    make_agent,
+    observations,
+)
 from worldmodel.envs import ActionSpec, ObservationSpec
-from worldmodel.model.agent import Agent, Memory
-from worldmodel.model.rssm import State
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Carry, State
 
 SPECS = {"speed": ObservationSpec("vector", (3,)), "place": ObservationSpec("categorical", (2,), (3, 5))}
 
@@ -23,7 +32,7 @@ def make(specs: dict[str, ObservationSpec] = VECTOR, action: ActionSpec = DISCRE
     return agent
 
 
-def play(agent: Agent, rows: int, greedy: bool, steps: int = 4) -> list[Memory]:
+def play(agent: Agent, rows: int, greedy: bool, steps: int = 4) -> list[Carry]:
     """What the agent remembers after each step; every third row starts a new episode at every second step."""
     random, memory, seen = generator(2), agent.initial(rows), []
     for step in range(steps):
@@ -33,31 +42,27 @@ def play(agent: Agent, rows: int, greedy: bool, steps: int = 4) -> list[Memory]:
     return seen
 
 
-def flat(seen: list[Memory]) -> list[Tensor]:
+def flat(seen: list[Carry]) -> list[Tensor]:
     return [tensor for memory in seen for tensor in (*memory.state, memory.action)]
 
 
 @pytest.mark.parametrize("action", [DISCRETE, COMPONENTS, CONTINUOUS])
 @pytest.mark.parametrize("rows", [1, 16, 40])
 @pytest.mark.parametrize("greedy", [True, False])
-def test_each_step_is_that_of_the_operators(
-    monkeypatch: pytest.MonkeyPatch, action: ActionSpec, rows: int, greedy: bool
-) -> None:
+def test_each_step_is_that_of_the_operators(action: ActionSpec, rows: int, greedy: bool) -> None:
     """Draws and modes too: rounding decides none of them here."""
     agent = make(SPECS, action)
     fast = play(agent, rows, greedy)
-    monkeypatch.setattr("worldmodel.model.agent.fits_kernels", lambda deter: False)
-    for ours, theirs in zip(flat(fast), flat(play(agent, rows, greedy)), strict=True):
+    for ours, theirs in zip(flat(fast), flat(play(by_operators(agent), rows, greedy)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_a_new_episode_forgets_whatever_was_remembered(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+def test_a_new_episode_forgets_whatever_was_remembered(compiled: bool) -> None:
     """NaN too: NaN times 0 would stay NaN."""
-    agent = make(action=CONTINUOUS)
-    monkeypatch.setattr("worldmodel.model.agent.fits_kernels", lambda deter: compiled)
+    agent = make(action=CONTINUOUS) if compiled else by_operators(make(action=CONTINUOUS))
     start = agent.initial(3)
-    broken = Memory(State(*(torch.full_like(part, torch.nan) for part in start.state)), start.action + torch.inf)
+    broken = Carry(State(*(torch.full_like(part, torch.nan) for part in start.state)), start.action + torch.inf)
     seen = observations(agent.observations, (3,), generator())
     first = torch.ones(3, dtype=torch.bool)
     for ours, theirs in zip(
@@ -88,11 +93,13 @@ def test_streams_do_not_mix() -> None:
     agent, random = make(), generator(3)
     state = State(torch.rand(40, 16, generator=random), torch.zeros(40, 4, 3))
     seen, first = observations(VECTOR, (40,), random), torch.zeros(40, dtype=torch.bool)
-    all_ = agent.act(seen, first, Memory(state, torch.zeros(40, 4)), generator(4), greedy=True)
+    all_ = agent.act(seen, first, Carry(state, torch.zeros(40, 4)), generator(4), greedy=True)
     noise = agent.noise((1, 40), generator(4))
     for row in (0, 15, 33):
         one = State(state.deter[row : row + 1], state.stoch[row : row + 1])
-        keep, inputs = torch.ones(1, 1), seen["observation"][row : row + 1]
-        inputs = torch.sign(inputs) * torch.log1p(inputs.abs())
-        alone, _ = agent._acting(inputs, keep, torch.zeros(1, 4), one, noise[0, row : row + 1, 0])
+        assert agent.kernels is not None
+        own = {"observation": seen["observation"][row : row + 1]}
+        done = agent.kernels.act(own, first[:1], Carry(one, torch.zeros(1, 4)), noise[0, row : row + 1, 0])
+        assert done is not None
+        alone = done[0]
         assert torch.equal(alone.deter[0], all_.state.deter[row]) and torch.equal(alone.stoch[0], all_.state.stoch[row])

@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, generator, make_agent
+from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, by_operators, generator, make_agent
 from worldmodel.envs import ActionSpec
 from worldmodel.kernels import imagine as rollout
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
-from worldmodel.model.returns import Imagined
-from worldmodel.model.rssm import State
+from worldmodel.model.batch import Imagined, State
 
 STEPS = 6
 WIDE = ActionSpec("continuous", (1,) * 11)
@@ -27,16 +26,15 @@ def make(spec: ActionSpec) -> Agent:
 
 def imagined(agent: Agent, rows: int, threads: int = 1) -> tuple[Imagined, Tensor, Tensor]:
     """A rollout, and the noise of latents and actions that it is made of."""
-    random, size = generator(2), agent.rssm.size
+    random, size = generator(2), agent.world_model.rssm.size
     deter = torch.rand(rows, size.deter, generator=random) * 2 - 1
     classes = torch.randint(size.classes, (rows, size.stoch), generator=random)
     stoch = torch.nn.functional.one_hot(classes, size.classes).transpose(1, 2).float()
-    noise, chance = agent.noise((STEPS, rows), random), agent.actor.noise((STEPS, rows), random)
-    heads, before = (agent.reward, agent.continuation, agent.slow_critic), torch.get_num_threads()
+    noise, chance = agent.noise((STEPS, rows), random), agent.actor_critic.actor.noise((STEPS, rows), random)
+    before = torch.get_num_threads()
     hardware.set_threads(threads)
     try:
-        start = State(deter, stoch)
-        got = rollout.imagine(agent.rssm, agent.actor, agent.critic, heads, agent.twohot, start, noise, chance)
+        got = rollout.imagine(agent.world_model, agent.actor_critic, State(deter, stoch), noise, chance)
     finally:
         hardware.set_threads(before)
     torch.testing.assert_close(got.feature[0], torch.cat([deter, stoch.flatten(1)], -1))
@@ -45,7 +43,7 @@ def imagined(agent: Agent, rows: int, threads: int = 1) -> tuple[Imagined, Tenso
 
 def same_value(value: Tensor, logits: Tensor, agent: Agent) -> None:
     """To five digits of the larger of its two tails, which may cancel; they reach e^20."""
-    bins, place = agent.twohot.bins, agent.twohot.place
+    bins, place = agent.world_model.twohot.bins, agent.world_model.twohot.place
     shares = logits.double().softmax(-1)[..., place]  # of the bins in their own order
     assert ((shares @ bins.double() - value).abs() <= 1e-5 * (1 + shares @ bins.double().abs())).all()
 
@@ -56,18 +54,18 @@ def test_every_step_is_that_of_the_layers(spec: ActionSpec, rows: int) -> None:
     """From each of its own states. A draw may differ where rounding decides: here in no row."""
     agent = make(spec)
     got, noise, chance = imagined(agent, rows)
-    width = agent.rssm.size.deter
+    width = agent.world_model.rssm.size.deter
     with torch.no_grad():
         for t in range(STEPS):
-            action = agent.actor(got.feature[t]).sample(chance[t])
+            action = agent.actor_critic.actor(got.feature[t]).sample(chance[t])
             torch.testing.assert_close(got.action[t], action, rtol=1e-5, atol=1e-5)
-            state = agent.rssm.step(agent.rssm.split(got.feature[t]), got.action[t], noise[t])
+            state = agent.world_model.rssm.step(agent.world_model.rssm.split(got.feature[t]), got.action[t], noise[t])
             torch.testing.assert_close(got.feature[t + 1][:, :width], state.deter, rtol=1e-5, atol=1e-5)
             assert torch.equal(got.feature[t + 1][:, width:], state.stoch.flatten(1))
-        same_value(got.reward, agent.reward(got.feature), agent)
-        live = agent.continuation(got.feature).squeeze(-1).sigmoid()
+        same_value(got.reward, agent.world_model.reward(got.feature), agent)
+        live = agent.world_model.continuation(got.feature).squeeze(-1).sigmoid()
         torch.testing.assert_close(got.live, live, rtol=1e-5, atol=1e-6)
-        same_value(got.slow, agent.slow_critic(got.feature[:-1]), agent)
+        same_value(got.slow, agent.actor_critic.slow_critic(got.feature[:-1]), agent)
 
 
 def test_threads_and_neighbours_change_nothing() -> None:
@@ -85,15 +83,14 @@ def test_equal_tails_cancel_exactly() -> None:
 def test_what_is_not_finite_stays_so() -> None:
     agent = make(CONTINUOUS)
     with torch.no_grad():
-        agent.rssm.gates.weight[0, 0, 0] = torch.nan
+        agent.world_model.rssm.cell.gates.weight[0, 0, 0] = torch.nan
     assert imagined(agent, 5)[0].feature[1:].isnan().any()
 
 
-def test_the_operators_of_pytorch_imagine_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operators_of_pytorch_imagine_the_same() -> None:
     agent, state = make(DISCRETE), State(torch.zeros(2, 3, 16), torch.zeros(2, 3, 4, 3))
     with torch.no_grad():
-        fast = agent._imagine(state, generator(3))
-        monkeypatch.setattr("worldmodel.model.agent.fits_kernels", lambda deter: False)
-        slow = agent._imagine(state, generator(3))
+        fast = agent.imagine(state, generator(3))
+        slow = by_operators(agent).imagine(state, generator(3))
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

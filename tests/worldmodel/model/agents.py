@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from worldmodel.envs import ActionSpec, ObservationSpec
-from worldmodel.model.agent import Agent, LossConfig, Memory, Windows
+from worldmodel.kernels import for_agent
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Carry, Windows
 from worldmodel.model.returns import BehaviorConfig
-from worldmodel.model.rssm import ModelSize
+from worldmodel.model.size import ModelSize
+from worldmodel.model.world_model import LossConfig
 
 SIZE = ModelSize(deter=16, hidden=8, classes=4, units=20, depth=2, stoch=3, blocks=4)
 LOSS = {
@@ -56,7 +59,13 @@ def make_agent(
     loss = LossConfig(**LOSS | {key: options.pop(key) for key in set(options) & set(LOSS)})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Agent(observations, action, SIZE, loss, BehaviorConfig(**BEHAVIOR | options))
+        return for_agent(Agent(observations, action, SIZE, loss, BehaviorConfig(**BEHAVIOR | options)))
+
+
+def by_operators(agent: Agent) -> Agent:
+    """The same agent without its compiled kernels."""
+    agent.kernels = agent.world_model.rssm.loops = None
+    return agent
 
 
 def observations(
@@ -96,7 +105,7 @@ def make_windows(agent: Agent, steps: int = 5, batch: int = 3, seed: int = 0, **
         nothing,
         nothing,
         nothing,
-        Memory(agent.rssm.initial(batch), actions(agent.action, (batch,), random)),
+        Carry(agent.world_model.rssm.initial(batch), actions(agent.action, (batch,), random)),
         torch.ones(batch),
     )
     return windows._replace(**fields)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The agent: what trains what, its randomness, and how it acts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.worldmodel.model.agents import (
     DISCRETE,
     KEYS,
     LOSS,
+    SIZE,
     VECTOR,
     flag,
     generator,
@@ -23,10 +25,13 @@ from tests.worldmodel.model.agents import (
     observations,
 )
 from worldmodel.envs import ActionSpec, ObservationSpec
-from worldmodel.model.agent import Agent, LossConfig
-from worldmodel.model.layers import WIDEST, fits_kernels
+from worldmodel.kernels import for_agent
+from worldmodel.kernels.supported import WIDEST, exact, has_kernels, small
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import State
 from worldmodel.model.returns import BehaviorConfig
-from worldmodel.model.rssm import ModelSize, State
+from worldmodel.model.size import ModelSize
+from worldmodel.model.world_model import LossConfig
 from worldmodel.train.laprop import LaProp
 
 ACTIONS = [DISCRETE, COMPONENTS, CONTINUOUS]
@@ -36,15 +41,16 @@ ACTIONS = [DISCRETE, COMPONENTS, CONTINUOUS]
 
 
 def parts(agent: Agent) -> dict[str, list[Tensor | None]]:
-    return {name: [p.grad for p in module.parameters()] for name, module in agent.named_children()}
+    halves = (agent.world_model, agent.actor_critic)
+    return {name: [p.grad for p in part.parameters()] for half in halves for name, part in half.named_children()}
 
 
 def gradients(first: bool = False, **options: float) -> dict[str, list[Tensor | None]]:
     torch.manual_seed(0)
     agent = make_agent(**options)
-    for head in (agent.reward, agent.critic, agent.actor.net):
+    for head in (agent.world_model.reward, agent.actor_critic.critic, agent.actor_critic.actor.net):
         torch.nn.init.normal_(head.out.weight, std=0.1)
-    torch.nn.init.normal_(agent.rssm.mix_action.bias)  # else a first step leaves the state at zero
+    torch.nn.init.normal_(agent.world_model.rssm.cell.mix_action.bias)  # else a first step leaves the state at zero
     windows = make_windows(agent, 4, 2, is_first=torch.full((4, 2), first))
     agent.losses(windows, generator()).total.backward()
     return parts(agent)
@@ -68,13 +74,18 @@ def test_behaviour_does_not_move_the_model() -> None:
 
 def test_kernels_are_for_small_models_of_vectors() -> None:
     """In float32 on the CPU; others go by operators of PyTorch, which know more precisions and devices."""
-    assert make_agent().small and not make_agent(KEYS).small
-    assert fits_kernels(torch.zeros(2, WIDEST)) and not fits_kernels(torch.zeros(2, WIDEST + 1))
-    assert not fits_kernels(torch.zeros(2, 8, dtype=torch.bfloat16)) and not fits_kernels(
-        torch.zeros(2, 8, device="meta")
-    )
+    assert small(make_agent()) and not small(make_agent(KEYS))
+    wide = replace(SIZE, deter=2 * WIDEST)
+    with torch.device("meta"):
+        agents = [
+            Agent(VECTOR, DISCRETE, size, LossConfig(**LOSS), BehaviorConfig(**BEHAVIOR)) for size in (SIZE, wide)
+        ]
+    assert [has_kernels(agent) for agent in agents] == [True, False]
+    assert for_agent(agents[1]).kernels is None
+    assert exact(torch.zeros(2)) and not exact(torch.zeros(2, dtype=torch.bfloat16))
+    assert not exact(torch.zeros(2, device="meta"))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not fits_kernels(torch.zeros(2, 8))
+        assert not exact(torch.zeros(2))
 
 
 def test_the_slow_critic_is_not_trained() -> None:
@@ -83,13 +94,13 @@ def test_the_slow_critic_is_not_trained() -> None:
 
 def test_slow_critic_follows() -> None:
     agent = make_agent(slow_rate=0.25)
-    assert same(list(agent.slow_critic.parameters()), list(agent.critic.parameters()))
+    assert same(list(agent.actor_critic.slow_critic.parameters()), list(agent.actor_critic.critic.parameters()))
     with torch.no_grad():
-        for parameter in agent.critic.parameters():
+        for parameter in agent.actor_critic.critic.parameters():
             parameter.add_(4.0)
-    before = [p.clone() for p in agent.slow_critic.parameters()]
-    agent.update_slow_critic()
-    for old, new in zip(before, agent.slow_critic.parameters(), strict=True):
+    before = [p.clone() for p in agent.actor_critic.slow_critic.parameters()]
+    agent.actor_critic.update_slow_critic()
+    for old, new in zip(before, agent.actor_critic.slow_critic.parameters(), strict=True):
         torch.testing.assert_close(new, old + 1.0)
 
 
@@ -100,11 +111,11 @@ def test_dynamics_and_representation_train_their_own_side() -> None:
     assert all(gradient is None or not gradient.any() for gradient in dynamics["encoder"])
     representation = gradients(True, **quiet, dynamics=0.0, representation=1.0)
     assert any(gradient is not None and gradient.any() for gradient in representation["encoder"])
-    names = [name for name, _ in make_agent().rssm.named_parameters()]
+    names = [name for name, _ in make_agent().world_model.rssm.named_parameters()]
     for name, d, r in zip(names, dynamics["rssm"], representation["rssm"], strict=True):
         if name.startswith("prior_net"):
             assert d is not None and d.any() and (r is None or not r.any()), name
-        if name.startswith(("post_out", "post_norm")):
+        if name.startswith(("posterior.out", "posterior.norm")):
             assert r is not None and r.any() and (d is None or not d.any()), name
 
 
@@ -127,11 +138,11 @@ def test_every_parameter_learns(specs: dict[str, ObservationSpec], action: Actio
         optimizer.zero_grad()
         agent.losses(make_windows(agent, seed=seed), random).total.backward()
         optimizer.step()
-        agent.update_slow_critic()
+        agent.actor_critic.update_slow_critic()
     for name, parameter in agent.named_parameters():
         assert parameter.isfinite().all(), name
         assert not torch.equal(parameter, start[name]), name
-        assert parameter.requires_grad == (not name.startswith("slow_critic")), name
+        assert parameter.requires_grad == (not name.startswith("actor_critic.slow_critic")), name
         assert not parameter.requires_grad or (parameter.grad is not None and parameter.grad.any()), name
 
 
@@ -187,14 +198,16 @@ def test_posterior_follows_the_action_before_each_observation() -> None:
     """From the stored state of the step before the window; a first step follows nothing."""
     agent = make_agent(KEYS)
     windows = make_windows(agent, 4, 2, is_first=flag((2, 1), steps=4, batch=2))
-    stored = agent.rssm.initial(2)._replace(deter=torch.randn(2, 16, generator=generator(5)))
+    stored = agent.world_model.rssm.initial(2)._replace(deter=torch.randn(2, 16, generator=generator(5)))
     windows = windows._replace(before=windows.before._replace(state=stored))
     losses = agent.losses(windows, generator(3))
-    noise, embed = agent.noise((4, 2), generator(3)), agent.encoder(windows.observation)
+    noise, embed = agent.noise((4, 2), generator(3)), agent.world_model.encoder(windows.observation)
     state, action = stored, windows.before.action
     for t in range(4):
         now = slice(t, t + 1)
-        states, _ = agent.rssm.observe(embed[now], action.unsqueeze(0), windows.is_first[now], state, noise[now])
+        states, _ = agent.world_model.rssm.observe(
+            embed[now], action.unsqueeze(0), windows.is_first[now], state, noise[now]
+        )
         state, action = State(states.deter[0], states.stoch[0]), windows.action[t]
         torch.testing.assert_close(losses.state.deter[t], state.deter)
         torch.testing.assert_close(losses.state.stoch[t], state.stoch)
@@ -255,12 +268,12 @@ def test_acting_is_observing_step_by_step(action: ActionSpec) -> None:
         actions.append(memory.action)
     random = generator(2)
     noise = torch.cat([agent.noise((1, 2), random) for _ in range(4)])
-    states, _ = agent.rssm.observe(
-        agent.encoder(seen), torch.stack(actions[:-1]), is_first, agent.initial(2).state, noise
+    states, _ = agent.world_model.rssm.observe(
+        agent.world_model.encoder(seen), torch.stack(actions[:-1]), is_first, agent.initial(2).state, noise
     )
     torch.testing.assert_close(torch.stack(deters), states.deter)
     torch.testing.assert_close(memory.state.stoch, states.stoch[-1])
-    policy = agent.actor(State(states.deter[-1], states.stoch[-1]).feature)
+    policy = agent.actor_critic.actor(State(states.deter[-1], states.stoch[-1]).feature)
     torch.testing.assert_close(memory.action, policy.mode())
     assert not memory.action.requires_grad
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.worldmodel.model.agents import BEHAVIOR, flag, generator, make_agent, make_windows
-from worldmodel.model.agent import Agent, Windows
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Windows
 
 DISCOUNT = 332 / 333
 LAMBDA = 0.95
@@ -28,10 +29,10 @@ def constant_agent(reward: float, value: float, live: float, **options: float) -
     """An agent that predicts the same in every state: only the biases of these heads speak."""
     agent = make_agent(**options)
     with torch.no_grad():
-        agent.reward.out.bias.copy_(two_hot_logits(reward))
-        agent.critic.out.bias.copy_(two_hot_logits(value))
-        agent.continuation.out.weight.zero_()
-        agent.continuation.out.bias.fill_(np.log(live) - np.log1p(-live))
+        agent.world_model.reward.out.bias.copy_(two_hot_logits(reward))
+        agent.actor_critic.critic.out.bias.copy_(two_hot_logits(value))
+        agent.world_model.continuation.out.weight.zero_()
+        agent.world_model.continuation.out.bias.fill_(np.log(live) - np.log1p(-live))
     return agent
 
 
@@ -39,7 +40,7 @@ def bias_gradient(agent: Agent, windows: Windows, head: str) -> Tensor:
     """Gradient of the total loss, times the number of its terms."""
     agent.zero_grad()
     agent.losses(windows, generator()).total.backward()
-    gradient = getattr(agent, head).out.bias.grad
+    gradient = agent.get_submodule(head).out.bias.grad
     return gradient.double() * windows.reward.numel()
 
 
@@ -53,7 +54,7 @@ def imagined_return(reward: float, value: float, live: float, horizon: int) -> f
 def continuation_targets(windows: Windows) -> float:
     """Sum over the steps of what the continuation head is trained towards."""
     agent = constant_agent(0.0, 0.0, 0.7)
-    gradient = bias_gradient(agent, windows, "continuation")  # the sum of prediction - target
+    gradient = bias_gradient(agent, windows, "world_model.continuation")  # the sum of prediction - target
     return windows.reward.numel() * 0.7 - float(gradient.sum())
 
 
@@ -79,7 +80,9 @@ def replay_targets(windows: Windows) -> tuple[float, float]:
     """
     options = {"slow_regularizer": 0.0, "return_rate": 1.0}
     with_replay, without = (
-        bias_gradient(constant_agent(REWARD, VALUE, LIVE, replay_value=share, **options), windows, "critic")
+        bias_gradient(
+            constant_agent(REWARD, VALUE, LIVE, replay_value=share, **options), windows, "actor_critic.critic"
+        )
         for share in (1.0, 0.0)
     )
     difference = with_replay - without  # the sum of softmax - code over the steps that are learned from
@@ -127,7 +130,9 @@ def test_imagined_targets_and_their_weights() -> None:
     """Horizon 2: the returns of two steps, weighted by the chance to live until there."""
     agent = constant_agent(REWARD, VALUE, LIVE, replay_value=0.0, slow_regularizer=0.0, horizon=2)
     windows = make_windows(agent, 3, 2)
-    gradient = bias_gradient(agent, windows, "critic") / 6  # the mean over starts; 1/2 (softmax - code) weight each
+    gradient = (
+        bias_gradient(agent, windows, "actor_critic.critic") / 6
+    )  # the mean over starts; 1/2 (softmax - code) weight each
     weights = np.array([LIVE, LIVE**2])
     targets = np.array([imagined_return(REWARD, VALUE, LIVE, 2), imagined_return(REWARD, VALUE, LIVE, 1)])
     codes = weights.mean() * two_hot_logits(VALUE).double().softmax(-1) - gradient
@@ -138,8 +143,8 @@ def test_imagined_targets_and_their_weights() -> None:
 def test_slow_critic_is_a_regulariser_and_not_the_target() -> None:
     agent = constant_agent(REWARD, VALUE, LIVE, replay_value=0.0, horizon=1, slow_regularizer=0.5)
     with torch.no_grad():
-        agent.slow_critic.out.bias.copy_(two_hot_logits(-40.0))
-    gradient = bias_gradient(agent, make_windows(agent, 2, 1), "critic") / 2
+        agent.actor_critic.slow_critic.out.bias.copy_(two_hot_logits(-40.0))
+    gradient = bias_gradient(agent, make_windows(agent, 2, 1), "actor_critic.critic") / 2
     codes = LIVE * 1.5 * two_hot_logits(VALUE).double().softmax(-1) - gradient
     expected = LIVE * (imagined_return(REWARD, VALUE, LIVE, 1) + 0.5 * -40.0)
     assert float((codes.numpy() * LOGITS).sum()) == pytest.approx(expected, rel=1e-3)
@@ -148,7 +153,7 @@ def test_slow_critic_is_a_regulariser_and_not_the_target() -> None:
 def test_reward_targets() -> None:
     agent = constant_agent(2.0, 0.0, 0.9)
     windows = make_windows(agent, 4, 2)
-    codes = 8 * two_hot_logits(2.0).double().softmax(-1) - bias_gradient(agent, windows, "reward")
+    codes = 8 * two_hot_logits(2.0).double().softmax(-1) - bias_gradient(agent, windows, "world_model.reward")
     assert float((codes.numpy() * LOGITS).sum()) == pytest.approx(float(windows.reward.sum()), rel=1e-3, abs=1e-3)
 
 
@@ -169,7 +174,7 @@ def test_entropy_bonus() -> None:
     agent = constant_agent(0.0, 0.0, 0.8, horizon=1, entropy=2.0, final_entropy=1.0)
     for progress, weight in ((None, 2.0), (0.25, 1.75), (1.0, 1.0)):
         if progress is not None:
-            agent.schedule(progress)
+            agent.actor_critic.schedule(progress)
         losses = agent.losses(make_windows(agent, 2, 2), generator())
         assert losses.metrics["behavior/entropy"].item() == pytest.approx(np.log(4), rel=1e-2)
         assert losses.metrics["loss/actor"].item() == pytest.approx(-0.8 * weight * np.log(4), rel=1e-2)

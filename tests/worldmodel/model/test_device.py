@@ -73,7 +73,7 @@ def test_an_update_stays_on_the_device(
     )  # as on CUDA
     with OneDevice(), NoConstants():
         agent.losses(windows).total.backward()
-        agent.update_slow_critic()
+        agent.actor_critic.update_slow_critic()
         observation = {key: value[0] for key, value in windows.observation.items()}
         agent.act(observation, windows.is_first[0], agent.initial(3))
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in agent.parameters() if p.requires_grad)

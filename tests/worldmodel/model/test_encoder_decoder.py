@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from tests.worldmodel.model.agents import KEYS, SIZE, VECTOR, generator, observations
 from worldmodel.envs import ObservationSpec
+from worldmodel.model.batch import State
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder, flat_inputs
-from worldmodel.model.rssm import ModelSize, State
+from worldmodel.model.size import ModelSize
 
 IMAGE = {"image": ObservationSpec("image", (32, 16, 3))}
 PLACE = {"place": ObservationSpec("categorical", (2,), (3, 5))}

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.worldmodel.model.agents import generator
+from worldmodel.model.heads.mlp import MLPHead
 from worldmodel.model.layers import (
     MLP,
     BlockLinear,
     FusedNormSiLU,
-    Head,
     Linear,
     NormAct,
     norm_silu_operators,
@@ -51,7 +51,7 @@ def test_linear_starts_with_its_fan_in(layer: Linear, fan_in: int) -> None:
 
 
 def test_head_that_starts_at_zero() -> None:
-    head = Head(5, 8, 2, 3, scale=0.0)
+    head = MLPHead(5, 8, 2, 3, scale=0.0)
     assert not head(torch.randn(4, 5)).any()
     loss = (head(torch.randn(4, 5)) - 1).square().sum()
     loss.backward()

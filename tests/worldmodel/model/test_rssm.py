@@ -10,16 +10,22 @@ from torch.distributions import Categorical, Independent, OneHotCategorical, kl_
 from torch.nn import functional as F
 
 from tests.worldmodel.model.agents import SIZE, generator
-from worldmodel.model.cells.gru import one_hot_sample
-from worldmodel.model.rssm import RSSM, ModelSize, State, kl, unimix
+from worldmodel.kernels.rssm_sequence import LOOPS
+from worldmodel.model.batch import State
+from worldmodel.model.categorical import kl, one_hot_sample, unimix
+from worldmodel.model.cells.cell import Cell
+from worldmodel.model.cells.gru import Loops
+from worldmodel.model.rssm import RSSM, boxed
+from worldmodel.model.size import ModelSize
 
 EMBED, ACTION = 6, 2
 K, S = SIZE.classes, SIZE.stoch
 
 
-def make_rssm() -> RSSM:
+def make_rssm(loops: Loops | None = LOOPS) -> RSSM:
     """With every weight and bias away from its starting value."""
     model = RSSM(SIZE, EMBED, ACTION)
+    model.loops = loops
     random = generator(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -110,18 +116,18 @@ def slow_core(model: RSSM, deter: Tensor, stoch: Tensor, action: Tensor) -> Tens
     """The block GRU as one sees it in the paper: every block reads its part of deter and all inputs."""
     action = action / action.abs().clamp(min=1)
     inputs = [
-        dense(model.deter_in, deter, model.deter_norm),
-        dense(model.stoch_in, stoch.flatten(-2), model.stoch_norm),
-        dense(model.action_in[0], action, model.action_in[1]),
+        dense(model.cell.deter_in, deter, model.cell.deter_norm),
+        dense(model.cell.stoch_in, stoch.flatten(-2), model.cell.stoch_norm),
+        dense(model.cell.action_in[0], action, model.cell.action_in[1]),
     ]
     joint = torch.cat([deter, *inputs], -1)
     mixing = torch.cat(
-        [torch.block_diag(*model.mix_deter.weight), model.mix_state.weight.T, model.mix_action.weight.T]
+        [torch.block_diag(*model.cell.mix_deter.weight), model.cell.mix_state.weight.T, model.cell.mix_action.weight.T]
     )  # [D + 3 H, D]
-    mixers = (model.mix_deter, model.mix_state, model.mix_action)
+    mixers = (model.cell.mix_deter, model.cell.mix_state, model.cell.mix_action)
     bias = sum(layer.bias.flatten() for layer in mixers if layer.bias is not None)
-    hidden = norm_act(joint @ mixing + bias, model.mix_norm)
-    gates = hidden @ torch.block_diag(*model.gates.weight) + model.gates.bias.flatten()  # [N, G 3 D / G]
+    hidden = norm_act(joint @ mixing + bias, model.cell.mix_norm)
+    gates = hidden @ torch.block_diag(*model.cell.gates.weight) + model.cell.gates.bias.flatten()  # [N, G 3 D / G]
     reset, candidate, update = gates.unflatten(-1, (SIZE.blocks, 3, -1)).unbind(-2)
     update = update.sigmoid()
     new = update * torch.tanh(reset.sigmoid() * candidate) + (1 - update) * deter.unflatten(-1, (SIZE.blocks, -1))
@@ -129,9 +135,9 @@ def slow_core(model: RSSM, deter: Tensor, stoch: Tensor, action: Tensor) -> Tens
 
 
 def slow_posterior(model: RSSM, deter: Tensor, embed: Tensor) -> Tensor:
-    weight = torch.cat([model.post_deter.weight, model.post_embed.weight], 1)
-    hidden = norm_act(torch.cat([deter, embed], -1) @ weight.T + model.post_deter.bias, model.post_norm)
-    logits = dense(model.post_out, hidden).unflatten(-1, (K, S))
+    weight = torch.cat([model.posterior.deter.weight, model.posterior.embed.weight], 1)
+    hidden = norm_act(torch.cat([deter, embed], -1) @ weight.T + model.posterior.deter.bias, model.posterior.norm)
+    logits = dense(model.posterior.out, hidden).unflatten(-1, (K, S))
     return 0.99 * logits.softmax(-2) + 0.01 / K
 
 
@@ -149,20 +155,14 @@ def slow_sample(probs: Tensor, noise: Tensor) -> Tensor:
     return F.one_hot(classes, K).float().transpose(-1, -2)
 
 
-@pytest.fixture(params=["kernels", "operators"])
-def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sequences by compiled kernels, as on the CPU, and by operators of PyTorch, as elsewhere."""
-    if request.param == "operators":
-        monkeypatch.setattr("worldmodel.model.cells.gru.fits_kernels", lambda deter: False)
-
-
-both = pytest.mark.usefixtures("_both")
+both = pytest.mark.parametrize("loops", [LOOPS, None], ids=["kernels", "operators"])
+"""Sequences by compiled kernels, as on the CPU, and by operators of PyTorch, as elsewhere."""
 
 
 @both
 @pytest.mark.parametrize("rows", [3, 35])
-def test_observe_equals_a_naive_loop(rows: int) -> None:
-    model = make_rssm()
+def test_observe_equals_a_naive_loop(rows: int, loops: Loops | None) -> None:
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(6, rows)
     is_first[2, 1] = is_first[4, 0] = is_first[0, 2] = True
     start = random_state(rows, 7)
@@ -184,8 +184,8 @@ def test_observe_equals_a_naive_loop(rows: int) -> None:
 
 @both
 @pytest.mark.parametrize("rows", [2, 35])
-def test_gradient_of_observe_equals_that_of_the_naive_loop(rows: int) -> None:
-    model = make_rssm()
+def test_gradient_of_observe_equals_that_of_the_naive_loop(rows: int, loops: Loops | None) -> None:
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(4, rows)
     is_first[2, 0] = True
     embed.requires_grad_()
@@ -214,8 +214,8 @@ def test_gradient_of_observe_equals_that_of_the_naive_loop(rows: int) -> None:
 
 
 @both
-def test_an_episode_that_starts_in_the_window_forgets_what_was_before() -> None:
-    model = make_rssm()
+def test_an_episode_that_starts_in_the_window_forgets_what_was_before(loops: Loops | None) -> None:
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(6, 2)
     is_first[3] = True
     whole, probs = model.observe(embed, action, is_first, random_state(2, 1), noise)
@@ -227,9 +227,9 @@ def test_an_episode_that_starts_in_the_window_forgets_what_was_before() -> None:
 
 
 @both
-def test_what_was_before_an_episode_reaches_nothing_even_if_it_is_not_finite() -> None:
+def test_what_was_before_an_episode_reaches_nothing_even_if_it_is_not_finite(loops: Loops | None) -> None:
     """States, actions and gradients: NaN times 0 would stay NaN."""
-    model = make_rssm()
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(4, 2)
     is_first[0] = is_first[2, 0] = True
     results = []
@@ -238,7 +238,7 @@ def test_what_was_before_an_episode_reaches_nothing_even_if_it_is_not_finite() -
         action[2, 0] = value
         before = State(*(torch.full_like(part, value) for part in random_state(2, 1)))
         states, probs = model.observe(embed, action, is_first, before, noise)
-        gradients = torch.autograd.grad(states.feature.square().sum() + probs.square().sum(), model.gates.weight)
+        gradients = torch.autograd.grad(states.feature.square().sum() + probs.square().sum(), model.cell.gates.weight)
         results.append([*states, probs, *gradients])
     assert all(torch.equal(zeros, nans) for zeros, nans in zip(*results, strict=True))
 
@@ -248,15 +248,15 @@ def test_initial_block_weights(fan_in: Literal["all", "block"], std: float) -> N
     """The reference counts the inputs of all blocks: 1/sqrt(256), where one block has 32."""
     size = ModelSize(deter=256, hidden=64, classes=4, units=64, depth=4, fan_in=fan_in)
     model = RSSM(size, 64, 2)
-    assert model.gates.weight.std().item() == pytest.approx(std, rel=0.02)
+    assert model.cell.gates.weight.std().item() == pytest.approx(std, rel=0.02)
     mixed = (8 if fan_in == "all" else 1) * (32 + 3 * 64)
-    for weight in (model.mix_deter.weight, model.mix_state.weight, model.mix_action.weight):
+    for weight in (model.cell.mix_deter.weight, model.cell.mix_state.weight, model.cell.mix_action.weight):
         assert weight.std().item() == pytest.approx(mixed**-0.5, rel=0.03)
 
 
 @both
-def test_no_gradient_crosses_the_start_of_an_episode() -> None:
-    model = make_rssm()
+def test_no_gradient_crosses_the_start_of_an_episode(loops: Loops | None) -> None:
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(5, 2)
     is_first[3, 0] = True
     embed.requires_grad_()
@@ -268,8 +268,8 @@ def test_no_gradient_crosses_the_start_of_an_episode() -> None:
 
 
 @both
-def test_rows_do_not_mix() -> None:
-    model = make_rssm()
+def test_rows_do_not_mix(loops: Loops | None) -> None:
+    model = make_rssm(loops)
     embed, action, is_first, noise = sequence(3, 4)
     start = random_state(4, 1)
     together, _ = model.observe(embed, action, is_first, start, noise)
@@ -305,7 +305,9 @@ def test_initial_state_is_zero_and_kept_at_first() -> None:
     state = model.initial(3)
     assert state.deter.shape == (3, SIZE.deter) and state.stoch.shape == (3, K, S)
     assert not state.feature.any() and state.feature.shape == (3, SIZE.feature)
-    assert (model.gates.bias[..., -SIZE.deter // SIZE.blocks :] == -1).all() and (model.gates.bias == -1).sum() == 16
+    assert (model.cell.gates.bias[..., -SIZE.deter // SIZE.blocks :] == -1).all() and (
+        model.cell.gates.bias == -1
+    ).sum() == 16
 
 
 def test_feature_is_deter_and_flat_latents() -> None:
@@ -320,3 +322,17 @@ def test_model_size_is_checked(key: str, value: int) -> None:
     sizes = {"deter": 16, "hidden": 8, "classes": 4, "units": 8, "depth": 2}
     with pytest.raises(ValidationError, match=key):
         ModelSize(**sizes | {key: value})
+
+
+def test_the_sequence_of_a_cell_that_has_none_of_its_own() -> None:
+    """It goes by steps: that of the block GRU gives the same states."""
+    model = make_rssm()
+    embed, action, is_first, noise = sequence(6, 3)
+    is_first[2, 1] = is_first[0, 2] = True
+    start, first = random_state(3, 7), is_first.unsqueeze(-1)
+    given = (model.posterior, model.posterior.seen(embed), boxed(action), first, noise, start)
+    own, probs = model.cell.sequence(*given)
+    plain, plain_probs = Cell.sequence(model.cell, *given)
+    torch.testing.assert_close((*plain, plain_probs), (*own, probs))
+    plain.stoch.sum().backward()  # straight through the samples
+    assert model.posterior.out.weight.grad is not None

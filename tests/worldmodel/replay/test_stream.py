@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from quantum_sampler import make_selector
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, KEYS, SIZE, actions, generator, observations
 from worldmodel.envs import ActionSpec, Records
-from worldmodel.model.rssm import ModelSize, State
+from worldmodel.model.batch import State
+from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import Replay, bytes_per_step
 from worldmodel.replay.stream import fields, latents, pack, record, to_windows
 

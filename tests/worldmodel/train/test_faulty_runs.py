@@ -182,7 +182,7 @@ def test_weights_that_are_not_finite_are_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def played(player: Any, *_: Any, **__: Any) -> list[Episode]:
-        player.agent.critic.out.bias.data[0] = torch.nan  # which no action depends on
+        player.agent.actor_critic.critic.out.bias.data[0] = torch.nan  # which no action depends on
         return [Episode(0, 9, 9.0)]
 
     monkeypatch.setattr("worldmodel.train.trainer.evaluate", played)

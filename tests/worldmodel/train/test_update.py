@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from tests.worldmodel.model.agents import KEYS, VECTOR, generator, make_agent, make_windows
-from worldmodel.model.agent import Agent, Losses, Windows
+from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Losses, Windows
 from worldmodel.train.hybrid import WORLD_MODEL, model_loss
 from worldmodel.train.laprop import LaProp
 from worldmodel.train.update import NonFiniteLoss, Update
@@ -103,7 +104,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(
 
     def broken(windows: Windows) -> Losses:
         losses = gradients(windows)
-        agent.rssm.gates.weight.grad[1, 2, 3] = value  # type: ignore[index]
+        agent.world_model.rssm.cell.gates.weight.grad[1, 2, 3] = value  # type: ignore[index]
         return losses
 
     monkeypatch.setattr(update, "_gradients", broken)
@@ -131,5 +132,5 @@ def test_the_learning_rate_falls_linearly(progress: float, rate: float) -> None:
     optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], lr=1e-3)
     before = weights(agent)
     Update(agent, optimizer, torch.float32, generator(), final_rate=0.2)(make_windows(agent), progress)
-    moved = (agent.reward.out.bias - before["reward.out.bias"]).abs()
+    moved = (agent.world_model.reward.out.bias - before["reward.out.bias"]).abs()
     assert moved.max().item() == pytest.approx(1e-3 * rate, rel=1e-4)

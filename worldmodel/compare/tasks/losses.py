@@ -118,8 +118,7 @@ def _licence() -> str:
 def _recorded(name: str) -> Any:
     """6,000 steps of random actions as a batch of windows of 16 steps."""
     from worldmodel.envs import EnvConfig, Environments
-    from worldmodel.model.agent import Memory, Windows
-    from worldmodel.model.rssm import State
+    from worldmodel.model.batch import Carry, State, Windows
 
     environments = Environments(EnvConfig(id=name, num=1), 1, 0)
     environments.reset()
@@ -147,7 +146,7 @@ def _recorded(name: str) -> Any:
     columns = list(zip(*rows, strict=True))
     observation = {key: stacked([row[key] for row in columns[0]]) for key in columns[0][0]}
     actions, reward, is_first, terminated, truncated = (stacked(list(column)) for column in columns[1:])
-    nothing = Memory(State(torch.zeros(count, 1), torch.zeros(count, 1, 1)), torch.zeros(count, width))
+    nothing = Carry(State(torch.zeros(count, 1), torch.zeros(count, 1, 1)), torch.zeros(count, width))
     ends = is_first, terminated, truncated
     return specs, Windows(observation, actions.float(), reward.float(), *ends, nothing, torch.ones(count))
 
@@ -159,9 +158,12 @@ def world_model(name: str) -> Callable[[int], Task]:
         from worldmodel.cli.command import configs_folder
         from worldmodel.cli.compose import composed
         from worldmodel.cli.schema import Catalogue
-        from worldmodel.model.agent import Agent, LossConfig, Memory
+        from worldmodel.kernels import for_agent
+        from worldmodel.model.agent import Agent
+        from worldmodel.model.batch import Carry
         from worldmodel.model.returns import BehaviorConfig
-        from worldmodel.model.rssm import ModelSize
+        from worldmodel.model.size import ModelSize
+        from worldmodel.model.world_model import LossConfig
         from worldmodel.train.hybrid import WORLD_MODEL, model_loss, some
 
         configs = configs_folder()
@@ -169,7 +171,9 @@ def world_model(name: str) -> Callable[[int], Task]:
         size = ModelSize(**{**values["size"], "deter": 128, "hidden": 32, "units": 32})
         (observations, actions), data = _recorded(name)
         torch.manual_seed(seed)
-        agent = Agent(observations, actions, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
+        agent = for_agent(
+            Agent(observations, actions, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
+        )
         for parameter_name, parameter in agent.named_parameters():
             parameter.requires_grad_(parameter_name.startswith(WORLD_MODEL))
         count = len(data.weight)
@@ -180,7 +184,7 @@ def world_model(name: str) -> Callable[[int], Task]:
             return data._replace(
                 **{key: value[:, keep] for key, value in parts.items()},
                 observation={key: value[:, keep] for key, value in data.observation.items()},
-                before=Memory(type(data.before.state)(*(s[keep] for s in data.before.state)), data.before.action[keep]),
+                before=Carry(type(data.before.state)(*(s[keep] for s in data.before.state)), data.before.action[keep]),
                 weight=data.weight[keep],
             )
 

@@ -1,44 +1,52 @@
-"""The recurrent cell of the RSSM: one step forward, and a whole sequence with its backward pass through time.
+"""The block GRU of DreamerV3: one step forward, and a whole sequence with its backward pass through time.
 
 Automatic differentiation would compute the gradient of every weight at every step. Here the backward loop carries the
 gradient of the state alone; those of the weights are one product each, over all steps, after the loop. For small models
-on the CPU the loops are compiled (`compiled_cell`).
+on the CPU the loops are compiled (`worldmodel.kernels`).
 
 Shapes: T steps, N rows, D deter, Z = K S flat latents, H hidden, G blocks of P = D / G.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from worldmodel.model.layers import fits_kernels, norm_silu, norm_silu_backward
-
-UNIMIX = 0.01  # share of the uniform distribution in every categorical
-
-
-def one_hot_sample(probs: Tensor, uniform: Tensor, dim: int, out: Tensor | None = None) -> Tensor:
-    """Exact categorical sample over axis `dim` as one-hot, by inversion; uniform in [0, 1), of size 1 there.
-
-    The last class takes what rounding leaves of the sum. out: where the sample is written.
-    """
-    others = probs.shape[dim] - 1
-    over = (probs.narrow(dim, 0, others).cumsum(dim) > uniform).to(probs.dtype)
-    sample = torch.empty_like(probs) if out is None else out
-    sample.narrow(dim, 0, others).copy_(over)
-    sample.narrow(dim, others, 1).fill_(1.0)
-    sample.narrow(dim, 1, others).sub_(over)
-    return sample
+from worldmodel.model.batch import State
+from worldmodel.model.categorical import UNIMIX, one_hot_sample
+from worldmodel.model.cells.cell import Cell, reset
+from worldmodel.model.layers import BlockLinear, Linear, NormAct, norm_silu, norm_silu_backward
+from worldmodel.model.posterior import Posterior
+from worldmodel.model.size import ModelSize
 
 
-def reset(x: Tensor, first: Tensor) -> Tensor:
-    """x [..., F] with zeros where first [..., 1] is true, whatever x is there: NaN times 0 would stay NaN."""
-    return x.masked_fill(first, 0.0)
+class Loops(NamedTuple):
+    """A sequence forth and back in compiled code, for states that `fits` accepts, beside `_observe` here."""
+
+    fits: Callable[[Tensor], bool]
+    forward: Callable[..., tuple[Tensor, Tensor, Tensor, Any]]
+    backward: Callable[..., "Gradients"]
+
+
+class StepWeights(NamedTuple):
+    """What a step is computed with: matrices [inputs, outputs] in the precision of the products, scales in float32."""
+
+    deter: Tensor  # [D, H]
+    deter_bias: Tensor  # [H]
+    stoch: Tensor  # [Z, H]
+    stoch_bias: Tensor  # [H]
+    scale: Tensor  # [2, H], of the norms of both
+    mix_deter: Tensor  # [G, P, P]
+    mix_inputs: Tensor  # [2 H, D]
+    mix_scale: Tensor  # [D]
+    gates: Tensor  # [G, P, 3 P]
+    gates_bias: Tensor  # [G, 1, 3 P]
 
 
 class Weights(NamedTuple):
-    """What a step is computed with: matrices [inputs, outputs] in the precision of the products, scales in float32."""
+    """The same, and what the posterior is computed with."""
 
     deter: Tensor  # [D, H]
     deter_bias: Tensor  # [H]
@@ -55,12 +63,8 @@ class Weights(NamedTuple):
     post_out: Tensor  # [H, Z]
     post_bias: Tensor  # [Z]
 
-    def to(self, dtype: torch.dtype) -> "Weights":
-        """With everything that enters a product in `dtype`."""
-        return Weights(*(w if name.endswith("scale") else w.to(dtype) for name, w in self._asdict().items()))
 
-
-class Cell(NamedTuple):
+class SavedStep(NamedTuple):
     """What the backward pass needs of a step of the block GRU."""
 
     deter: Tensor  # [N, D], before the step
@@ -76,7 +80,7 @@ class Cell(NamedTuple):
     update: Tensor
 
 
-class Posterior(NamedTuple):
+class SavedPosterior(NamedTuple):
     """What the backward pass needs of a step's posterior."""
 
     hidden: Tensor  # [N, H]
@@ -85,7 +89,9 @@ class Posterior(NamedTuple):
     soft: Tensor  # [N, K, S], before mixing with the uniform distribution
 
 
-def cell(w: Weights, deter: Tensor, stoch: Tensor, drive: Tensor, out: Tensor | None = None) -> tuple[Tensor, Cell]:
+def cell(
+    w: StepWeights | Weights, deter: Tensor, stoch: Tensor, drive: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, SavedStep]:
     """One step of the block GRU: deter [N, D], stoch [N, Z] -> the next deter [N, D].
 
     drive [N, D]: what the action adds to the mixed inputs; it is overwritten. out: where the result is written.
@@ -104,11 +110,11 @@ def cell(w: Weights, deter: Tensor, stoch: Tensor, drive: Tensor, out: Tensor | 
     candidate = (reset * raw).tanh_()
     new = torch.empty_like(deter) if out is None else out
     torch.lerp(_blocks(deter, groups), candidate, update, out=_blocks(new, groups))
-    saved = Cell(deter, normed, inverse, inputs, mix_normed, mix_inverse, mixed, reset, raw, candidate, update)
+    saved = SavedStep(deter, normed, inverse, inputs, mix_normed, mix_inverse, mixed, reset, raw, candidate, update)
     return new, saved
 
 
-def cell_backward(w: Weights, saved: Cell, grad: Tensor) -> tuple[Tensor, ...]:
+def cell_backward(w: Weights, saved: SavedStep, grad: Tensor) -> tuple[Tensor, ...]:
     """The gradient [N, D] of the next deter taken back through the step.
 
     Gives those of deter [N, D] and stoch [N, Z] before it; then, for the weights, those at the inputs before their
@@ -133,26 +139,99 @@ def cell_backward(w: Weights, saved: Cell, grad: Tensor) -> tuple[Tensor, ...]:
     return before, at_stoch @ w.stoch.t(), pre, scale, joint, mix_scale, gates.transpose(0, 1)
 
 
+class BlockGRU(Cell):
+    """A GRU whose recurrent weights are block-diagonal. Shapes: H hidden, G blocks."""
+
+    compiled = True
+
+    def __init__(self, size: ModelSize, action: int) -> None:
+        super().__init__()
+        deter, hidden, blocks = size.deter, size.hidden, size.blocks
+        per_block = deter // blocks
+        self.deter_in, self.deter_norm = Linear(deter, hidden), NormAct(hidden)
+        self.stoch_in, self.stoch_norm = Linear(size.stoch * size.classes, hidden), NormAct(hidden)
+        self.action_in = nn.Sequential(Linear(action, hidden), NormAct(hidden))
+        fan_in = size.block_fan_in(per_block + 3 * hidden)  # each block sees its part of deter and all inputs
+        self.mix_deter = BlockLinear(blocks, per_block, per_block, fan_in, bias=False)
+        self.mix_state = Linear(2 * hidden, deter, fan_in=fan_in, bias=False)
+        self.mix_action = Linear(hidden, deter, fan_in=fan_in)  # its bias is that of the sum
+        self.mix_norm = NormAct(deter)
+        self.gates = BlockLinear(blocks, per_block, 3 * per_block, size.block_fan_in(per_block))
+        assert self.gates.bias is not None
+        nn.init.constant_(self.gates.bias[..., -per_block:], -1.0)  # the state is kept at first
+
+    def drive(self, action: Tensor) -> Tensor:
+        """The action's part of the inputs that are mixed: [..., A] -> [..., D]."""
+        y: Tensor = self.mix_action(self.action_in(action))
+        return y
+
+    @torch.no_grad()
+    def step(self, deter: Tensor, stoch: Tensor, action: Tensor, out: Tensor | None = None) -> Tensor:
+        """One step, which no gradient goes through."""
+        drive = self.drive(action)
+        return cell(StepWeights(**_cast(self.weights(), drive.dtype)), deter, stoch, drive, out)[0]
+
+    def sequence(
+        self,
+        posterior: Posterior,
+        seen: Tensor,
+        action: Tensor,
+        first: Tensor,
+        noise: Tensor,
+        state: State,
+        loops: Loops | None = None,
+    ) -> tuple[State, Tensor]:
+        """Posterior states, with a backward pass of its own. The first state gets no gradient."""
+        drive = self.drive(reset(action, first))
+        weights = Weights(**_cast(self.weights() | posterior.weights(), drive.dtype))
+        if loops is not None and not loops.fits(state.deter):
+            loops = None
+        inputs = (drive, seen, (~first).float(), noise, state.deter, state.stoch.flatten(-2))
+        deter, stoch, probs = Recurrence.apply(loops, *inputs, *weights)  # type: ignore[no-untyped-call]
+        return State(deter, stoch), probs
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `StepWeights` has."""
+        assert self.gates.bias is not None
+        return {
+            "deter": self.deter_in.weight.t(),
+            "deter_bias": self.deter_in.bias,
+            "stoch": self.stoch_in.weight.t(),
+            "stoch_bias": self.stoch_in.bias,
+            "scale": torch.stack([self.deter_norm.weight, self.stoch_norm.weight]),
+            "mix_deter": self.mix_deter.weight,
+            "mix_inputs": self.mix_state.weight.t(),
+            "mix_scale": self.mix_norm.weight,
+            "gates": self.gates.weight,
+            "gates_bias": self.gates.bias,
+        }
+
+
 class Recurrence(torch.autograd.Function):
     """Posterior states of a sequence.
 
-    apply(drive [T, N, D], seen [T, N, H], keep [T, N, 1], noise [T, N, 1, S], deter [N, D], stoch [N, Z], *Weights)
-    gives deter [T, N, D], samples [T, N, K, S], whose gradient goes to their probabilities (straight-through), and
-    these probabilities [T, N, K, S]. drive and seen: what the actions add to the mixed inputs, and the embeddings to
-    the posterior; keep: 0 where the state is reset. The first state gets no gradient.
+    apply(loops, drive [T, N, D], seen [T, N, H], keep [T, N, 1], noise [T, N, 1, S], deter [N, D], stoch [N, Z],
+    *Weights) gives deter [T, N, D], samples [T, N, K, S], whose gradient goes to their probabilities
+    (straight-through), and these probabilities [T, N, K, S]. drive and seen: what the actions add to the mixed inputs,
+    and the embeddings to the posterior; keep: 0 where the state is reset; loops: compiled ones, or None. The first
+    state gets no gradient.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, seen: Tensor, keep: Tensor, noise: Tensor, deter: Tensor, stoch: Tensor, *rest: Tensor
+        ctx: Any,
+        loops: Loops | None,
+        drive: Tensor,
+        seen: Tensor,
+        keep: Tensor,
+        noise: Tensor,
+        deter: Tensor,
+        stoch: Tensor,
+        *rest: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        w = Weights(*rest)
-        if fits_kernels(deter):
-            from worldmodel.kernels import rssm_sequence  # with a compiler, which takes its time to start
-
-            deters, stochs, probs, ctx.saved = rssm_sequence.observe(w, drive, seen, keep, noise, deter, stoch)
-        else:
-            deters, stochs, probs, ctx.saved = _observe(w, drive, seen, keep, noise, deter, stoch)
+        w, ctx.loops = Weights(*rest), loops
+        forward = _observe if loops is None else loops.forward
+        deters, stochs, probs, ctx.saved = forward(w, drive, seen, keep, noise, deter, stoch)
         ctx.save_for_backward(keep, deter, stoch, deters, stochs, probs, *w)
         return deters, stochs, probs
 
@@ -165,12 +244,8 @@ class Recurrence(torch.autograd.Function):
         before = reset(torch.cat([deter.unsqueeze(0), deters[:-1]]), first)
         flat = reset(torch.cat([stoch.unsqueeze(0), stochs[:-1].flatten(2)]), first).flatten(0, 1)
         at_soft = (at_stochs + at_probs).mul_(1 - UNIMIX)
-        if isinstance(ctx.saved, list):
-            grads = _observe_backward(w, ctx.saved, keep, at_deters, at_soft)
-        else:
-            from worldmodel.kernels import rssm_sequence
-
-            grads = rssm_sequence.observe_backward(w, ctx.saved, keep, before, probs, at_deters, at_soft)
+        backward = _observe_backward if ctx.loops is None else ctx.loops.backward
+        grads = backward(w, ctx.saved, keep, before, probs, at_deters, at_soft)
         before, shape, dtype, groups = before.flatten(0, 1), keep.shape[:2], w.deter.dtype, len(w.gates)
         pre_deter, pre_stoch = grads.pre.unbind(1)
         weights = Weights(
@@ -190,7 +265,7 @@ class Recurrence(torch.autograd.Function):
             post_bias=grads.logits.sum(0),
         )
         given = (g.to(p.dtype) for g, p in zip(weights, w, strict=True))
-        return grads.joint.view(*shape, -1), grads.seen.view(*shape, -1), None, None, None, None, *given
+        return None, grads.joint.view(*shape, -1), grads.seen.view(*shape, -1), None, None, None, None, *given
 
 
 class Gradients(NamedTuple):
@@ -216,7 +291,7 @@ class Gradients(NamedTuple):
 
 def _observe(
     w: Weights, drive: Tensor, seen: Tensor, keep: Tensor, noise: Tensor, deter: Tensor, stoch: Tensor
-) -> tuple[Tensor, Tensor, Tensor, list[tuple[Cell, Posterior]]]:
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[SavedStep, SavedPosterior]]]:
     """The way forth of `Recurrence`, and what its way back needs."""
     steps, rows, _, latents = noise.shape
     deters = deter.new_empty(steps, *deter.shape)
@@ -232,14 +307,20 @@ def _observe(
         soft = logits.softmax(-2, torch.float32)
         torch.mul(soft, 1 - UNIMIX, out=probs_t).add_(UNIMIX / soft.shape[-2])
         stoch = one_hot_sample(probs_t, noise_t, -2, stoch_t).flatten(1)
-        passed.append((saved, Posterior(hidden, normed, inverse, soft)))
+        passed.append((saved, SavedPosterior(hidden, normed, inverse, soft)))
     return deters, stochs, probs, passed
 
 
 def _observe_backward(
-    w: Weights, passed: list[tuple[Cell, Posterior]], keep: Tensor, at_deters: Tensor, at_soft: Tensor
+    w: Weights,
+    passed: list[tuple[SavedStep, SavedPosterior]],
+    keep: Tensor,
+    before: Tensor,
+    probs: Tensor,
+    at_deters: Tensor,
+    at_soft: Tensor,
 ) -> Gradients:
-    """The way back. at_soft [T, N, K, S]: at the posterior before its uniform mix."""
+    """The way back. before and probs are for compiled loops; at_soft [T, N, K, S]: at the posterior before its mix."""
     dtype = w.deter.dtype
     deter, stoch = torch.zeros_like(at_deters[0]), torch.zeros_like(at_soft[0])
     steps = []
@@ -258,6 +339,11 @@ def _observe_backward(
     joined = Gradients(*(torch.cat(parts) for parts in zip(*steps[::-1], strict=True)))
     scales = (scale.sum(0) for scale in (joined.scale, joined.mix_scale, joined.post_scale))
     return joined._replace(**dict(zip(("scale", "mix_scale", "post_scale"), scales, strict=True)))
+
+
+def _cast(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """With everything that enters a product in `dtype`."""
+    return {name: w if name.endswith("scale") else w.to(dtype) for name, w in weights.items()}
 
 
 def _blocks(x: Tensor, groups: int) -> Tensor:

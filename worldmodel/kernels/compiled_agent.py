@@ -1,0 +1,37 @@
+"""The compiled loops of one agent."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from worldmodel.kernels.act import Acting
+from worldmodel.kernels.imagine import imagine
+from worldmodel.kernels.supported import REGISTER, exact
+from worldmodel.model.batch import Carry, Imagined, State
+from worldmodel.model.encoder import flat_inputs
+
+if TYPE_CHECKING:
+    from worldmodel.model.agent import Agent
+
+
+class CompiledAgent:
+    """What `worldmodel.model.agent.Kernels` asks for; None where the operators of PyTorch stay."""
+
+    def __init__(self, agent: "Agent") -> None:
+        model, behavior = agent.world_model, agent.actor_critic
+        self._model, self._behavior = model, behavior
+        self._acting = None if model.encoder.images else Acting(model.encoder.mlp, model.rssm, behavior.actor)
+
+    def act(
+        self, observation: Mapping[str, Tensor], is_first: Tensor, carry: Carry, noise: Tensor
+    ) -> tuple[State, Tensor] | None:
+        if self._acting is None or not exact(carry.state.deter):
+            return None
+        keep, inputs = (~is_first).unsqueeze(-1).float(), flat_inputs(observation, self._model.encoder.flat)
+        return self._acting(inputs, keep, carry.action, carry.state, noise)
+
+    def imagine(self, start: State, noise: Tensor, chance: Tensor) -> Imagined | None:
+        if self._model.rssm.size.units < REGISTER or not exact(start.deter):
+            return None
+        return imagine(self._model, self._behavior, start, noise, chance)

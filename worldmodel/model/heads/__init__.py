@@ -1,0 +1,1 @@
+"""What predicts from a feature: one kind a file."""
