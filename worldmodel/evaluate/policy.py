@@ -68,7 +68,7 @@ class Policy:
         ValueError for an observation that does not fit the environment's space or is not finite, TypeError for a state
         that no call returned.
         """
-        if not isinstance(state, Memory | None):
+        if not isinstance(state, Carry | None):
             raise TypeError(
                 f"state of type {type(state).__name__}: None or the second value that act returned is accepted"
             )

@@ -492,7 +492,8 @@ def test_a_backend_that_took_over_at_opening_is_closed_once() -> None:
 def test_no_vendor_is_imported_before_it_is_used() -> None:
     """`--help` imports the names of backends."""
     code = (
-        "import sys, hybrid_opt.backends.qiskit.ibm_errors, hybrid_opt.backends.dwave.dwave_errors, hybrid_opt.backends.qiskit.ibm, "
+        "import sys, hybrid_opt.backends.qiskit.ibm_errors, hybrid_opt.backends.dwave.dwave_errors\n"
+        "import hybrid_opt.backends.qiskit.ibm, "
         "hybrid_opt.backends.dwave, hybrid_opt.backends.qiskit.aer, hybrid_opt.backends.local.pennylane\n"
         "print(sorted({'requests', 'qiskit', 'dwave.cloud', 'pennylane', 'qiskit_ibm_runtime'} & set(sys.modules)))"
     )
