@@ -159,8 +159,7 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
     model = machine.check_model(parameters, device)
     if _updates(config):
-        size, rows = config.size, config.batch_size * config.batch_length
-        state = IMAGINED_BYTES * (size.deter + size.stoch * size.classes)
+        rows, state = config.batch_size * config.batch_length, IMAGINED_BYTES * config.size.feature
         key = f"behavior.horizon={config.behavior.horizon} with batch_size={config.batch_size}"
         machine.check_imagined(rows * (config.behavior.horizon + 1) * state, device, key)
     options = config.replay
