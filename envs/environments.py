@@ -1,7 +1,6 @@
 """Environments: E vectorised streams of experience that can be stopped and continued."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.action_log import ActionLog
-from envs.encoder import ActionDecoder, ObservationEncoder
+from envs.encoder import ActionDecoder, ObservationEncoder, misfit
 from envs.errors import EnvironmentFault, EnvironmentRefused
+from envs.faults import tell
 from envs.make import EnvConfig
 from envs.spaces import ActionSpec, ObservationSpec
 from envs.vector import Vector
@@ -86,8 +86,9 @@ class Environments:
         evaluation: bool = False,
         render: bool = False,
         repeatable: bool = False,
+        told: bool = False,
     ) -> None:
-        """Make E = num environments; render: `render` will be called.
+        """Make E = num environments; render: `render` will be called; told: others of this id have told their notices.
 
         Raises EnvironmentRefused (UnsupportedSpace among them) and EnvironmentFault. What is left out or changed of
         the observations is told in one warning each.
@@ -111,15 +112,15 @@ class Environments:
             {key: np.zeros((0, *spec.shape), spec.dtype) for key, spec in self.observation_specs.items()}
         )
         self.current = self._none
-        for notice in self._vector.layout.notices:
-            warnings.warn(f"{config.id}: {notice}", stacklevel=2)
+        for notice in () if told else self._vector.layout.notices:
+            tell(f"{config.id}: {notice}")
 
     def reset(self) -> Records:
         """Start episode 0 of every stream, also when episodes are running; returns the records [E]."""
         episode = np.zeros(self.num, np.int64)
         raw, infos = self._vector.reset(self._seeds(episode, None), evaluation=self._evaluation)
         if "masked" in infos and not self._evaluation:
-            warnings.warn(f"{self._id}: info['action_mask'] is ignored: every action may be chosen", stacklevel=2)
+            self._tell_once("mask", "info['action_mask'] is ignored: every action may be chosen")
         self.current = self._first(self._encode(raw, None))
         self._episode = episode
         self._log.clear(np.ones(self.num, np.bool_))
@@ -133,9 +134,10 @@ class Environments:
         chosen = self._decoder.choose(actions)
         raw, rewards, terminated, truncated, infos = self._vector.step(self._decoder.decode(chosen))
         if "notice" in infos:
-            self._tell(infos["notice"][infos["_notice"]])
+            for notice in infos["notice"][infos["_notice"]]:
+                self._tell_once(notice.partition(" has ")[0], notice)
+        observation = self._encode(raw, rewards)
         reward = rewards.astype(np.float32)
-        observation = self._encode(raw, reward)
         done = terminated | truncated
         is_first = np.zeros(self.num, np.bool_)
         current = Records(self._streams.copy(), observation, reward, is_first, terminated, truncated)
@@ -240,19 +242,17 @@ class Environments:
         no = np.zeros(size, np.bool_)
         return Records(np.arange(size), observation, np.zeros(size, np.float32), ~no, no, no.copy())
 
-    def _tell(self, notices: Array) -> None:
-        """Warn once of every notice of the streams."""
-        for notice in dict.fromkeys(notices.tolist()):
-            key = notice.partition(" has ")[0]
-            if key not in self._told:
-                self._told.add(key)
-                warnings.warn(f"{self._id}: {notice}", stacklevel=3)
+    def _tell_once(self, key: str, notice: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            tell(f"{self._id}: {notice}")
 
-    def _encode(self, raw: Any, reward: Array | None) -> dict[str, Array]:
+    def _encode(self, raw: Any, rewards: Array | None) -> dict[str, Array]:
         """Encode observations; raises EnvironmentFault where they or the rewards make no sense."""
         with np.errstate(over="ignore", invalid="ignore"):
             observation = self._encoder.encode(raw)
-            fault = self._encoder.fault(observation)
+            fault = self._encoder.fault(observation, raw)
+            reward = None if rewards is None else rewards.astype(np.float32)
             if (
                 fault is None
                 and reward is not None
@@ -260,7 +260,7 @@ class Environments:
                 and not np.isfinite(reward).all()
             ):
                 stream = int(np.flatnonzero(~np.isfinite(reward))[0])
-                fault = stream, f"reward is not finite (value {reward[stream]})"
+                fault = stream, f"reward {misfit(rewards[stream])}"
         if fault is not None:
             raise EnvironmentFault(f"{self._id}, stream {fault[0]}: {fault[1]}")
         return observation

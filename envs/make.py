@@ -93,9 +93,9 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             env: gym.Env[Any, Any] = gym.make(
                 spec, max_episode_steps=config.time_limit, disable_env_checker=True, **kwargs
             )
-    except EnvironmentRefused:
+    except (EnvironmentRefused, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         reason = described(error)
         if render and "'render_mode'" in reason:
             raise EnvironmentRefused(

@@ -4,7 +4,6 @@ import ctypes
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Literal, TypeVar
 import psutil
 import torch
 
+from envs.faults import tell
 from hybrid_opt.simulator.processors import processors
 
 T = TypeVar("T")
@@ -35,7 +35,13 @@ def put_back_torch(env_id: str) -> None:
         return
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
-    warnings.warn(f"{env_id}: changes PyTorch's default dtype or gradient mode, which are put back", stacklevel=2)
+    _tell_once(f"{env_id}: changes PyTorch's default dtype or gradient mode, which are put back")
+
+
+@cache
+def _tell_once(line: str) -> None:
+    """Tell it once in this process: the environment may do it in every step."""
+    tell(line)
 
 
 def choose_device(name: str) -> torch.device:

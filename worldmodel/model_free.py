@@ -228,7 +228,7 @@ class _Evaluation:
                 warnings.simplefilter("ignore")  # those for training have told it
                 config, repeatable = self._config.env, self._config.deterministic
                 self._environments = Environments(
-                    config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                    config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable, told=True
                 )
         return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 
