@@ -1,7 +1,7 @@
 """Environments: E vectorised streams of experience that can be stopped and continued."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -190,6 +190,8 @@ class Environments:
             "observation": {key: torch.tensor(value) for key, value in current.observation.items()},
             "reward": torch.tensor(current.reward),
             "is_first": torch.tensor(current.is_first),
+            "classes": {key: list(spec.classes) for key, spec in self.observation_specs.items()},
+            "sizes": list(self.action_spec.sizes),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -284,13 +286,18 @@ def refuse_others(
 ) -> None:
     """Raise EnvironmentRefused where a state of Environments is of other spaces than these.
 
-    Of categories it holds no number of classes: these show in the shapes of an agent's weights.
+    States of earlier code hold no numbers of classes, of which the sums show in the shapes of an agent's weights.
     """
-    was = {key: f"{value.numpy().dtype} {tuple(value.shape[1:])}" for key, value in state["observation"].items()}
-    now = {key: f"{spec.dtype} {spec.shape}" for key, spec in specs.items()}
-    kind = "values" if action.kind == "continuous" else "choices"
-    taken = {f"{part.shape[1]} {'values' if part.is_floating_point() else 'choices'}" for part in state["actions"]}
-    for name, before, after in (("observations", was, now), ("actions", taken, {f"{len(action.sizes)} {kind}"})):
+    classes = state.get("classes", {key: spec.classes for key, spec in specs.items()})
+    was = {
+        key: f"{value.numpy().dtype} {tuple(value.shape[1:])}{_counted(classes.get(key, ()), value.shape[1:])}"
+        for key, value in state["observation"].items()
+    }
+    now = {key: f"{spec.dtype} {spec.shape}{_counted(spec.classes, spec.shape)}" for key, spec in specs.items()}
+    part, sizes = state["actions"][0], state.get("sizes", action.sizes)
+    taken = _choices(part.is_floating_point(), part.shape[1], sizes)
+    takes = _choices(action.kind == "continuous", len(action.sizes), action.sizes)
+    for name, before, after in (("observations", was, now), ("actions", {"": taken}, {"": takes})):
         if before != after:
             raise EnvironmentRefused(
                 f"env.id={env_id}: its {name} are {_listed(after)}, those of the checkpoint are {_listed(before)}; "
@@ -298,5 +305,14 @@ def refuse_others(
             )
 
 
-def _listed(parts: dict[str, str] | set[str]) -> str:
-    return ", ".join(f"{key} {parts[key]}" for key in parts) if isinstance(parts, dict) else ", ".join(parts)
+def _choices(continuous: bool, count: int, sizes: Sequence[int]) -> str:
+    return f"{count} values" if continuous else f"{count} choices{_counted(sizes, (count,))}"
+
+
+def _counted(classes: Sequence[int], shape: Sequence[int]) -> str:
+    """Numbers of classes as text, where they are those of an array of this shape."""
+    return f" of {', '.join(map(str, classes))} classes" if (len(classes),) == tuple(shape) else ""
+
+
+def _listed(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {text}".strip() for key, text in parts.items())

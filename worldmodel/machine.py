@@ -162,19 +162,23 @@ def available_memory() -> int:
         return available
 
 
-def check_model(parameters: int, device: torch.device) -> int:
+def check_model(
+    parameters: int, device: torch.device, cause: Callable[[], tuple[str, str]] = lambda: ("size", "a smaller size")
+) -> int:
     """Say what the model will take, before it is allocated: weights, gradients and the optimiser's two moments.
 
-    Returns the bytes of main memory among it. Raises MachineError where it does not fit.
+    cause: the key to name where it does not fit, and what would be accepted. Returns the bytes of main memory among it.
+    Raises MachineError where it does not fit.
     """
     size = 16 * parameters
     on_cpu = device.type == "cpu"
     free = available_memory() if on_cpu else torch.cuda.mem_get_info(device)[0]
     print(f"model: {parameters / 1e6:.1f} M parameters, {gibibytes(size)} with gradients and optimiser")
     if size > free:
+        key, accepted = cause()
         raise MachineError(
-            f"size: a model of {parameters / 1e6:.0f} M parameters needs {gibibytes(size)}, {gibibytes(free)} are free;"
-            " a smaller size is accepted"
+            f"{key}: a model of {parameters / 1e6:.0f} M parameters needs {gibibytes(size)}, "
+            f"{gibibytes(free)} are free; {accepted} is accepted"
         )
     return size if on_cpu else 0
 

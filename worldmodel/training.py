@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from envs import Environments
+from envs.spaces import ActionSpec, ObservationSpec
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.direction import HybridOptimizer
@@ -158,10 +159,33 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
         return Agent(*specs, config.size, config.loss, config.behavior)
 
 
+def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:
+    """How many parameters an agent for these spaces has; nothing is allocated."""
+    with torch.random.fork_rng(), torch.device("meta"):
+        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior)
+    return sum(parameter.numel() for parameter in agent.parameters())
+
+
+def _largest(config: TrainConfig, environments: Environments, parameters: int) -> tuple[str, str]:
+    """The key that a model too large is due to, and what is accepted: a space that takes most of it, else the size."""
+    specs, action = environments.observation_specs, environments.action_spec
+    small = ObservationSpec("vector", (1,))
+    without = {
+        f"observation {key!r}": _parameters(config, {**specs, key: small}, action)
+        for key, spec in specs.items()
+        if spec.kind != "image"
+    }
+    without["the action"] = _parameters(config, specs, ActionSpec("discrete", (2,)))
+    name = min(without, key=lambda name: without[name])
+    if 2 * without[name] > parameters:
+        return "size", "a smaller size"
+    return f"env.id={config.env.id}: its space of {name}", "a space of fewer numbers or classes"
+
+
 def _check_memory(config: TrainConfig, environments: Environments, path: Path, device: torch.device) -> None:
     """Tell what model and replay will take, before they are allocated. Raises MachineError where they do not fit."""
-    parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
-    model = machine.check_model(parameters, device)
+    parameters = _parameters(config, environments.observation_specs, environments.action_spec)
+    model = machine.check_model(parameters, device, lambda: _largest(config, environments, parameters))
     if _updates(config):
         size, rows = config.size, config.batch_size * config.batch_length
         state = IMAGINED_BYTES * (size.deter + size.stoch * size.classes)

@@ -147,6 +147,8 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "box": spaces.Box(np.array([[-2, 0], [1, -1]]), np.array([[2, 10], [4, 1]]), dtype=np.float32),
     "integers": spaces.Box(-3, 4, (3,), np.int64),
     "multidiscrete": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [2, 3]])),
+    "one two": spaces.MultiDiscrete([1, 2]),
+    "two one": spaces.MultiDiscrete([2, 1]),
     "multibinary": spaces.MultiBinary((2, 2)),
     "discrete": spaces.Discrete(3),
     "picture": spaces.Box(0, 255, (50, 70, 3), np.uint8),
