@@ -147,6 +147,7 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "box": spaces.Box(np.array([[-2, 0], [1, -1]]), np.array([[2, 10], [4, 1]]), dtype=np.float32),
     "integers": spaces.Box(-3, 4, (3,), np.int64),
     "multidiscrete": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [2, 3]])),
+    "vast": spaces.Discrete(2**40),
     "one two": spaces.MultiDiscrete([1, 2]),
     "two one": spaces.MultiDiscrete([2, 1]),
     "multibinary": spaces.MultiBinary((2, 2)),

@@ -91,9 +91,8 @@ def _task(name: str, config: CompareConfig, configs: Path) -> TaskConfig:
     if not file.exists() and not given:
         known = sorted(path.stem for path in file.parent.glob("*.yaml"))
         raise UsageError(
-            f"suite.environments: unknown environment {name}{_meant(name, known)}; accepted are "
-            f"{', '.join(known)}, and your own as "
-            "'suite.environments.NAME={words: [...], steps: ..., low: ..., high: ...}'"
+            f"suite.environments: unknown environment {name}; accepted are {', '.join(known)}, and your own as "
+            f"'suite.environments.NAME={{words: [...], steps: ..., low: ..., high: ...}}'{_meant(name, known)}"
         )
     values = read_yaml(file.read_text(encoding="utf-8")) if file.exists() else {}
     own = dict(given or {})
@@ -107,8 +106,8 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
     known = sorted({*config.arm, *(path.stem for path in (configs / "arm").glob("*.yaml"))})
     if name not in known:
         raise UsageError(
-            f"arms: unknown arm {name}{of}{_meant(name, known)}; "
-            f"accepted are {', '.join(known)}, and your own as arm.NAME"
+            f"arms: unknown arm {name}{of}; "
+            f"accepted are {', '.join(known)}, and your own as arm.NAME{_meant(name, known)}"
         )
     values = config.arm.get(name)
     if values is None:
