@@ -139,8 +139,6 @@ def test_the_walk_leaves_no_option_out() -> None:
         assert set(SOLVER_CASES[part]) == {field.name for field in fields(config)}, part
     for part in SELECTORS:
         assert set(SELECTOR_CASES[part]) == {field.name for field in fields(selector_classes(part)[1])}, part
-    for part, cases in BACKEND_CASES.items():
-        assert set(cases) == {field.name for field in fields(type(open_backend(part).config))}, part
 
 
 @pytest.fixture
@@ -407,6 +405,7 @@ def test_backends(part: str, name: str) -> None:
         told = "&".join(f"{key}={value}" for key, value in options.items() if not isinstance(value, dict))
         rest = {key: value for key, value in options.items() if isinstance(value, dict)}
         backend = open_backend(f"{part}?{told}" if told else part, **rest)
+        assert set(BACKEND_CASES[part]) == {field.name for field in fields(type(backend.config))}  # none is left out
         result = backend.submit(program, "key", 3).result()
         backend.close()
         qubits = backend.limits.qubits if part == "dwave:mock" else None  # of others, what memory holds
