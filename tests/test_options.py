@@ -256,7 +256,7 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
         "learning_rate": (0.5, {}),
         "steps": (5, {}),
         "chains": (9, {"bits": 12}),
-        "gamma": (0.2, {"machine": "transverse"}),
+        "gamma": (0.2, {"machine": "transverse", "hidden": 2}),
         "novelty": (0.2, {}),
         "clip": (0.2, {}),
         "tilt": (0.2, {}),
