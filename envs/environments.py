@@ -86,9 +86,11 @@ class Environments:
         evaluation: bool = False,
         render: bool = False,
         repeatable: bool = False,
-        told: bool = False,
+        beside: "Environments | None" = None,
     ) -> None:
-        """Make E = num environments; render: `render` will be called; told: others of this id have told their notices.
+        """Make E = num environments.
+
+        render: `render` will be called; beside: others of this id, of which no notice is told again.
 
         Raises EnvironmentRefused (UnsupportedSpace among them) and EnvironmentFault. What is left out or changed of
         the observations is told in one warning each.
@@ -105,15 +107,15 @@ class Environments:
         self.observation_specs: dict[str, ObservationSpec] = self._vector.layout.specs
         self.action_spec: ActionSpec = self._decoder.spec
         self._streams = np.arange(num)
-        self._told: set[str] = set()
+        self._told: set[str] = beside._told if beside else set()
         self._episode = np.zeros(num, np.int64)  # number of the running episode
         self._log = ActionLog(num, len(self.action_spec.sizes), self._decoder.dtype)
         self._none = self._first(
             {key: np.zeros((0, *spec.shape), spec.dtype) for key, spec in self.observation_specs.items()}
         )
         self.current = self._none
-        for notice in () if told else self._vector.layout.notices:
-            tell(f"{config.id}: {notice}")
+        for notice in self._vector.layout.notices:
+            self._tell_once(notice, notice)
 
     def reset(self) -> Records:
         """Start episode 0 of every stream, also when episodes are running; returns the records [E]."""
