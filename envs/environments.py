@@ -256,15 +256,11 @@ class Environments:
         with np.errstate(over="ignore", invalid="ignore"):
             observation = self._encoder.encode(raw)
             fault = self._encoder.fault(observation, raw)
-            reward = None if rewards is None else rewards.astype(np.float32)
-            if (
-                fault is None
-                and reward is not None
-                and not math.isfinite(reward.sum())
-                and not np.isfinite(reward).all()
-            ):
-                stream = int(np.flatnonzero(~np.isfinite(reward))[0])
-                fault = stream, f"reward {misfit(rewards[stream])}"
+            if fault is None and rewards is not None:
+                reward = rewards.astype(np.float32)
+                if not math.isfinite(reward.sum()) and not np.isfinite(reward).all():
+                    stream = int(np.flatnonzero(~np.isfinite(reward))[0])
+                    fault = stream, f"reward {misfit(rewards[stream])}"
         if fault is not None:
             raise EnvironmentFault(f"{self._id}, stream {fault[0]}: {fault[1]}")
         return observation

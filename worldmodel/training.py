@@ -195,9 +195,9 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
     fields = bytes_per_step(experience.fields(environments.observation_specs, environments.action_spec))
     latents = bytes_per_step(experience.latents(config.size))
     steps = min(options.capacity, config.steps + config.env.num)
-    size = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
+    whole = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
     saved = (fields + (config.checkpoint.keep + 1) * latents) * steps  # latents anew each time
-    machine.check_replay(size, saved, options.storage == "disk", path, options.capacity, reserved=model)
+    machine.check_replay(whole, saved, options.storage == "disk", path, options.capacity, reserved=model)
 
 
 def _replay(config: TrainConfig, environments: Environments, path: Path, selector: Selector) -> Replay:
