@@ -10,6 +10,7 @@ from gymnasium import Space, spaces
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from envs.errors import WrongAnswer
+from envs.faults import text_of
 from envs.spaces import check_space
 
 Info = dict[str, Any]
@@ -114,7 +115,7 @@ class Answers(gym.Wrapper[Any, Any, Any, Any]):
         try:
             answer: Any = self.env.reset(seed=seed, options=options)
         except TypeError as error:
-            if re.search(r"reset\(\) got an unexpected keyword argument '(seed|options)'", str(error)):
+            if re.search(r"reset\(\) got an unexpected keyword argument '(seed|options)'", text_of(error)):
                 raise WrongAnswer(f"{error}; {RESET}") from error
             raise
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):

@@ -2,7 +2,6 @@
 
 import contextlib
 import traceback
-import warnings
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -13,7 +12,7 @@ from gymnasium import Space, spaces
 
 from envs.answers import Answers
 from envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
-from envs.faults import close, described
+from envs.faults import close, described, tell
 from envs.randomness import OwnRandom, seed_globals
 from envs.spaces import Layout
 
@@ -138,7 +137,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
                     observation, _, terminated, truncated, _ = self.env.step(action)
                     if terminated or truncated:
                         return observation, {"diverged": True}
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _zeros(self.observation_space), self._fault(error)
         return observation, {"masked": True} if "action_mask" in info else {}
 
@@ -153,7 +154,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
             if notices := self._answers.take_notices():
                 info["notice"] = "; ".join(notices)
             return observation, float(reward), bool(terminated), bool(truncated), info
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
 
     def render(self) -> Any:
@@ -161,7 +164,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         try:
             with self._random:
                 frame: Any = self.env.render()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise EnvironmentFault(f"stream {self._index}: rendering failed ({described(error)})") from error
         given = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -175,7 +180,7 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     def close(self) -> None:
         """Close the environment. Where that fails, one line is told."""
         with self._random:
-            close(self.env, self._name, self.unclosed.append if self._remote else warnings.warn)
+            close(self.env, self._name, self.unclosed.append if self._remote else tell)
 
     def _fault(self, error: BaseException) -> Info:
         cause = None if isinstance(error, WrongAnswer) else error
