@@ -362,6 +362,8 @@ def site(tmp_path: Path) -> Path:
         (site / name).mkdir()
         (site / name / "__init__.py").write_text("origin = 'ours'\n")
     (site / "envs/inner.py").write_text("origin = 'ours'\n")
+    for name in ("errors.py", "paths.py"):  # which the command line needs
+        shutil.copy(ROOT / "hybrid_opt" / name, site / "hybrid_opt")
     return site
 
 
