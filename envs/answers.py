@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import Space, spaces
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from worldmodel.envs.errors import WrongAnswer
+from worldmodel.envs.faults import text_of
 from worldmodel.envs.spaces.spaces import check_space
 
 Info = dict[str, Any]
@@ -113,7 +114,7 @@ class Answers(gym.Wrapper[Any, Any, Any, Any]):
         try:
             answer: Any = self.env.reset(seed=seed, options=options)
         except TypeError as error:
-            if re.search(r"reset\(\) got an unexpected keyword argument '(seed|options)'", str(error)):
+            if re.search(r"reset\(\) got an unexpected keyword argument '(seed|options)'", text_of(error)):
                 raise WrongAnswer(f"{error}; {RESET}") from error
             raise
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):

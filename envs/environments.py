@@ -1,8 +1,7 @@
 """Environments: E vectorised streams of experience that can be stopped and continued."""
 
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from worldmodel.envs.action_log import ActionLog
 from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
+from worldmodel.envs.faults import tell
 from worldmodel.envs.make import EnvConfig
-from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
+from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder, misfit
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.envs.vector import Vector
 
@@ -85,8 +85,11 @@ class Environments:
         evaluation: bool = False,
         render: bool = False,
         repeatable: bool = False,
+        beside: "Environments | None" = None,
     ) -> None:
-        """Make E = num environments; render: `render` will be called.
+        """Make E = num environments.
+
+        render: `render` will be called; beside: others of this id, of which no notice is told again.
 
         Raises EnvironmentRefused (UnsupportedSpace among them) and EnvironmentFault. What is left out or changed of
         the observations is told in one warning each.
@@ -103,7 +106,7 @@ class Environments:
         self.observation_specs: dict[str, ObservationSpec] = self._vector.layout.specs
         self.action_spec: ActionSpec = self._decoder.spec
         self._streams = np.arange(num)
-        self._told: set[str] = set()
+        self._told: set[str] = beside._told if beside else set()
         self._episode = np.zeros(num, np.int64)  # number of the running episode
         self._log = ActionLog(num, len(self.action_spec.sizes), self._decoder.dtype)
         self._none = self._first(
@@ -111,14 +114,14 @@ class Environments:
         )
         self.current = self._none
         for notice in self._vector.layout.notices:
-            warnings.warn(f"{config.id}: {notice}", stacklevel=2)
+            self._tell_once(notice, notice)
 
     def reset(self) -> Records:
         """Start episode 0 of every stream, also when episodes are running; returns the records [E]."""
         episode = np.zeros(self.num, np.int64)
         raw, infos = self._vector.reset(self._seeds(episode, None), evaluation=self._evaluation)
         if "masked" in infos and not self._evaluation:
-            warnings.warn(f"{self._id}: info['action_mask'] is ignored: every action may be chosen", stacklevel=2)
+            self._tell_once("mask", "info['action_mask'] is ignored: every action may be chosen")
         self.current = self._first(self._encode(raw, None))
         self._episode = episode
         self._log.clear(np.ones(self.num, np.bool_))
@@ -132,9 +135,10 @@ class Environments:
         chosen = self._decoder.choose(actions)
         raw, rewards, terminated, truncated, infos = self._vector.step(self._decoder.decode(chosen))
         if "notice" in infos:
-            self._tell(infos["notice"][infos["_notice"]])
+            for notice in infos["notice"][infos["_notice"]]:
+                self._tell_once(notice.partition(" has ")[0], notice)
+        observation = self._encode(raw, rewards)
         reward = rewards.astype(np.float32)
-        observation = self._encode(raw, reward)
         done = terminated | truncated
         is_first = np.zeros(self.num, np.bool_)
         current = Records(self._streams.copy(), observation, reward, is_first, terminated, truncated)
@@ -187,6 +191,8 @@ class Environments:
             "observation": {key: torch.tensor(value) for key, value in current.observation.items()},
             "reward": torch.tensor(current.reward),
             "is_first": torch.tensor(current.is_first),
+            "classes": {key: list(spec.classes) for key, spec in self.observation_specs.items()},
+            "sizes": list(self.action_spec.sizes),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> list[int]:
@@ -239,27 +245,21 @@ class Environments:
         no = np.zeros(size, np.bool_)
         return Records(np.arange(size), observation, np.zeros(size, np.float32), ~no, no, no.copy())
 
-    def _tell(self, notices: Array) -> None:
-        """Warn once of every notice of the streams."""
-        for notice in dict.fromkeys(notices.tolist()):
-            key = notice.partition(" has ")[0]
-            if key not in self._told:
-                self._told.add(key)
-                warnings.warn(f"{self._id}: {notice}", stacklevel=3)
+    def _tell_once(self, key: str, notice: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            tell(f"{self._id}: {notice}")
 
-    def _encode(self, raw: Any, reward: Array | None) -> dict[str, Array]:
+    def _encode(self, raw: Any, rewards: Array | None) -> dict[str, Array]:
         """Encode observations; raises EnvironmentFault where they or the rewards make no sense."""
         with np.errstate(over="ignore", invalid="ignore"):
             observation = self._encoder.encode(raw)
-            fault = self._encoder.fault(observation)
-            if (
-                fault is None
-                and reward is not None
-                and not math.isfinite(reward.sum())
-                and not np.isfinite(reward).all()
-            ):
-                stream = int(np.flatnonzero(~np.isfinite(reward))[0])
-                fault = stream, f"reward is not finite (value {reward[stream]})"
+            fault = self._encoder.fault(observation, raw)
+            if fault is None and rewards is not None:
+                reward = rewards.astype(np.float32)
+                if not math.isfinite(reward.sum()) and not np.isfinite(reward).all():
+                    stream = int(np.flatnonzero(~np.isfinite(reward))[0])
+                    fault = stream, f"reward {misfit(rewards[stream])}"
         if fault is not None:
             raise EnvironmentFault(f"{self._id}, stream {fault[0]}: {fault[1]}")
         return observation
@@ -283,13 +283,18 @@ def refuse_others(
 ) -> None:
     """Raise EnvironmentRefused where a state of Environments is of other spaces than these.
 
-    Of categories it holds no number of classes: these show in the shapes of an agent's weights.
+    States of earlier code hold no numbers of classes, of which the sums show in the shapes of an agent's weights.
     """
-    was = {key: f"{value.numpy().dtype} {tuple(value.shape[1:])}" for key, value in state["observation"].items()}
-    now = {key: f"{spec.dtype} {spec.shape}" for key, spec in specs.items()}
-    kind = "values" if action.kind == "continuous" else "choices"
-    taken = {f"{part.shape[1]} {'values' if part.is_floating_point() else 'choices'}" for part in state["actions"]}
-    for name, before, after in (("observations", was, now), ("actions", taken, {f"{len(action.sizes)} {kind}"})):
+    classes = state.get("classes", {key: spec.classes for key, spec in specs.items()})
+    was = {
+        key: f"{value.numpy().dtype} {tuple(value.shape[1:])}{_counted(classes.get(key, ()), value.shape[1:])}"
+        for key, value in state["observation"].items()
+    }
+    now = {key: f"{spec.dtype} {spec.shape}{_counted(spec.classes, spec.shape)}" for key, spec in specs.items()}
+    part, sizes = state["actions"][0], state.get("sizes", action.sizes)
+    taken = _choices(part.is_floating_point(), part.shape[1], sizes)
+    takes = _choices(action.kind == "continuous", len(action.sizes), action.sizes)
+    for name, before, after in (("observations", was, now), ("actions", {"": taken}, {"": takes})):
         if before != after:
             raise EnvironmentRefused(
                 f"env.id={env_id}: its {name} are {_listed(after)}, those of the checkpoint are {_listed(before)}; "
@@ -297,5 +302,14 @@ def refuse_others(
             )
 
 
-def _listed(parts: dict[str, str] | set[str]) -> str:
-    return ", ".join(f"{key} {parts[key]}" for key in parts) if isinstance(parts, dict) else ", ".join(parts)
+def _choices(continuous: bool, count: int, sizes: Sequence[int]) -> str:
+    return f"{count} values" if continuous else f"{count} choices{_counted(sizes, (count,))}"
+
+
+def _counted(classes: Sequence[int], shape: Sequence[int]) -> str:
+    """Numbers of classes as text, where they are those of an array of this shape."""
+    return f" of {', '.join(map(str, classes))} classes" if (len(classes),) == tuple(shape) else ""
+
+
+def _listed(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {text}".strip() for key, text in parts.items())

@@ -19,9 +19,26 @@ def described(error: BaseException) -> str:
     """Return an exception of the user's code on one line, with the last frame of theirs that it passed."""
     if isinstance(error, WrongAnswer):  # raised by our checks: no frame of theirs is to blame
         return str(error)
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
     frame = _last_frame(error)
     return f"{text} (at {frame.filename}:{frame.lineno} in {frame.name})" if frame else text
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception; of one that cannot say it, what Python's tracebacks show in its place."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return "<exception str() failed>"
+
+
+def tell(line: str) -> None:
+    """Warn of the user's code, whatever filters of warnings that code has set."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(line, stacklevel=3)
 
 
 def traceback_of(error: BaseException) -> str:
@@ -34,11 +51,13 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(cause)) if cause else ""
 
 
-def close(env: gym.Env[Any, Any], name: str, tell: Callable[[str], object] = warnings.warn) -> None:
+def close(env: gym.Env[Any, Any], name: str, tell: Callable[[str], object] = tell) -> None:
     """Close an environment. Where that fails, one line is told: it is no reason to lose results."""
     try:
         env.close()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         tell(f"{name}: close() failed ({described(error)})")
 
 

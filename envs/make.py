@@ -24,6 +24,16 @@ from worldmodel.envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields
 from worldmodel.envs import registry
 
 Positive = Annotated[int, Field(ge=1)]
+RESERVED = {  # arguments of gymnasium.make that are no options of an environment
+    "id": "env.id names the environment",
+    "max_episode_steps": "env.time_limit limits the steps of an episode",
+    "disable_env_checker": "answers are always checked",
+}
+RESERVED = {  # arguments of gymnasium.make that are no options of an environment
+    "id": "env.id names the environment",
+    "max_episode_steps": "env.time_limit limits the steps of an episode",
+    "disable_env_checker": "answers are always checked",
+}
 ATARI: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0}
 
 
@@ -73,6 +83,10 @@ def make_env(
 
 def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]:
     kwargs = dict(config.kwargs)
+    for key in RESERVED.keys() & kwargs.keys():
+        raise EnvironmentRefused(f"env.kwargs.{key}={kwargs[key]}: {RESERVED[key]}; leave {key} out")
+    for key in RESERVED.keys() & kwargs.keys():
+        raise EnvironmentRefused(f"env.kwargs.{key}={kwargs[key]}: {RESERVED[key]}; leave {key} out")
     if config.atari:
         if spec.namespace != "ALE":
             raise EnvironmentRefused(f"env.atari=true: {config.id} is no Atari game; accepted: ids such as ALE/Pong-v5")
@@ -93,9 +107,9 @@ def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]
             env: gym.Env[Any, Any] = gym.make(
                 spec, max_episode_steps=config.time_limit, disable_env_checker=True, **kwargs
             )
-    except EnvironmentRefused:
+    except (EnvironmentRefused, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         reason = described(error)
         if render and "'render_mode'" in reason:
             raise EnvironmentRefused(

@@ -80,7 +80,9 @@ def _import_module(env_id: str, module: str) -> None:
         sys.path.append(os.getcwd())  # a user's module lies beside the run, also where a script was started elsewhere
     try:
         importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise EnvironmentRefused(
             f"env.id={env_id}: module {module!r} cannot be imported ({described(error)})"
         ) from error

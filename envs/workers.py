@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -20,7 +19,7 @@ import psutil
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState, _async_worker
 from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused, WorkerTraceback
-from worldmodel.envs.faults import described, traceback_of
+from worldmodel.envs.faults import described, tell, traceback_of
 from worldmodel.envs.wrappers import Stream
 
 Array = npt.NDArray[Any]
@@ -115,9 +114,9 @@ class Workers(AsyncVectorEnv[Any, Any]):
         """Raise what a worker could not do, as EnvironmentFault or EnvironmentRefused."""
         if not all(successes):
             self._state = AsyncState.DEFAULT
-            stream, kind, value, trace = self.error_queue.get()
+            stream, _, value, trace = self.error_queue.get()
             if not isinstance(value, EnvironmentFault | EnvironmentRefused):
-                value = EnvironmentFault(f"stream {stream}: {' '.join(f'{kind.__name__}: {value}'.split())}")
+                value = EnvironmentFault(f"stream {stream}: {described(value)}")
             raise value from WorkerTraceback(trace)
 
     def _await(self) -> None:
@@ -158,7 +157,9 @@ def _serve(index: int, maker: Maker, pipe: Any, parent_pipe: Any, shared: Any, e
     with contextlib.suppress(OSError, EOFError):  # the main process was killed: nobody is left to tell
         try:
             stream = maker()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             refused = isinstance(error, EnvironmentFault | EnvironmentRefused)
             fault = error if refused else EnvironmentFault(f"stream {index}: {described(error)}")
             errors.put((index, type(fault), fault, traceback_of(error)))
@@ -207,7 +208,7 @@ def _end_workers(pipes: list[Any], processes: list[Any]) -> None:
             while process.exitcode == 0 and pipe.poll():
                 message = pipe.recv()
                 for line in message.lines if isinstance(message, Unclosed) else ():
-                    warnings.warn(line, stacklevel=2)
+                    tell(line)
         pipe.close()
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import traceback
-import warnings
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from gymnasium import Space, spaces
 from worldmodel.envs.answers import Answers
 from worldmodel.envs.errors import EnvironmentFault, WorkerTraceback, WrongAnswer
-from worldmodel.envs.faults import close, described
+from worldmodel.envs.faults import close, described, tell
 from worldmodel.envs.randomness import OwnRandom, seed_globals
 from worldmodel.envs.spaces.spaces import Layout
 
@@ -137,7 +136,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
                     observation, _, terminated, truncated, _ = self.env.step(action)
                     if terminated or truncated:
                         return observation, {"diverged": True}
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _zeros(self.observation_space), self._fault(error)
         return observation, {"masked": True} if "action_mask" in info else {}
 
@@ -152,7 +153,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
             if notices := self._answers.take_notices():
                 info["notice"] = "; ".join(notices)
             return observation, float(reward), bool(terminated), bool(truncated), info
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return _zeros(self.observation_space), 0.0, False, True, self._fault(error)
 
     def render(self) -> Any:
@@ -160,7 +163,9 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
         try:
             with self._random:
                 frame: Any = self.env.render()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise EnvironmentFault(f"stream {self._index}: rendering failed ({described(error)})") from error
         given = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -174,7 +179,7 @@ class Stream(gym.Wrapper[Any, Any, Any, Any]):
     def close(self) -> None:
         """Close the environment. Where that fails, one line is told."""
         with self._random:
-            close(self.env, self._name, self.unclosed.append if self._remote else warnings.warn)
+            close(self.env, self._name, self.unclosed.append if self._remote else tell)
 
     def _fault(self, error: BaseException) -> Info:
         cause = None if isinstance(error, WrongAnswer) else error

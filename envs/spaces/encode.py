@@ -36,26 +36,36 @@ class ObservationEncoder:
             result[field.key] = batch.astype(field.spec.dtype)
         return result
 
-    def fault(self, observation: Observation) -> tuple[int, str] | None:
-        """The first stream whose observation is not finite or outside its classes, and what is wrong with it."""
+    def fault(self, observation: Observation, raw: Any) -> tuple[int, str] | None:
+        """The first stream whose observation is not finite or outside its classes, and what is wrong with it.
+
+        raw: what the observation was encoded from.
+        """
         for field in self._layout.fields:
             batch = observation[field.key]
             if field.spec.kind == "vector":
                 if math.isfinite(batch.sum()):
                     continue
                 wrong = ~np.isfinite(batch)
-                what = "is not finite"
             elif field.spec.kind == "categorical":
                 wrong = (batch < 0) | (batch >= self._limits[field.key])
-                what = f"is outside {' '.join(repr(field.space).split())[:80]}"
             else:
                 continue
             streams = np.flatnonzero(wrong.any(axis=1))
             if len(streams):
                 stream = int(streams[0])
-                value = batch[stream][wrong[stream]][0]
-                return stream, f"observation {field.key!r} {what} (value {value})"
+                given = np.asarray(raw if self._layout.plain else raw[field.key]).reshape(batch.shape)
+                outside = f"is outside {' '.join(repr(field.space).split())[:80]} (value {batch[wrong][0]})"
+                what = outside if field.spec.kind == "categorical" else misfit(given[wrong][0])
+                return stream, f"observation {field.key!r} {what}"
         return None
+
+
+def misfit(value: float) -> str:
+    """What is wrong with a number that is not finite as float32."""
+    if math.isfinite(value):
+        return f"has value {value:.4g}, which float32 cannot hold; numbers up to 3.4e38 are accepted"
+    return f"is not finite (value {value})"
 
 
 class ActionDecoder:

@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Capabilities, Limits, Program, Result
 from hybrid_opt.backends.ledger.serialization import circuit_hash, pack_circuit, pack_program, unpack_result
 from hybrid_opt.cost import Cost
+from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -285,6 +286,8 @@ def _checked(inner: str, config: FlakyConfig) -> FlakyConfig:
     total = config.refuse + config.delay + config.lose + config.duplicate + config.corrupt + config.drop
     if total > 1 + 1e-9:
         raise ProblemError(f"backend=flaky:{inner}: the rates sum to {total:g}; at most 1 is accepted")
+    refuse_idle(config, "delay_seconds", not config.delay, "delay above 0", f"backend=flaky:{inner}: ")
+    refuse_idle(config, "copy_seconds", not config.duplicate, "duplicate above 0", f"backend=flaky:{inner}: ")
     return config
 
 

@@ -102,7 +102,8 @@ def _exchange(
     if coarse[group].any():
         set_here, set_there = _fields(qubo.linear, qubo.couplings, x[rows], here, group)
         gain = sign[:, None] * (set_here - set_there)
-        slack = TOLERANCE * sum(_fields(np.abs(qubo.linear), np.abs(qubo.couplings), x[rows], here, group))
+        sizes = _fields(np.abs(qubo.linear), np.abs(qubo.couplings), x[rows], here, group)
+        slack = TOLERANCE * (sizes[0] + sizes[1])
     else:
         gain = sign[:, None] * (fields[rows, here, None] - fields[np.ix_(rows, group)])
         gain -= qubo.couplings[here[:, None], group]

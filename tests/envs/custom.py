@@ -1,5 +1,6 @@
 """Small environments with known behaviour and known faults, registered as tests.envs.custom:NAME-v0."""
 
+import asyncio
 import multiprocessing
 import os
 import random
@@ -57,6 +58,13 @@ class CustomError(Exception):
         return str(self.args[0])
 
 
+class MuteError(BaseException):
+    """Has no text, and is no Exception."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
 class Broken(Counting):
     """Fails at step `at` in the way `how`."""
 
@@ -84,12 +92,18 @@ class Broken(Counting):
                     observation[1] = 1e300
                 case "reward":
                     reward = float("inf")
+                case "large reward":
+                    reward = 1e39
                 case "category":
                     observation = np.int64(8)
                 case "raise":
                     raise CustomError(7, lambda: None)
                 case "sysexit":
                     raise SystemExit(3)
+                case "cancel":
+                    raise asyncio.CancelledError
+                case "mute":
+                    raise MuteError  # in a step
                 case "exit":
                     os._exit(3)
                 case "shape":
@@ -133,6 +147,9 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "box": spaces.Box(np.array([[-2, 0], [1, -1]]), np.array([[2, 10], [4, 1]]), dtype=np.float32),
     "integers": spaces.Box(-3, 4, (3,), np.int64),
     "multidiscrete": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[0, 1], [2, 3]])),
+    "vast": spaces.Discrete(2**40),
+    "one two": spaces.MultiDiscrete([1, 2]),
+    "two one": spaces.MultiDiscrete([2, 1]),
     "multibinary": spaces.MultiBinary((2, 2)),
     "discrete": spaces.Discrete(3),
     "picture": spaces.Box(0, 255, (50, 70, 3), np.uint8),
@@ -267,6 +284,13 @@ class Unclosed(Counting):
         raise CustomError(5, lambda: None)
 
 
+class Unborn(Counting):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise MuteError
+
+
 class Parent(Counting):
     """Has a process of Python and a program beside it from its first episode on, and shows their ids. `early`: before.
 
@@ -304,5 +328,5 @@ class Parent(Counting):
 environment: Any
 gym.register("Grid-v0", wrapped_grid)
 gym.register("Counted-v0", lambda: gym.wrappers.RecordEpisodeStatistics(Dice(terminate_at=5)))
-for environment in (Viewed, Unmade, Unclosed, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
+for environment in (Viewed, Unmade, Unclosed, Unborn, Parent, Dice, Counting, Unseeded, Broken, Sampled, Answering):
     gym.register(f"{environment.__name__}-v0", environment, order_enforce=False)

@@ -202,6 +202,7 @@ def test_notices_come_once() -> None:
             env.reset()
             play(env, 3)
             env.close()
+            Environments(config(nested.id, kwargs=nested.kwargs), num=1, seed=0, evaluation=True, beside=env).close()
         messages = [str(w.message) for w in caught if "Sampled" in str(w.message)]
         assert len(messages) == 2
         assert "deep/label, note" in messages[0]

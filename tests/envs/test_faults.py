@@ -51,23 +51,35 @@ def fault(how: str, mode: str) -> EnvironmentFault:
     return caught.value
 
 
+RAISED = {
+    "raise": "raise CustomError(7, lambda: None)",
+    "sysexit": "raise SystemExit(3)",
+    "cancel": "raise asyncio.CancelledError",
+    "mute": "raise MuteError  # in a step",
+}
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize(
     ("how", "text"),
     [
         ("nan", "stream 0: observation 'observation' is not finite (value nan)"),
-        ("overflow", "observation 'observation' is not finite"),
+        ("overflow", "stream 0: observation 'observation' has value 1e+300, which float32 cannot hold; numbers up to "),
         ("reward", "stream 0: reward is not finite (value inf)"),
+        ("large reward", "stream 0: reward has value 1e+39, which float32 cannot hold; numbers up to 3.4e38 are acc"),
         ("category", "outside Discrete(3, start=5)"),
         ("raise", "stream 0: CustomError: number 7 is bad"),
         ("sysexit", "stream 0: SystemExit: 3"),
+        ("cancel", "stream 0: CancelledError: (at "),
+        ("mute", "stream 0: MuteError: <exception str() failed> (at "),
     ],
 )
+@pytest.mark.filterwarnings("error:overflow encountered")
 def test_faults_of_a_step(how: str, text: str, mode: str) -> None:
     error = fault(how, mode)
     assert text in str(error)
-    if how in ("raise", "sysexit"):  # with the line that raised it, and the whole traceback beside it
-        line = "raise CustomError(7, lambda: None)" if how == "raise" else "raise SystemExit(3)"
+    if how in RAISED:  # with the line that raised it, and the whole traceback beside it
+        line = RAISED[how]
         assert str(error).endswith(f"(at {place(line)} in step)")
         trace = traceback_of(error)
         assert trace.startswith("Traceback") and line in trace and "in step" in trace
@@ -92,6 +104,13 @@ def test_a_second_environment_that_cannot_be_made(mode: str, capfd: pytest.Captu
     assert str(caught.value) == f"tests.envs.custom:Unmade-v0 {reason}"
     assert "in __init__" in traceback_of(caught.value)
     assert custom.Unmade.alive == 0 and capfd.readouterr().err == ""
+
+
+def test_an_environment_that_cannot_be_made_has_no_text() -> None:
+    with pytest.raises(
+        EnvironmentFault, match=r"Unborn-v0 cannot be made \(MuteError: <exception str\(\) failed> \(at "
+    ):
+        Environments(config("tests.envs.custom:Unborn-v0"), 1, 0)
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -53,7 +53,7 @@ def run(config: BaselineConfig, words: Sequence[str] = ()) -> int:
         folder.begin(config.as_dict())
         writer = stack.enter_context(MetricsWriter(folder.path))
         writer.hparams({"algorithm": config.algorithm} | settings(words, config.as_dict()), ["eval/return"])
-        evaluation = stack.enter_context(closing(_Evaluation(config)))
+        evaluation = stack.enter_context(closing(_Evaluation(config, environments)))
         print(f"{config.env.id}: {config.algorithm} on {device}; logdir {folder.path}")
         recorder = _Recorder(config, writer, vectorised, evaluation)
         with closing(recorder.progress):
@@ -216,8 +216,8 @@ class _Greedy:
 class _Evaluation:
     """Greedy evaluations on the episodes that every run is evaluated on."""
 
-    def __init__(self, config: BaselineConfig) -> None:
-        self._config = config
+    def __init__(self, config: BaselineConfig, beside: Environments) -> None:
+        self._config, self._beside = config, beside
         self._environments: Environments | None = None
 
     def play(self, model: BaseAlgorithm, episodes: int) -> list[Episode]:
@@ -228,7 +228,7 @@ class _Evaluation:
                 warnings.simplefilter("ignore")  # those for training have told it
                 config, repeatable = self._config.env, self._config.deterministic
                 self._environments = Environments(
-                    config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                    config, streams, EVALUATION_SEED, True, repeatable=repeatable, beside=self._beside
                 )
         return evaluate(_Greedy(model, self._environments), self._environments, episodes)
 

@@ -99,8 +99,6 @@ class CompareConfig:
     def _consistent(self) -> Self:
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"arms=[{','.join(self.arms)}]: each name once is accepted")
-        if self.reference not in self.arms:
-            raise ValueError(f"arms=[{','.join(self.arms)}]: the reference {self.reference} must be among them")
         for name in self.environments or ():
             if name not in self.suite.environments:
                 known = ", ".join(self.suite.environments)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from worldmodel.cli.command import configs_folder
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import validated
+from worldmodel.cli.suggestion import near_choices
 from worldmodel.cli.yaml import read_yaml
 from worldmodel.compare.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.compare.plan import Arm, Plan
@@ -31,6 +32,8 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
         if key is None:
             raise UsageError(f"suite.budget={suite.budget}: suite.environments.{name}.{suite.budget} must be given")
     arms: dict[str, ArmConfig] = {name: _arm(name, config, configs) for name in config.arms}
+    if config.reference not in arms:
+        raise UsageError(f"arms=[{','.join(arms)}]: the reference {config.reference} must be among them")
     controls = {control: name for name, arm in reversed(arms.items()) for control in arm.controls}
     chosen = _chosen(config, controls)
     for name, control in [(name, control) for name, arm in arms.items() for control in arm.controls]:
@@ -86,10 +89,10 @@ def _task(name: str, config: CompareConfig, configs: Path) -> TaskConfig:
             f"'suite.environments.{name}={{words: [...], steps: 1000}}' are accepted"
         )
     if not file.exists() and not given:
-        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        known = sorted(path.stem for path in file.parent.glob("*.yaml"))
         raise UsageError(
-            f"suite.environments: unknown environment {name}; accepted are {known}, and your own as "
-            "'suite.environments.NAME={words: [...], steps: ..., low: ..., high: ...}'"
+            f"suite.environments: unknown environment {name}; accepted are {', '.join(known)}, and your own as "
+            f"'suite.environments.NAME={{words: [...], steps: ..., low: ..., high: ...}}'{_meant(name, known)}"
         )
     values = read_yaml(file.read_text(encoding="utf-8")) if file.exists() else {}
     own = dict(given or {})
@@ -102,7 +105,10 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
     """An arm by its name: the user's own, or that of configs/arm. Raises UsageError."""
     known = sorted({*config.arm, *(path.stem for path in (configs / "arm").glob("*.yaml"))})
     if name not in known:
-        raise UsageError(f"arms: unknown arm {name}{of}; accepted are {', '.join(known)}, and your own as arm.NAME")
+        raise UsageError(
+            f"arms: unknown arm {name}{of}; "
+            f"accepted are {', '.join(known)}, and your own as arm.NAME{_meant(name, known)}"
+        )
     values = config.arm.get(name)
     if values is None:
         values = read_yaml((configs / "arm" / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -111,6 +117,10 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
             f"arm.{name}={values}: keys such as 'arm.{name}={{words: [...], controls: [...]}}' are accepted"
         )
     return _validated(ArmConfig, values, f"arm.{name}")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    return "".join(f"; did you mean {near.partition('=')[2]}?" for near in near_choices("", name, known))
 
 
 def _validated(schema: type[Config], values: Mapping[str, Any], key: str) -> Config:

@@ -1,7 +1,6 @@
 """The policy of a trained agent, for programs of one's own: `worldmodel.load`."""
 
 import operator
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from worldmodel.envs import make_env
 from worldmodel.envs.answers import ObservationCheck
 from worldmodel.envs.environments import refuse_others
 from worldmodel.envs.errors import WrongAnswer
+from worldmodel.envs.faults import tell
 from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
 from worldmodel.envs.suites.minigrid import Symbols
 from worldmodel.envs.wrappers import SelectFields, Stream
@@ -87,7 +87,7 @@ class Policy:
         except WrongAnswer as error:
             raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
         for notice in self._check.notices:
-            warnings.warn(f"{self.config.env.id}: {notice}", stacklevel=3)
+            tell(f"{self.config.env.id}: {notice}")
         self._check.notices.clear()
         try:
             for wrapper in self._shown:
@@ -99,7 +99,7 @@ class Policy:
             arrays = self._encoder.encode(batch)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"the observation is none of {self.config.env.id} ({error})") from error
-        if fault := self._encoder.fault(arrays):
+        if fault := self._encoder.fault(arrays, batch):
             raise ValueError(f"{self.config.env.id}: {fault[1]}")
         return arrays
 

@@ -80,7 +80,7 @@ def run(config: EvaluateConfig) -> int:
         print(f"{path / EVALUATIONS}: holds this result")
         environments.close()  # there may be room for one at a time
         if config.video is not None:
-            shown = stack.enter_context(closing(make(1, render=True)))
+            shown = stack.enter_context(closing(make(1, render=True, beside=environments)))
             with video(film, agent.frame_rate) as record:
                 (episode,) = evaluate(agent.player.copy(seed), shown, 1, record=record)
             print(f"{film}: an episode with return {episode.ret:.2f}")

@@ -4,7 +4,6 @@ import ctypes
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -15,6 +14,7 @@ import psutil
 import torch
 
 from hybrid_opt.simd.threads import processors
+from worldmodel.envs.faults import tell
 
 T = TypeVar("T")
 
@@ -35,7 +35,13 @@ def put_back_torch(env_id: str) -> None:
         return
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
-    warnings.warn(f"{env_id}: changes PyTorch's default dtype or gradient mode, which are put back", stacklevel=2)
+    _tell_once(f"{env_id}: changes PyTorch's default dtype or gradient mode, which are put back")
+
+
+@cache
+def _tell_once(line: str) -> None:
+    """Tell it once in this process: the environment may do it in every step."""
+    tell(line)
 
 
 def choose_device(name: str) -> torch.device:
@@ -156,19 +162,23 @@ def available_memory() -> int:
         return available
 
 
-def check_model(parameters: int, device: torch.device) -> int:
+def check_model(
+    parameters: int, device: torch.device, cause: Callable[[], tuple[str, str]] = lambda: ("size", "a smaller size")
+) -> int:
     """Say what the model will take, before it is allocated: weights, gradients and the optimiser's two moments.
 
-    Returns the bytes of main memory among it. Raises MachineError where it does not fit.
+    cause: the key to name where it does not fit, and what would be accepted. Returns the bytes of main memory among it.
+    Raises MachineError where it does not fit.
     """
     size = 16 * parameters
     on_cpu = device.type == "cpu"
     free = available_memory() if on_cpu else torch.cuda.mem_get_info(device)[0]
     print(f"model: {parameters / 1e6:.1f} M parameters, {gibibytes(size)} with gradients and optimiser")
     if size > free:
+        key, accepted = cause()
         raise MachineError(
-            f"size: a model of {parameters / 1e6:.0f} M parameters needs {gibibytes(size)}, {gibibytes(free)} are free;"
-            " a smaller size is accepted"
+            f"{key}: a model of {parameters / 1e6:.0f} M parameters needs {gibibytes(size)}, "
+            f"{gibibytes(free)} are free; {accepted} is accepted"
         )
     return size if on_cpu else 0
 

@@ -17,6 +17,7 @@ from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel.cli.command import stopped_by_signals
 from worldmodel.cli.overrides import settings
 from worldmodel.envs import Environments
+from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.evaluate.episodes import finished, told
 from worldmodel.evaluate.player import Player
 from worldmodel.evaluate.policy import run_config
@@ -157,22 +158,44 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
         return Agent(*specs, config.size, config.loss, config.behavior)
 
 
+def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:
+    """How many parameters an agent for these spaces has; nothing is allocated."""
+    with torch.random.fork_rng(), torch.device("meta"):
+        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior)
+    return sum(parameter.numel() for parameter in agent.parameters())
+
+
+def _largest(config: TrainConfig, environments: Environments, parameters: int) -> tuple[str, str]:
+    """The key that a model too large is due to, and what is accepted: a space that takes most of it, else the size."""
+    specs, action = environments.observation_specs, environments.action_spec
+    small = ObservationSpec("vector", (1,))
+    without = {
+        f"observation {key!r}": _parameters(config, {**specs, key: small}, action)
+        for key, spec in specs.items()
+        if spec.kind != "image"
+    }
+    without["the action"] = _parameters(config, specs, ActionSpec("discrete", (2,)))
+    name = min(without, key=lambda name: without[name])
+    if 2 * without[name] > parameters:
+        return "size", "a smaller size"
+    return f"env.id={config.env.id}: its space of {name}", "a space of fewer numbers or classes"
+
+
 def _check_memory(config: TrainConfig, environments: Environments, path: Path, device: torch.device) -> None:
     """Tell what model and replay will take, before they are allocated. Raises MachineError where they do not fit."""
-    parameters = sum(parameter.numel() for parameter in _agent(config, environments, "meta").parameters())
-    model = hardware.check_model(parameters, device)
+    parameters = _parameters(config, environments.observation_specs, environments.action_spec)
+    model = hardware.check_model(parameters, device, lambda: _largest(config, environments, parameters))
     if _updates(config):
-        size, rows = config.size, config.batch_size * config.batch_length
-        state = IMAGINED_BYTES * (size.deter + size.stoch * size.classes)
+        rows, state = config.batch_size * config.batch_length, IMAGINED_BYTES * config.size.feature
         key = f"behavior.horizon={config.behavior.horizon} with batch_size={config.batch_size}"
         hardware.check_imagined(rows * (config.behavior.horizon + 1) * state, device, key)
     options = config.replay
     fields = bytes_per_step(experience.fields(environments.observation_specs, environments.action_spec))
     latents = bytes_per_step(experience.latents(config.size))
     steps = min(options.capacity, config.steps + config.env.num)
-    size = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
+    whole = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
     saved = (fields + (config.checkpoint.keep + 1) * latents) * steps  # latents anew each time
-    hardware.check_replay(size, saved, options.storage == "disk", path, options.capacity, reserved=model)
+    hardware.check_replay(whole, saved, options.storage == "disk", path, options.capacity, reserved=model)
 
 
 def _replay(config: TrainConfig, environments: Environments, path: Path, selector: Selector) -> Replay:

@@ -303,7 +303,7 @@ class Trainer:
                 try:
                     config, repeatable = self.config.env, self.config.deterministic
                     self._evaluation = Environments(
-                        config, streams, EVALUATION_SEED, evaluation=True, repeatable=repeatable
+                        config, streams, EVALUATION_SEED, True, repeatable=repeatable, beside=self.environments
                     )
                 except (EnvironmentFault, EnvironmentRefused) as error:
                     hint = "eval.environments=shared evaluates in the environment of training"

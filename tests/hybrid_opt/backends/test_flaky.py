@@ -200,6 +200,13 @@ def test_wrong_names(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("kind", "idle"), [("delay", "delay_seconds=0.2"), ("duplicate", "copy_seconds=9.0")])
+def test_times_of_what_never_happens_are_refused(kind: str, idle: str, tmp_path: Path) -> None:
+    said = rf"^backend=flaky:statevector.*: {idle}: has an effect with {kind} above 0 only; "
+    with pytest.raises(ProblemError, match=said):
+        Flaky(f"statevector?{kind}=0&{idle}", folder=str(tmp_path))
+
+
 def test_problems_are_told_before_anything_is_sent(folder: str) -> None:
     vendor = Flaky("statevector", folder=folder)
     wrong = CircuitProgram(program(0).circuit, np.zeros((1, 7)), shots=3)

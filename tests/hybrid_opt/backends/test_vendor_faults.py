@@ -480,6 +480,7 @@ def test_a_recorded_program_that_cannot_be_read_is_an_error_of_the_ledger() -> N
 def test_a_backend_that_took_over_at_opening_is_closed_once() -> None:
     class Counting:
         name, capabilities, closed = "counting", Capabilities(anneals=True), 0
+        submit = find = estimate = None
 
         def close(self) -> None:
             self.closed += 1
