@@ -6,6 +6,7 @@ import sys
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from tests.worldmodel.train.runs import TINY
@@ -33,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             name = code.partition("\n")[0].removeprefix("# ")
             (tmp_path / name).write_text(code)
             monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.delitem(gym.registry, "Walk-v0", raising=False)
     invalidate_caches()
     return tmp_path
 
