@@ -21,6 +21,7 @@ import yaml
 from hybrid_opt.paths import user_path
 from worldmodel.cli.yaml import read_yaml, to_yaml
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
+from worldmodel.runs.former_ids import with_current_ids
 from worldmodel.runs.provenance import provenance
 
 METRICS = "metrics.jsonl"
@@ -275,12 +276,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict) or not values.keys() >= ABOUT:
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
-    return {key: value for key, value in values.items() if key not in ABOUT}
+    return with_current_ids({key: value for key, value in values.items() if key not in ABOUT})
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
     """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
-    before, now = dict(_flat(_plain(before))), dict(_flat(_plain(now)))
+    before, now = (dict(_flat(with_current_ids(_plain(values)))) for values in (before, now))
     return [
         f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])
