@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hybrid_opt.backends.backend import Backend
+from hybrid_opt.backends.errors import told
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.parts import nearest
 
@@ -51,10 +53,7 @@ def _named(name: str, options: dict[str, Any]) -> Backend:
     options = {**dict(_option(part) for part in query.split("&") if part), **options}
     if kind not in BACKENDS:
         own = _own(name)
-        made: Any = own(_config(own.Config, name, options))
-        if not _is_backend(made):
-            raise ProblemError(f"backend={name}: a {own.__name__}; a class with the methods of Backend is accepted")
-        return made
+        return _adapted(own(_config(own.Config, name, options)), {})
     module, class_name, takes = BACKENDS[kind]
     if kind == "ibm" and rest.startswith("fake_"):
         module, class_name = "qiskit.fake_ibm", "FakeIbm"
@@ -81,20 +80,16 @@ def _own(name: str) -> Any:
         sys.path.append(os.getcwd())  # the module lies beside the run, also where a script was started elsewhere
     try:
         found = getattr(import_module(module), made, None)
-    except ImportError as error:
-        raise ProblemError(f"backend={name}: no such backend ({error}){_hint(name)}") from error
-    if not hasattr(found, "Config"):
-        raise ProblemError(f"backend={name}: {module} has no class {made} with a Config")
+    except Exception as error:
+        raise ProblemError(f"backend={name}: no such backend ({told(error)}){_hint(name)}") from error
+    if not is_dataclass(getattr(found, "Config", None)):
+        raise ProblemError(f"backend={name}: {module} has no class {made} with a dataclass Config")
     return found
-
-
-def _is_backend(backend: Any) -> bool:
-    return all(hasattr(backend, method) for method in ("submit", "find", "estimate", "capabilities"))
 
 
 def _adapted(backend: Any, options: dict[str, Any]) -> Backend:
     """A Backend as it is; a qiskit BackendV2 behind its adapter."""
-    if _is_backend(backend):
+    if all(hasattr(backend, method) for method in ("submit", "find", "estimate", "capabilities")):
         if options:
             raise ProblemError(f"backend={backend.name}: it is open; options are accepted with a name")
         same: Backend = backend
@@ -123,7 +118,7 @@ def _config(kind: Any, name: str, options: dict[str, Any]) -> Any:
         if key not in kind.__dataclass_fields__:
             raise ProblemError(f"backend.{key}: no such option of {name}{nearest(key, kind.__dataclass_fields__)}")
     try:
-        return kind(**options)
+        return TypeAdapter(kind).validate_python(options)  # text behind the ? becomes what the fields say
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

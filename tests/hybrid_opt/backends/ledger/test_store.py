@@ -97,6 +97,21 @@ def test_fallback_takes_over_and_is_seen() -> None:
     assert backend.submit(anneal(), "b").result().about["origin"] == "run"
 
 
+def test_a_job_that_was_left_at_the_fallback_is_found_there(tmp_path: Path) -> None:
+    def silent(key: str) -> Any:
+        raise LostReply("no answer")
+
+    first, spare, path = Vendor(), Vendor(LostReply("no answer"), name="spare"), tmp_path / "ledger.sqlite"
+    find, spare.find = spare.find, silent  # type: ignore[method-assign]
+    with Ledger(path, tries=1, **QUICK) as ledger, pytest.raises(BackendError, match="given up"):
+        Ledgered(Fallback(Vendor(BackendError("broken")), spare), ledger).submit(anneal(), "a").result()
+    spare.find = find  # type: ignore[method-assign]
+    with Ledger(path, **QUICK) as ledger:
+        about = Ledgered(Fallback(first, spare), ledger).submit(anneal(), "b").result().about
+    assert (about["origin"], about["backend"], about["resumed"]) == ("fallback", "spare", True)
+    assert not first.sent and len(spare.sent) == 1
+
+
 def test_timeout_cancels_the_job_there() -> None:
     vendor, ledger = Vendor(), Ledger(":memory:", timeout=0.3, **QUICK)
     vendor.hold.clear()
