@@ -30,7 +30,7 @@ REPLAYS = ("uniform", "prioritized", "curious", "mixture", "annealed", "boltzman
 ARMS = {name: [f"replay={name}"] for name in REPLAYS} | {
     "hybrid": ["optimizer=hybrid", "solver=qaoa"],
     "boltzmann_mock": ["replay=boltzmann", "backend=dwave:mock"],
-    "annealed_flaky": ["replay=annealed", "backend='flaky:dwave:mock?refuse=0.5'"],
+    "annealed_flaky": ["replay=annealed", "backend='tests.hybrid_opt.flaky:Flaky?inner=dwave:mock&refuse=0.5'"],
 }
 
 

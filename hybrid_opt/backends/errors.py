@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import Any, Literal
 
-from hybrid_opt.backends.ledger.redaction import redact
+from hybrid_opt.backends.redaction import redact
 from hybrid_opt.errors import BackendError, CorruptResult, LostReply, ProblemError, TransientError
 
 Stage = Literal["opening", "sending", "waiting"]

@@ -1,14 +1,17 @@
 """Backends by name."""
 
-import warnings
+import os
+import sys
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hybrid_opt.backends.backend import Backend
-from hybrid_opt.errors import ProblemError, TransientError
+from hybrid_opt.backends.errors import told
+from hybrid_opt.errors import ProblemError
 from hybrid_opt.parts import nearest
 
 BACKENDS = {  # name -> module, class, and whether it takes a name after the colon
@@ -18,47 +21,16 @@ BACKENDS = {  # name -> module, class, and whether it takes a name after the col
     "aer": ("qiskit.aer", "Aer", "no"),
     "ibm": ("qiskit.ibm", "Ibm", "yes"),
     "dwave": ("dwave.dwave", "DWave", "maybe"),
-    "flaky": ("flaky", "Flaky", "yes"),
 }
-NAMES = ("statevector", "lightning", "aer", "ibm:NAME", "dwave", "dwave:NAME", "pennylane:NAME", "flaky:NAME")
+NAMES = ("statevector", "lightning", "aer", "ibm:NAME", "dwave", "dwave:NAME", "pennylane:NAME", "MODULE:CLASS")
 
 
-def open_backend(
-    backend: Any, *, ledger: Any = None, budget: Any = None, fallback: Any = None, **options: Any
-) -> Backend:
-    """The backend of a name. With a ledger, every program that it runs is recorded there; see `make_solver`.
-
-    backend: a name, with options as in `aer?max_depth=99`; a mapping of `name` and options; a Backend, which is
-    returned as it is; or a qiskit BackendV2.
-    options: of the backend's config (max_depth, dollars_per_second, ...).
-
-    Raises ProblemError for a name or option that is not known, and for an account or an extra that is missing. A vendor
-    that cannot be reached is a TransientError, unless there is a fallback, which then takes over with a warning.
-    """
+def open_device(backend: Any, **options: Any) -> Backend:
+    """The backend of a name, without a ledger or a fallback; see `open_backend`."""
     if isinstance(backend, Mapping):
         options = {**{key: value for key, value in backend.items() if key != "name"}, **options}
         backend = backend.get("name", "")
-    given = not isinstance(backend, str)
-    reason = ""
-    try:
-        opened: Backend = _adapted(backend, options) if given else _named(backend, options)
-    except TransientError as error:
-        if fallback is None:
-            raise
-        fallback = opened = open_backend(fallback)
-        reason = str(error)
-        warnings.warn(f"{reason}; fallback={opened.name} takes over", RuntimeWarning, stacklevel=2)
-    if ledger is None and budget is None and fallback is None:
-        return opened
-    from hybrid_opt.backends.ledger.backend import Ledgered
-
-    try:
-        recorded: Backend = Ledgered(opened, ledger, budget, fallback, reason)
-    except BaseException:
-        if opened is not backend:
-            opened.close()
-        raise
-    return recorded
+    return _named(backend, options) if isinstance(backend, str) else _adapted(backend, options)
 
 
 def check_name(name: str) -> tuple[str, str]:
@@ -66,33 +38,28 @@ def check_name(name: str) -> tuple[str, str]:
     name = name.partition("?")[0]
     kind, colon, rest = name.partition(":")
     if kind not in BACKENDS:
-        raise ProblemError(f"backend={name}: no such backend{_hint(name)}")
+        _own(name)
+        return kind, rest
     takes = BACKENDS[kind][2]
     if (takes == "no" and colon) or (takes == "yes" and not rest) or (takes == "maybe" and colon and not rest):
         accepted = {"no": kind, "yes": f"{kind}:NAME", "maybe": f"{kind} or {kind}:NAME"}[takes]
         raise ProblemError(f"backend={name}: {accepted} is accepted")
-    if kind == "flaky":
-        check_name(rest)
     return kind, rest
 
 
 def _named(name: str, options: dict[str, Any]) -> Backend:
     kind, rest = check_name(name)
-    takes = BACKENDS[kind][2]
-    if kind != "flaky":  # whose own options come after its name, and those of what it wraps
-        name, _, query = name.partition("?")
-        options = {**dict(_option(part) for part in query.split("&") if part), **options}
-    if kind == "flaky":
-        from hybrid_opt.backends.flaky import Flaky
-
-        flaky: Backend = Flaky(name.removeprefix("flaky:"), **options)
-        return flaky
-    module, made = BACKENDS[kind][:2]
+    name, _, query = name.partition("?")
+    options = {**dict(_option(part) for part in query.split("&") if part), **options}
+    if kind not in BACKENDS:
+        own = _own(name)
+        return _adapted(own(_config(own.Config, name, options)), {})
+    module, class_name, takes = BACKENDS[kind]
     if kind == "ibm" and rest.startswith("fake_"):
-        module, made = "qiskit.fake_ibm", "FakeIbm"
+        module, class_name = "qiskit.fake_ibm", "FakeIbm"
     if name == "dwave:mock":
-        module, made = "dwave.dwave_mock", "DWaveMock"
-    backend: Any = getattr(import_module(f"hybrid_opt.backends.{module}"), made)
+        module, class_name = "dwave.dwave_mock", "DWaveMock"
+    backend: Any = getattr(import_module(f"hybrid_opt.backends.{module}"), class_name)
     config = _config(backend.Config, name, options)
     if kind == "lightning":
         opened = backend("lightning.qubit", config, name)
@@ -102,6 +69,22 @@ def _named(name: str, options: dict[str, Any]) -> Backend:
         opened = backend(rest or None, config)
     result: Backend = opened
     return result
+
+
+def _own(name: str) -> Any:
+    """A class of the user's, MODULE:CLASS. Raises ProblemError."""
+    module, _, made = name.partition(":")
+    if not (made.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ProblemError(f"backend={name}: no such backend{_hint(name)}")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # the module lies beside the run, also where a script was started elsewhere
+    try:
+        found = getattr(import_module(module), made, None)
+    except Exception as error:
+        raise ProblemError(f"backend={name}: no such backend ({told(error)}){_hint(name)}") from error
+    if not is_dataclass(getattr(found, "Config", None)):
+        raise ProblemError(f"backend={name}: {module} has no class {made} with a dataclass Config")
+    return found
 
 
 def _adapted(backend: Any, options: dict[str, Any]) -> Backend:
@@ -135,7 +118,7 @@ def _config(kind: Any, name: str, options: dict[str, Any]) -> Any:
         if key not in kind.__dataclass_fields__:
             raise ProblemError(f"backend.{key}: no such option of {name}{nearest(key, kind.__dataclass_fields__)}")
     try:
-        return kind(**options)
+        return TypeAdapter(kind).validate_python(options)  # text behind the ? becomes what the fields say
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

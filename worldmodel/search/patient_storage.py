@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from hybrid_opt.backends.ledger.redaction import redact
+from hybrid_opt.backends.redaction import redact
 from worldmodel.search.study import Stopped
 
 PATIENCE = 600.0  # seconds without an answer after which a search gives up

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hybrid_opt.backends.ledger.redaction import redact
+from hybrid_opt.backends.redaction import redact
 from worldmodel.cli.compose import UsageError
 
 if TYPE_CHECKING:

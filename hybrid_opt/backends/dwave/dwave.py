@@ -15,7 +15,7 @@ from hybrid_opt.backends.dwave.annealer import Annealer, raw
 from hybrid_opt.backends.dwave.dwave_errors import ours
 from hybrid_opt.backends.errors import Stage
 from hybrid_opt.backends.job import RemoteJob
-from hybrid_opt.backends.ledger.redaction import redact_logs
+from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, LostReply, ProblemError
 from hybrid_opt.job import Job

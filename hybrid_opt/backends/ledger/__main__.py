@@ -12,7 +12,9 @@ from typing import Any
 
 from hybrid_opt.backends.ledger.backend import Ledgered
 from hybrid_opt.backends.ledger.budget import UNITS, amounts
+from hybrid_opt.backends.ledger.serialization import unpack_program
 from hybrid_opt.backends.ledger.store import Ledger
+from hybrid_opt.backends.open import open_device
 from hybrid_opt.errors import BackendError, Cancelled, ProblemError
 
 
@@ -116,7 +118,6 @@ def export(ledger: Ledger, options: Any) -> int:
             writer.writeheader()
             writer.writerows(rows)
     if options.circuits:
-        from hybrid_opt.backends.ledger.serialization import unpack_program
         from hybrid_opt.circuits.export import export_circuit
 
         folder = Path(options.circuits)
@@ -143,9 +144,7 @@ def _state(job: dict[str, Any]) -> str:
 
 
 def _open(name: str, ledger: Ledger) -> Ledgered:
-    from hybrid_opt.backends.open import open_backend
-
-    return Ledgered(open_backend(name), ledger)
+    return Ledgered(open_device(name), ledger)
 
 
 def _parser() -> argparse.ArgumentParser:

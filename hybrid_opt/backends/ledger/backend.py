@@ -3,16 +3,14 @@
 import queue
 import threading
 from collections.abc import Collection
-from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hybrid_opt.backends.backend import Backend, Capabilities, Limits, Program, Result
-from hybrid_opt.backends.ledger.delivery import Passage
+from hybrid_opt.backends.ledger.delivery import Delivery
+from hybrid_opt.backends.ledger.job import LedgeredJob
 from hybrid_opt.backends.ledger.serialization import (
     circuit_hash,
     pack_circuit,
@@ -24,44 +22,7 @@ from hybrid_opt.backends.ledger.serialization import (
 from hybrid_opt.backends.ledger.store import Claim, Ledger
 from hybrid_opt.backends.qiskit.loading import load_qiskit
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import Cancelled
 from hybrid_opt.job import FinishedJob, Job
-
-
-class LedgeredJob:
-    """A job of a ledger, which a worker carries through. Ctrl-C while waiting for it cancels it."""
-
-    def __init__(self, claim: Claim, program: Program, seed: int, ledger: Ledger) -> None:
-        self.claim, self.program, self.seed = claim, program, seed
-        self.stop, self.leave = threading.Event(), threading.Event()
-        self.future: Future[Result] = Future()
-        self._ledger = ledger
-
-    @property
-    def key(self) -> str:
-        return self.claim.key
-
-    def done(self) -> bool:
-        return self.future.done()
-
-    def result(self, timeout: float | None = None) -> Result:
-        try:
-            result = self.future.result(timeout)
-        except CancelledError as error:
-            raise Cancelled(f"job {self.key} was cancelled") from error
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
-        self._ledger.collect(self.key)
-        return result
-
-    def cancel(self) -> bool:
-        """Ask for it to be stopped: one that was not sent is, one that waits at the vendor is too where he agrees.
-
-        One that runs there is left to, and is found by the next identical request. Either way `result` raises.
-        """
-        self.stop.set()
-        return not self.future.done()
 
 
 class Ledgered:
@@ -73,26 +34,14 @@ class Ledgered:
     they ran. See LedgerConfig for patience, cache and resuming. `Result.about` says origin ("run", "fallback" or
     "cache"), key, backend, vendor_id, attempts, resumed, and where a fallback took over, why (`fallback_reason`).
 
-    ledger: a Ledger, or the path of its file; None: one in memory. budget: see Ledger. fallback: a backend, or its
-    name, that takes over where this one fails for good; never where the budget is exceeded. reason: why the fallback
-    is the backend already, where that one could not be opened.
+    ledger: a Ledger, or the path of its file; None: one in memory. budget: see Ledger. A wrapper that carries its jobs
+    through in its own way has a method `delivery(job)`: see Fallback.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        ledger: Ledger | str | Path | None = None,
-        budget: Any = None,
-        fallback: Backend | str | None = None,
-        reason: str = "",
-    ) -> None:
+    def __init__(self, backend: Backend, ledger: Ledger | str | Path | None = None, budget: Any = None) -> None:
         if backend.capabilities.circuits:
             load_qiskit()  # here, not in the workers
-        if fallback is not None:  # what is no backend is refused now
-            from hybrid_opt.backends.open import open_backend
-
-            fallback = open_backend(fallback)
-        self.backend, self.fallback, self.name, self.reason = backend, fallback, backend.name, reason
+        self.backend, self.name = backend, backend.name
         self._own = not isinstance(ledger, Ledger)
         if isinstance(ledger, Ledger):
             self.ledger = ledger
@@ -101,7 +50,6 @@ class Ledgered:
         else:
             self.ledger = Ledger(":memory:" if ledger is None else ledger, budget)
         self.config = self.ledger.config
-        self._rng = np.random.default_rng()  # of the jitter only, which processes must not share
         self._lock, self._live = threading.RLock(), dict[str, LedgeredJob]()
         self._queue: queue.SimpleQueue[LedgeredJob | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
@@ -170,7 +118,7 @@ class Ledgered:
                     job.cancel()
 
     def close(self) -> None:
-        """Cancel what was not sent, leave the rest to be found later, and close the backends."""
+        """Cancel what was not sent, leave the rest to be found later, and close the backend."""
         with self._lock:
             for job in self._live.values():
                 job.leave.set()
@@ -183,8 +131,6 @@ class Ledgered:
         with ExitStack() as closing:
             if self._own:
                 closing.callback(self.ledger.close)
-            if self.fallback is not None and self.fallback is not self.backend:  # it may have taken over at opening
-                closing.callback(self.fallback.close)
             closing.callback(self.backend.close)
 
     def _start(self, claim: Claim, program: Program, seed: int, asked: str) -> Job[Result]:
@@ -208,7 +154,9 @@ class Ledgered:
         """Carry jobs through, one after the other."""
         while (job := self._queue.get()) is not None:
             try:
-                outcome: Result | BaseException = Passage(self, job).run()
+                own = getattr(self.backend, "delivery", None)
+                delivery: Delivery = Delivery(job, self.backend) if own is None else own(job)
+                outcome: Result | BaseException = delivery.run()
             except BaseException as error:  # the job's own, raised by its `result`
                 outcome = error
             with self._lock:
@@ -218,12 +166,3 @@ class Ledgered:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
-
-    def jitter(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row: exponential backoff with full jitter.
-
-        Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
-        """
-        most = min(self.config.longest_pause, self.config.pause * 2.0 ** min(failures - 1, 60))
-        with self._lock:
-            return float(self._rng.uniform(0, most))

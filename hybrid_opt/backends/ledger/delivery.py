@@ -4,45 +4,37 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from hybrid_opt.backends.backend import Backend, Program, Result
+from hybrid_opt.backends.ledger.config import LedgerConfig
+from hybrid_opt.backends.ledger.job import LedgeredJob
 from hybrid_opt.backends.ledger.serialization import check_result, pack_result
 from hybrid_opt.backends.ledger.store import Claim, Ledger
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import (
-    BackendError,
-    BudgetExceeded,
-    Cancelled,
-    CorruptResult,
-    LedgerError,
-    ProblemError,
-    TransientError,
-)
+from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, ProblemError, TransientError
 from hybrid_opt.job import Job
-
-if TYPE_CHECKING:
-    from hybrid_opt.backends.ledger.backend import Ledgered, LedgeredJob
 
 SLICE = 0.2  # seconds between two looks at whether the job was cancelled
 
 
-class Passage:
+class Delivery:
     """Sends a job, waits for it, looks for it where something failed, and sends it again only where it is not there.
 
     clear: whether it is certain that the vendor has nothing under the job's key, that could still run and be billed.
+    origin, fallback_reason: what the result says of where it comes from; see Fallback.
     """
 
-    def __init__(self, owner: "Ledgered", job: "LedgeredJob") -> None:
+    def __init__(self, job: LedgeredJob, backend: Backend, origin: str = "run", fallback_reason: str = "") -> None:
         claim: Claim = job.claim
-        self.owner, self.job = owner, job
-        self.ledger: Ledger = owner.ledger
-        self.config = owner.config
+        self.job, self.backend, self.origin, self.fallback_reason = job, backend, origin, fallback_reason
+        self.ledger: Ledger = job.ledger
+        self.config = self.ledger.config
         self.program: Program = job.program
         self.stop: Event = job.stop
-        self.key, self.number, self.backend = claim.key, claim.number, owner.backend
-        if owner.fallback is not None and claim.backend == owner.fallback.name != owner.name:
-            self.backend = owner.fallback  # it was under way there
+        self.key, self.number = claim.key, claim.number
         self.handle: Job[Result] | None = None
         self.result: Result | None = None
         self.clear = claim.new
@@ -50,28 +42,25 @@ class Passage:
         self.looks = 0  # in vain, since it was sent
         self.faults = 0  # corrupt results, and times that it was not there
         self.error = ""
+        self._rng = np.random.default_rng()  # of the jitter only, which jobs and processes must not share
 
     def run(self) -> Result:
         """Bring the job to its end, also in the ledger. Raises what it failed of."""
         try:
-            reason = self.owner.reason
-            try:
-                result = self._carry()
-            except (BudgetExceeded, Cancelled, LedgerError):
-                raise
-            except BackendError as error:
-                if self.owner.fallback is None or self.backend is self.owner.fallback:
-                    raise
-                self._fall_back(self.owner.fallback, error)
-                reason = str(error)
-                result = self._carry()
-            return self._finish(result, reason)
+            return self._finish(self.carry())
         except BaseException as error:
             self._fail(error)
             raise
 
-    def _carry(self) -> Result:
-        """Until there is a result that fits the program."""
+    def move(self, backend: Backend, error: BackendError) -> None:
+        """Begin an attempt on another backend. What this one may still bill is booked."""
+        cost = _charged(error) if self.clear else self.backend.estimate(self.program)
+        status, estimate = "failed" if self.clear else "unknown", backend.estimate(self.program)
+        self.number = self.ledger.again(self.key, self.number, status, str(error), backend.name, estimate, cost)
+        self.backend, self.handle, self.clear, self.failures, self.faults = backend, None, True, 0, 0
+
+    def carry(self) -> Result:
+        """Return a result that fits the program. Raises BackendError where this backend fails for good."""
         deadline = float("inf") if self.config.timeout is None else time.monotonic() + self.config.timeout
         while True:
             try:
@@ -92,13 +81,13 @@ class Passage:
                     raise BackendError(f"{self.backend.name}: given up; the last of many failures: {error}") from error
                 if time.monotonic() > deadline:
                     self._time_out(error)
-                self._pause(self.owner.jitter(self.failures + self.faults))
+                self._pause(self._jitter(self.failures + self.faults))
 
     def _look(self) -> None:
         """Find the job by its key; where it is not there, end the attempt, which cost nothing, and begin another."""
         while self.looks < (self.config.looks if self.backend.capabilities.remote else 1):
             if self.looks:
-                self._pause(self.owner.jitter(self.looks))
+                self._pause(self._jitter(self.looks))
             self.handle = self.backend.find(self.key)
             self.failures = 0
             if self.handle is not None:
@@ -174,7 +163,7 @@ class Passage:
             except TimeoutError:
                 continue
             except TransientError:
-                time.sleep(min(SLICE, self.owner.jitter(1)))
+                time.sleep(min(SLICE, self._jitter(1)))
         return False
 
     def _settle(self) -> None:
@@ -201,32 +190,25 @@ class Passage:
         with suppress(TransientError):
             for look in range(0 if self.clear else self.config.looks):
                 if self.handle is None:
-                    time.sleep(self.owner.jitter(look) if look else 0.0)
+                    time.sleep(self._jitter(look) if look else 0.0)
                     self.handle = self.backend.find(self.key)
             self.clear = self.handle is None or self._stop_there(self.handle)
 
-    def _fall_back(self, fallback: Backend, error: BackendError) -> None:
-        """Begin an attempt on the fallback. What the first backend may still bill is booked."""
-        cost = _charged(error) if self.clear else self.backend.estimate(self.program)
-        status, estimate = "failed" if self.clear else "unknown", fallback.estimate(self.program)
-        self.number = self.ledger.again(self.key, self.number, status, str(error), fallback.name, estimate, cost)
-        self.backend, self.handle, self.clear, self.failures, self.faults = fallback, None, True, 0, 0
-
-    def _finish(self, result: Result, reason: str) -> Result:
-        origin = "fallback" if self.backend is self.owner.fallback else "run"
+    def _finish(self, result: Result) -> Result:
         about: dict[str, Any] = {
             **result.about,
-            "origin": origin,
+            "origin": self.origin,
             "key": self.key,
             "backend": self.backend.name,
             "vendor_id": None if self.handle is None else _vendor_id(self.handle),
             "attempts": self.number,
             "resumed": self.job.claim.resumed,
         }
-        if reason:
-            about["fallback_reason"] = reason
+        if self.fallback_reason:
+            about["fallback_reason"] = self.fallback_reason
         result = replace(result, about=about)
-        self.ledger.finish(self.key, self.number, "done", result.cost, result=pack_result(result), origin=origin)
+        packed = pack_result(result)
+        self.ledger.finish(self.key, self.number, "done", result.cost, result=packed, origin=self.origin)
         return result
 
     def _fail(self, error: BaseException) -> None:
@@ -240,6 +222,17 @@ class Passage:
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds) and self.job.leave.is_set():
             self._obey()
+
+    def _jitter(self, failures: int) -> float:
+        return jitter(self.config, failures, self._rng)
+
+
+def jitter(config: LedgerConfig, failures: int, rng: np.random.Generator) -> float:
+    """Seconds to wait after so many failures in a row: exponential backoff with full jitter.
+
+    Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    """
+    return float(rng.uniform(0, min(config.longest_pause, config.pause * 2.0 ** min(failures - 1, 60))))
 
 
 def _vendor_id(job: Job[Result]) -> str | None:

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from hybrid_opt.backends.ledger.budget import UNITS, amounts, limits_of
 from hybrid_opt.backends.ledger.config import LedgerConfig
 from hybrid_opt.backends.ledger.file import HOST, born, connect
-from hybrid_opt.backends.ledger.redaction import redact
 from hybrid_opt.backends.ledger.sqlite import sqlite_errors
+from hybrid_opt.backends.redaction import redact
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, BudgetExceeded, ProblemError
 from hybrid_opt.paths import user_path

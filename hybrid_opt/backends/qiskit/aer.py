@@ -10,15 +10,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Program
-from hybrid_opt.backends.local.circuit_backend import (
-    CircuitBackend,
-    check_seed,
-    memory_qubits,
-    need_bytes,
-    spawn,
-)
+from hybrid_opt.backends.local.circuit_backend import CircuitBackend, memory_qubits, need_bytes
 from hybrid_opt.backends.local.compiled import CircuitConfig
-from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, chosen, measured
+from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured, sampled
 from hybrid_opt.errors import BackendError, ProblemError
 
 Floats = NDArray[np.float64]
@@ -107,20 +101,3 @@ class Aer(CircuitBackend):
     def _samples(self, compiled: tuple[Any, Any], program: CircuitProgram, seed: int, stop: Event) -> Sequence[Bits]:
         circuit, whole = compiled
         return sampled(self._simulator(program), whole, circuit, program, seed)
-
-
-def sampled(simulator: Any, whole: Any, circuit: Any, program: CircuitProgram, seed: int) -> Sequence[Bits]:
-    """Run a compiled circuit on an AerSimulator through the runtime's sampler, all parameter sets in one job."""
-    from qiskit_ibm_runtime import Sampler
-
-    check_seed(seed)
-    sampler = Sampler(mode=simulator, options={"simulator": {"seed_simulator": spawn(seed, 0)}})
-    results = sampler.run(blocks(whole, circuit.parameters, program.parameters), shots=program.shots).result()
-    return bits_of(results)
-
-
-def depth(circuit: Any) -> int:
-    """Of its gates: measurements, barriers and instructions that save something do not count."""
-    gates = lambda instruction: not instruction.clbits and not instruction.operation.name.startswith("save_")  # noqa: E731
-    found: int = circuit.depth(gates)
-    return found

@@ -11,8 +11,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Program
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend
 from hybrid_opt.backends.local.compiled import CircuitConfig
-from hybrid_opt.backends.qiskit.aer import depth, sampled
-from hybrid_opt.backends.qiskit.primitives import measured
+from hybrid_opt.backends.qiskit.primitives import depth, measured, sampled
 from hybrid_opt.backends.qiskit.provider import compiled_for
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.parts import nearest

@@ -12,12 +12,11 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program, Result
 from hybrid_opt.backends.errors import Stage
 from hybrid_opt.backends.job import RemoteJob
-from hybrid_opt.backends.ledger.redaction import redact_logs
 from hybrid_opt.backends.local.compiled import CircuitConfig, CompiledCircuits
-from hybrid_opt.backends.qiskit.aer import depth
 from hybrid_opt.backends.qiskit.ibm_errors import ours
-from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, means_of, measured
+from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, depth, means_of, measured
 from hybrid_opt.backends.qiskit.provider import compiled_for
+from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, ProblemError
 from hybrid_opt.job import Job

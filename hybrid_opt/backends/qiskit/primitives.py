@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.backends.backend import Bits
+from hybrid_opt.backends.backend import Bits, CircuitProgram
+from hybrid_opt.backends.local.circuit_backend import check_seed, spawn
 from hybrid_opt.errors import CorruptResult
 
 
@@ -15,6 +16,13 @@ def measured(circuit: Any) -> Any:
     copy = circuit.copy()
     copy.measure_all(inplace=True)
     return copy
+
+
+def depth(circuit: Any) -> int:
+    """Of its gates: measurements, barriers and instructions that save something do not count."""
+    gates = lambda instruction: not instruction.clbits and not instruction.operation.name.startswith("save_")  # noqa: E731
+    found: int = circuit.depth(gates)
+    return found
 
 
 def chosen(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -28,6 +36,16 @@ def blocks(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64],
     if not compiled.num_parameters:
         return [(compiled, *observables)] * len(parameters)
     return [(compiled, *observables, chosen(compiled, order, parameters))]
+
+
+def sampled(simulator: Any, whole: Any, circuit: Any, program: CircuitProgram, seed: int) -> Sequence[Bits]:
+    """Run a compiled circuit on an AerSimulator through the runtime's sampler, all parameter sets in one job."""
+    from qiskit_ibm_runtime import Sampler
+
+    check_seed(seed)
+    sampler = Sampler(mode=simulator, options={"simulator": {"seed_simulator": spawn(seed, 0)}})
+    results = sampler.run(blocks(whole, circuit.parameters, program.parameters), shots=program.shots).result()
+    return bits_of(results)
 
 
 def bits_of(results: Any) -> tuple[Bits, ...]:

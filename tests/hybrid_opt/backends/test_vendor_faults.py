@@ -14,6 +14,7 @@ from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram, Backend, Capabilities, CircuitProgram
 from hybrid_opt.backends.dry_run import DryRun
 from hybrid_opt.backends.errors import STAGES, VendorCalls
+from hybrid_opt.backends.fallback import Fallback
 from hybrid_opt.backends.ledger.backend import Ledgered
 from hybrid_opt.backends.ledger.serialization import pack_circuit, unpack_program
 from hybrid_opt.backends.ledger.store import Ledger
@@ -486,7 +487,7 @@ def test_a_backend_that_took_over_at_opening_is_closed_once() -> None:
             self.closed += 1
 
     device: Any = Counting()
-    Ledgered(device, fallback=device, reason="the first could not be opened").close()
+    Ledgered(Fallback(device, device, "the first could not be opened")).close()
     assert device.closed == 1
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from hybrid_opt.backends import open_backend
-from hybrid_opt.backends.flaky import Flaky
 from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.errors import BackendError
 from hybrid_opt.solvers import make_solver
 from tests.hybrid_opt.direction.test_optimizer import Training
+from tests.hybrid_opt.flaky.client import KINDS, NAME, Flaky
 
-QUIET = "&".join(f"{name}=0" for name in ("refuse", "delay", "lose", "duplicate", "corrupt", "drop"))
+QUIET = "&".join(f"{kind}=0" for kind in KINDS)
 
 
 class Late:
@@ -112,7 +112,7 @@ def test_loading_a_state_drops_what_is_under_way() -> None:
 @pytest.mark.slow
 def test_a_faulty_annealer_behind_a_ledger(tmp_path: Path) -> None:
     """The whole way: an annealer with delays and lost replies, its jobs booked, training not held up."""
-    name = f"flaky:dwave:mock?{QUIET.replace('delay=0', 'delay=0.3').replace('lose=0', 'lose=0.1')}&latency=0.1"
+    name = f"{NAME}?inner=dwave:mock&{QUIET.replace('delay=0', 'delay=0.3').replace('lose=0', 'lose=0.1')}&latency=0.1"
     backend = open_backend(f"{name}&folder={tmp_path / 'vendor'}", ledger=str(tmp_path / "ledger.sqlite"))
     ours = Training("sgd", solver={"name": "annealing", "reads": 32, "backend": backend}, every=2, blocks=2, slowest=1)
     assert not ours.optimizer.waits
@@ -127,7 +127,7 @@ def test_a_faulty_annealer_behind_a_ledger(tmp_path: Path) -> None:
             time.sleep(0.02)
     ours.optimizer.close()
     backend.close()
-    Flaky("dwave:mock", folder=str(tmp_path / "vendor")).stop()
+    Flaky(inner="dwave:mock", folder=str(tmp_path / "vendor")).stop()
     assert counts.raised == 0 and number > counts.choices * 2
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         assert ledger.spent.shots >= 3 * 32

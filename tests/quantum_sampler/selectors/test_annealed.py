@@ -9,6 +9,7 @@ from hybrid_opt.backends.ledger.store import Ledger
 from quantum_sampler import make_selector
 from quantum_sampler.selector import OptionError
 from quantum_sampler.selectors.annealed import Annealed, AnnealedConfig
+from tests.hybrid_opt.flaky.client import NAME
 
 ITEMS, WIDTH = 24, 4
 
@@ -127,7 +128,8 @@ def test_qaoa_as_engine_and_its_limit() -> None:
 
 
 def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> None:
-    selector = made(backend=f"flaky:dwave:mock?refuse=1&delay=0&lose=0&duplicate=0&corrupt=0&drop=0&folder={tmp_path}")
+    quiet = "refuse=1&delay=0&lose=0&duplicate=0&corrupt=0&drop=0"
+    selector = made(backend=f"{NAME}?inner=dwave:mock&{quiet}&folder={tmp_path}")
     selector.select(4)
     with pytest.warns(RuntimeWarning, match="no batches planned"):
         selector.prepare(0)
@@ -138,7 +140,8 @@ def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> Non
 
 
 def test_a_ledger_brings_plans_from_a_vendor_that_fails_half_of_its_calls(tmp_path: Path) -> None:
-    failing = f"flaky:dwave:mock?refuse=0.2&lose=0.1&corrupt=0.1&drop=0.1&delay=0&duplicate=0&folder={tmp_path}"
+    rates = "refuse=0.2&lose=0.1&corrupt=0.1&drop=0.1&delay=0&duplicate=0"
+    failing = f"{NAME}?inner=dwave:mock&{rates}&folder={tmp_path}"
     ledger = Ledger(tmp_path / "ledger.sqlite", pause=0.01, longest_pause=0.05, tries=100)
     selector = made(backend=open_backend(failing, ledger=ledger), reads=16, plans=4, infeasible="repair")
     selector.select(4)

@@ -7,6 +7,7 @@ import pytest
 
 from hybrid_opt.backends.ledger.store import Ledger
 from quantum_sampler import registry
+from tests.hybrid_opt.flaky.client import NAME
 from tests.worldmodel.train.runs import line_of, rows, train
 from worldmodel.cli.command import configs_folder
 from worldmodel.cli.compose import UsageError
@@ -52,7 +53,8 @@ def test_it_runs_on_an_annealer_and_books_its_jobs(selector: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_backend_that_fails_half_of_its_calls_does_not_stop_training(tmp_path: Path) -> None:
-    flaky = f"flaky:dwave:mock?refuse=0.3&lose=0.1&corrupt=0.1&call_timeout=1&folder={tmp_path / 'vendor'}"
+    rates = "refuse=0.3&lose=0.1&corrupt=0.1&call_timeout=1"
+    flaky = f"{NAME}?inner=dwave:mock&{rates}&folder={tmp_path / 'vendor'}"
     words = (*SELECTORS["annealed"], "replay=annealed", f"backend='{flaky}'", f"logdir={tmp_path / 'run'}")
     assert train(*words) == 0
     figures = last(tmp_path / "run", "annealed")

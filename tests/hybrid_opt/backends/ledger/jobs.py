@@ -113,9 +113,10 @@ from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.backends.ledger.backend import Ledgered
 from tests.hybrid_opt.backends.ledger.jobs import circuit
-quiet = "&".join(f"{kind}=0" for kind in ("refuse", "delay", "lose", "duplicate", "corrupt", "drop"))
+from tests.hybrid_opt.flaky.client import KINDS, NAME
+quiet = "&".join(f"{kind}=0" for kind in KINDS)
 ledger = Ledger(sys.argv[1] + "/ledger.sqlite", pause=0.01)
-backend = Ledgered(open_backend(f"flaky:statevector?{quiet}&latency={sys.argv[2]}&folder={sys.argv[1]}/vendor"), ledger)
+backend = Ledgered(open_backend(f"{NAME}?{quiet}&latency={sys.argv[2]}&folder={sys.argv[1]}/vendor"), ledger)
 jobs = [backend.submit(circuit(), uuid.uuid4().hex, seed) for seed in (1, 1, 2)]
 while sum(bool(row["vendor_id"]) for row in ledger.attempts()) < 3:
     time.sleep(0.01)

@@ -19,15 +19,14 @@ from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.circuits.export import draw_circuit, export_circuit, to_openqasm3
 from hybrid_opt.errors import ProblemError
 from tests.hybrid_opt.backends.ledger.jobs import Vendor, anneal, circuit, resumed
+from tests.hybrid_opt.flaky import Flaky
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two jobs are left in flight by a process that was killed: one is resumed, one cancelled."""
-    from hybrid_opt.backends.flaky import Flaky
-
     resumed(tmp_path, "600", signal.SIGKILL)
     path = str(tmp_path / "ledger.sqlite")
-    vendor = Flaky("statevector", folder=str(tmp_path / "vendor"))
+    vendor = Flaky(folder=str(tmp_path / "vendor"))
     with Ledger(path) as ledger:
         keys = [job["key"] for job in ledger.jobs("open")]
     assert ledger_command.main(["show", path]) == 0 and "3 open" in capsys.readouterr().out

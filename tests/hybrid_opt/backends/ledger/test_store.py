@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hybrid_opt.backends.fallback import Fallback
 from hybrid_opt.backends.ledger.backend import Ledgered
-from hybrid_opt.backends.ledger.redaction import redact, redact_logs
+from hybrid_opt.backends.ledger.config import LedgerConfig
+from hybrid_opt.backends.ledger.delivery import jitter
 from hybrid_opt.backends.ledger.serialization import request_hash
 from hybrid_opt.backends.ledger.sqlite import sqlite_errors
 from hybrid_opt.backends.ledger.store import Ledger
+from hybrid_opt.backends.redaction import redact, redact_logs
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import (
     BackendError,
@@ -27,6 +30,7 @@ from hybrid_opt.errors import (
     TransientError,
 )
 from tests.hybrid_opt.backends.ledger.jobs import QUICK, RESTART, Vendor, anneal, in_another_process, resumed
+from tests.hybrid_opt.flaky import Flaky
 
 
 def test_key_is_committed_before_it_is_sent(tmp_path: Path) -> None:
@@ -74,16 +78,16 @@ def test_a_failure_for_good_is_not_retried() -> None:
 
 
 def test_jitter_is_full_and_exponential() -> None:
-    backend = Ledgered(Vendor(), Ledger(":memory:", pause=0.5, longest_pause=4.0))
+    config, rng = LedgerConfig(pause=0.5, longest_pause=4.0), np.random.default_rng(0)
     for failures, most in ((1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (60, 4.0)):
-        pauses = np.array([backend.jitter(failures) for _ in range(2000)])
+        pauses = np.array([jitter(config, failures, rng) for _ in range(2000)])
         assert pauses.min() >= 0 and pauses.max() <= most
         assert abs(pauses.mean() - most / 2) < 5 * most / np.sqrt(12 * 2000)
 
 
 def test_fallback_takes_over_and_is_seen() -> None:
     vendor, ledger = Vendor(BackendError("broken")), Ledger(":memory:", **QUICK)
-    backend = Ledgered(vendor, ledger, fallback=Vendor(name="spare"))
+    backend = Ledgered(Fallback(vendor, Vendor(name="spare")), ledger)
     result = backend.submit(anneal(), "a").result()
     assert (result.about["origin"], result.about["backend"], result.about["fallback_reason"]) == (
         "fallback", "spare", "broken",
@@ -91,6 +95,21 @@ def test_fallback_takes_over_and_is_seen() -> None:
     assert [(row["backend"], row["status"]) for row in ledger.attempts()] == [("vendor", "failed"), ("spare", "done")]
     assert ledger.jobs()[0]["origin"] == "fallback"
     assert backend.submit(anneal(), "b").result().about["origin"] == "run"
+
+
+def test_a_job_that_was_left_at_the_fallback_is_found_there(tmp_path: Path) -> None:
+    def silent(key: str) -> Any:
+        raise LostReply("no answer")
+
+    first, spare, path = Vendor(), Vendor(LostReply("no answer"), name="spare"), tmp_path / "ledger.sqlite"
+    find, spare.find = spare.find, silent  # type: ignore[method-assign]
+    with Ledger(path, tries=1, **QUICK) as ledger, pytest.raises(BackendError, match="given up"):
+        Ledgered(Fallback(Vendor(BackendError("broken")), spare), ledger).submit(anneal(), "a").result()
+    spare.find = find  # type: ignore[method-assign]
+    with Ledger(path, **QUICK) as ledger:
+        about = Ledgered(Fallback(first, spare), ledger).submit(anneal(), "b").result().about
+    assert (about["origin"], about["backend"], about["resumed"]) == ("fallback", "spare", True)
+    assert not first.sent and len(spare.sent) == 1
 
 
 def test_timeout_cancels_the_job_there() -> None:
@@ -196,10 +215,8 @@ def test_wrong_files_and_options(tmp_path: Path) -> None:
 
 def test_killed_in_flight_and_found_again_under_new_keys(tmp_path: Path) -> None:
     """Keys are new in every process: the request finds its job. Jobs of a process that came to its end are its own."""
-    from hybrid_opt.backends.flaky import Flaky
-
     resumed(tmp_path, "2", signal.SIGKILL)
-    vendor = Flaky("statevector", folder=str(tmp_path / "vendor"))
+    vendor = Flaky(folder=str(tmp_path / "vendor"))
     outputs = []
     for _ in range(2):
         process = in_another_process(RESTART, str(tmp_path), "2")
@@ -342,5 +359,5 @@ def test_a_ledger_that_fails_after_sending_has_nothing_sent_twice(
 
     monkeypatch.setattr(ledger, "accepted", full)
     with pytest.raises(LedgerError, match="^ledger=ledger: database or disk is full$"):
-        Ledgered(vendor, ledger, fallback=other).submit(anneal(), "a").result()
+        Ledgered(Fallback(vendor, other), ledger).submit(anneal(), "a").result()
     assert len(vendor.jobs) == 1 and not other.jobs

@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Capabilities, Limits, Program, Result
@@ -26,6 +26,10 @@ from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply,
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
+NAME = "tests.hybrid_opt.flaky:Flaky"
+KINDS = ("refuse", "delay", "lose", "duplicate", "corrupt", "drop")
+ROOT = str(Path(__file__).parents[3])
+SERVER = "tests.hybrid_opt.flaky.server"
 HANDSHAKE = 10.0  # seconds that connecting may take, which is no call that fails
 ANSWERS = ("estimate", "id", "ids", "pending", "done", "cancelled", "gone", "failed", "stopped", "bill")
 
@@ -38,11 +42,13 @@ class FlakyConfig:
     out, and the answer lost. duplicate: a job is taken twice, the copy to run `copy_seconds` later; other answers come
     twice. corrupt: the answer is damaged. drop: a job that has not run vanishes, and is not billed.
 
-    latency: seconds that a job waits in the queue. call_timeout: seconds after which an answer is given up. folder:
-    where the vendor keeps its jobs and its bill, by default one for each name in the system's temporary folder. idle:
-    seconds without callers and work after which its process ends; its folder stays. seed: of the failures.
+    inner: the name of the backend that the vendor runs. latency: seconds that a job waits in the queue. call_timeout:
+    seconds after which an answer is given up. folder: where the vendor keeps its jobs and its bill, by default one for
+    each name in the system's temporary folder. idle: seconds without callers and work after which its process ends; its
+    folder stays. seed: of the failures.
     """
 
+    inner: str = "statevector"
     refuse: Rate = 0.05
     delay: Rate = 0.05
     lose: Rate = 0.05
@@ -59,20 +65,28 @@ class FlakyConfig:
 
 
 class Flaky:
-    """`flaky:NAME`, or `flaky:NAME?lose=0.2&folder=...`: another backend, at a faulty vendor's. See FlakyConfig.
+    """`tests.hybrid_opt.flaky:Flaky?inner=NAME&lose=0.2&folder=...`: a backend at a faulty vendor's. See FlakyConfig.
 
     The vendor is a process of its own, which outlives its callers, finds its jobs again when it is started anew, and
     keeps a bill: every job that it ran, in shots, seconds and dollars. Raises ProblemError for options that are not
     accepted and for a name that the vendor does not know.
     """
 
-    def __init__(self, inner: str, config: FlakyConfig | None = None, **options: Any) -> None:
-        self.config = _checked(inner, config or _config(inner, options))
-        self._inner = inner.partition("?")[0]
+    Config = FlakyConfig
+
+    def __init__(self, config: FlakyConfig | None = None, **options: Any) -> None:
+        self.config = config or FlakyConfig(**options)
         told = {key: getattr(self.config, key) for key in FlakyConfig.__dataclass_fields__}
         changed = "&".join(f"{key}={value}" for key, value in told.items() if value != getattr(FlakyConfig(), key))
-        self.name = f"flaky:{self._inner}" + (f"?{changed}" if changed else "")
-        self.folder = Path(os.path.expanduser(self.config.folder or _default_folder(self._inner))).absolute()
+        self.name = NAME + (f"?{changed}" if changed else "")
+        total = sum(told[kind] for kind in KINDS)
+        if total > 1 + 1e-9:
+            raise ProblemError(f"backend={self.name}: the rates sum to {total:g}; at most 1 is accepted")
+        refuse_idle(self.config, "delay_seconds", not self.config.delay, "delay above 0", f"backend={self.name}: ")
+        refuse_idle(
+            self.config, "copy_seconds", not self.config.duplicate, "duplicate above 0", f"backend={self.name}: "
+        )
+        self.folder = Path(os.path.expanduser(self.config.folder or _default_folder(self.config.inner))).absolute()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -206,8 +220,8 @@ class Flaky:
 
     def _start(self) -> Connection:
         log = self.folder / "vendor.log"
-        command = [sys.executable, "-m", "hybrid_opt.backends.vendor", str(self.folder), self._address, self._inner]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        command = [sys.executable, "-m", SERVER, str(self.folder), self._address, self.config.inner]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *(path or os.getcwd() for path in sys.path)])}
         with open(log, "ab") as output:
             self._process = subprocess.Popen(  # in a session of its own: what kills us does not reach it
                 [*command, str(self.config.idle)],
@@ -265,30 +279,6 @@ class FlakyJob:
     def cancel(self) -> bool:
         """Cancel it where it has not run. Raises TransientError."""
         return bool(self._backend.call("cancel", self.vendor_id)[1])
-
-
-def _config(inner: str, options: dict[str, Any]) -> FlakyConfig:
-    """Of the options given, and of those that stand behind the question mark."""
-    told = [part.partition("=") for part in inner.partition("?")[2].split("&") if part]
-    options = {**{key: value for key, _, value in told}, **options}
-    for key in options:
-        if key not in FlakyConfig.__dataclass_fields__:
-            accepted = ", ".join(FlakyConfig.__dataclass_fields__)
-            raise ProblemError(f"backend=flaky:{inner}: {key} is no option; {accepted} are accepted")
-    try:
-        return FlakyConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ProblemError(f"backend=flaky:{inner}: {first['loc'][0]}={first['input']}: {first['msg']}") from error
-
-
-def _checked(inner: str, config: FlakyConfig) -> FlakyConfig:
-    total = config.refuse + config.delay + config.lose + config.duplicate + config.corrupt + config.drop
-    if total > 1 + 1e-9:
-        raise ProblemError(f"backend=flaky:{inner}: the rates sum to {total:g}; at most 1 is accepted")
-    refuse_idle(config, "delay_seconds", not config.delay, "delay above 0", f"backend=flaky:{inner}: ")
-    refuse_idle(config, "copy_seconds", not config.duplicate, "duplicate above 0", f"backend=flaky:{inner}: ")
-    return config
 
 
 def _socket_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The process behind `flaky:`: takes jobs, runs them on a backend, bills them, and fails as it is told."""
+"""The process behind Flaky: takes jobs, runs them on a backend, bills them, and fails as it is told."""
 
 import fcntl
 import os
@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend, CircuitProgram, Program, Result
 from hybrid_opt.backends.errors import told
-from hybrid_opt.backends.flaky import FlakyConfig
 from hybrid_opt.backends.ledger.serialization import pack_result, unpack_program, unpack_result
 from hybrid_opt.backends.qiskit.loading import load_qiskit
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, ProblemError
+from tests.hybrid_opt.flaky.client import KINDS, FlakyConfig
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -35,7 +36,6 @@ CREATE INDEX IF NOT EXISTS jobs_due ON jobs (status, due);
 CREATE TABLE IF NOT EXISTS bill (vendor_id TEXT PRIMARY KEY, key TEXT, shots INTEGER, seconds REAL, dollars REAL);
 """
 SECONDS, DOLLARS = 1e-4, 1e-3  # the price of a shot
-KINDS = ("refuse", "delay", "lose", "duplicate", "corrupt", "drop")
 Answer = tuple[Any, ...]
 
 
@@ -232,8 +232,6 @@ def _price(cost: Cost) -> Cost:
 
 def main(folder: str, address: str, name: str, idle: float) -> None:
     """Serve until nobody has called for `idle` seconds and nothing is left to run."""
-    from hybrid_opt.backends.open import open_backend
-
     load_qiskit()
     backend = open_backend(name)
     with open(Path(folder) / "vendor.lock", "w") as lock:

@@ -1,6 +1,7 @@
 """Jobs at a vendor's that fails: every one ends once, none is paid twice, and the books agree."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,20 @@ import pytest
 
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import CircuitProgram
-from hybrid_opt.backends.flaky import Flaky
 from hybrid_opt.backends.ledger.backend import Ledgered
 from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.errors import BudgetExceeded, LostReply, ProblemError, TransientError
+from tests.hybrid_opt.flaky.client import KINDS, NAME, Flaky, FlakyConfig
 
-QUIET = dict.fromkeys(("refuse", "delay", "lose", "duplicate", "corrupt", "drop"), 0.0)
+QUIET = dict.fromkeys(KINDS, 0.0)
 PATIENT = {"pause": 0.002, "longest_pause": 0.02, "tries": 40, "patience": 5.0}
 
 RUN = """
 import sys, hashlib
-from tests.hybrid_opt.backends.test_flaky import PATIENT, Ledger, Ledgered, open_backend, program
+from tests.hybrid_opt.flaky.test_flaky import NAME, PATIENT, Ledger, Ledgered, open_backend, program
 folder, count = sys.argv[1], int(sys.argv[2])
 ledger = Ledger(folder + "/ledger.sqlite", **PATIENT)
-backend = Ledgered(open_backend("flaky:statevector?folder=" + folder + "/vendor"), ledger)
+backend = Ledgered(open_backend(NAME + "?folder=" + folder + "/vendor"), ledger)
 jobs = [backend.submit(program(i), "job-%d" % i, seed=i) for i in range(count)]
 for i, job in enumerate(jobs):
     result = job.result()
@@ -60,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of one vendor's process, for all tests; how it fails is told with each connection."""
     path = str(tmp_path_factory.mktemp("vendor"))
     yield path
-    Flaky("statevector", folder=path).stop()
+    Flaky(folder=path).stop()
 
 
 def outcomes(count: int) -> list[bytes]:
@@ -80,7 +82,7 @@ def books_agree(ledger: Ledger, bill: list[dict[str, Any]]) -> bool:
 
 def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
     """The connection ends with it, and another vendor is started."""
-    first = Flaky("statevector", folder=str(tmp_path), **QUIET)
+    first = Flaky(folder=str(tmp_path), **QUIET)
     first.stop()
     listener = Listener(first._address, "AF_UNIX")
 
@@ -91,7 +93,7 @@ def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
 
     ending = threading.Thread(target=end)
     ending.start()
-    second = Flaky("statevector", folder=str(tmp_path), **QUIET)
+    second = Flaky(folder=str(tmp_path), **QUIET)
     ending.join()
     assert second.bill() == []
     second.stop()
@@ -113,12 +115,12 @@ def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
 )
 def test_every_kind_of_failure(folder: str, faults: dict[str, float]) -> None:
     name, count = "-".join(f"{kind}{rate}" for kind, rate in faults.items()), 10 if "delay_seconds" in faults else 25
-    vendor = Flaky("statevector", folder=folder, **{**QUIET, **faults})
+    vendor = Flaky(folder=folder, **{**QUIET, **faults})
     ledger = Ledger(":memory:", **PATIENT)
     backend = Ledgered(vendor, ledger)
     jobs = [backend.submit(program(i), f"{name}-{i}", seed=i) for i in range(count)]
     assert [job.result().samples[0].tobytes() for job in jobs] == outcomes(count)
-    lines = Flaky("statevector", folder=folder).bill()  # with patience, where the other gives up soon
+    lines = Flaky(folder=folder).bill()  # with patience, where the other gives up soon
     bill = [line for line in lines if line["key"].startswith(f"{name}-")]
     assert sorted(line["key"] for line in bill) == sorted(f"{name}-{i}" for i in range(count))
     assert books_agree(ledger, bill)
@@ -138,7 +140,7 @@ def _patiently(vendor: Flaky, key: str) -> Any:
 
 def test_who_sends_again_without_looking_pays_twice(folder: str) -> None:
     """So the vendor's failures are real."""
-    vendor = Flaky("statevector", folder=folder, **{**QUIET, "lose": 0.5})
+    vendor = Flaky(folder=folder, **{**QUIET, "lose": 0.5})
     for i in range(20):
         for _ in range(100):
             try:
@@ -152,7 +154,7 @@ def test_who_sends_again_without_looking_pays_twice(folder: str) -> None:
 
 def test_copies_that_ran_are_booked(folder: str) -> None:
     """A vendor that runs its own copy at once bills it; the ledger says so."""
-    vendor = Flaky("statevector", folder=folder, **{**QUIET, "duplicate": 1.0, "copy_seconds": 0.0, "latency": 0.01})
+    vendor = Flaky(folder=folder, **{**QUIET, "duplicate": 1.0, "copy_seconds": 0.0, "latency": 0.01})
     ledger = Ledger(":memory:", **PATIENT)
     backend = Ledgered(vendor, ledger)
     for i in range(5):
@@ -164,7 +166,7 @@ def test_copies_that_ran_are_booked(folder: str) -> None:
 
 
 def test_budget_is_never_exceeded(folder: str) -> None:
-    vendor = Flaky("statevector", folder=folder)
+    vendor = Flaky(folder=folder)
     ledger = Ledger(":memory:", {"dollars": 0.1}, **PATIENT)  # 1e-3 dollars a shot: 100 shots
     backend, jobs = Ledgered(vendor, ledger), []
     with pytest.raises(BudgetExceeded, match="budget.dollars=0.1"):
@@ -180,11 +182,11 @@ def test_budget_is_never_exceeded(folder: str) -> None:
 
 def test_vendor_outage(tmp_path: Path) -> None:
     """The vendor's process ends and starts again while jobs wait in its queue."""
-    vendor = Flaky("statevector", folder=str(tmp_path), **{**QUIET, "latency": 0.5})
+    vendor = Flaky(folder=str(tmp_path), **{**QUIET, "latency": 0.5})
     backend = Ledgered(vendor, Ledger(":memory:", **PATIENT))
     jobs = [backend.submit(program(i), f"job-{i}", seed=i) for i in range(5)]
     time.sleep(0.2)
-    Flaky("statevector", folder=str(tmp_path)).stop()
+    Flaky(folder=str(tmp_path)).stop()
     assert [job.result().samples[0].tobytes() for job in jobs] == outcomes(5)
     assert len(vendor.bill()) == 5
     vendor.stop()
@@ -192,23 +194,35 @@ def test_vendor_outage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["statevector?los=0.1", "statevector?lose=2", "statevector?lose=0.9&drop=0.9", "abacus"]
+    "options", ["inner=statevector&los=0.1", "inner=statevector&lose=2", "lose=0.9&drop=0.9", "inner=abacus"]
 )
-def test_wrong_names(name: str, tmp_path: Path) -> None:
+def test_wrong_options(options: str, tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as error:
-        Flaky(name, folder=str(tmp_path))
+        open_backend(f"{NAME}?{options}&folder={tmp_path}")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("kind", "idle"), [("delay", "delay_seconds=0.2"), ("duplicate", "copy_seconds=9.0")])
 def test_times_of_what_never_happens_are_refused(kind: str, idle: str, tmp_path: Path) -> None:
-    said = rf"^backend=flaky:statevector.*: {idle}: has an effect with {kind} above 0 only; "
+    said = rf"^backend={re.escape(NAME)}.*: {idle}: has an effect with {kind} above 0 only; "
     with pytest.raises(ProblemError, match=said):
-        Flaky(f"statevector?{kind}=0&{idle}", folder=str(tmp_path))
+        open_backend(f"{NAME}?{kind}=0&{idle}&folder={tmp_path}")
+
+
+def test_its_name_opens_it_again(folder: str) -> None:
+    """As `ledger resume` does."""
+    backend = Flaky(folder=folder, lose=0.25)
+    assert backend.name == f"{NAME}?lose=0.25&folder={folder}" == open_backend(backend.name).name
+
+
+def test_the_vendor_reads_every_option() -> None:
+    source = "".join((Path(__file__).parent / name).read_text() for name in ("client.py", "server.py"))
+    for field in fields(FlakyConfig):
+        assert f"config.{field.name}" in source or field.name in KINDS, field.name
 
 
 def test_problems_are_told_before_anything_is_sent(folder: str) -> None:
-    vendor = Flaky("statevector", folder=folder)
+    vendor = Flaky(folder=folder)
     wrong = CircuitProgram(program(0).circuit, np.zeros((1, 7)), shots=3)
     with pytest.raises(ProblemError, match="parameters"):
         Ledgered(vendor, None).submit(wrong, "wrong", 0)
@@ -239,7 +253,7 @@ def _run(folder: Path, count: int, kills: tuple[int, ...]) -> None:
     lines = [line.split() for line in output.splitlines()]
     assert [line[1] for line in lines] == [hashlib.sha256(samples).hexdigest() for samples in outcomes(count)]
     assert sum(line[2] == "True" for line in lines) > min(kills)  # those of the runs that were killed
-    vendor = Flaky("statevector", folder=str(folder / "vendor"))
+    vendor = Flaky(folder=str(folder / "vendor"))
     bill = vendor.bill()
     assert sorted(line["key"] for line in bill) == sorted(f"job-{i}" for i in range(count))
     with Ledger(folder / "ledger.sqlite", must_exist=True) as ledger:
@@ -263,7 +277,7 @@ def test_sigkill(tmp_path: Path) -> None:
 def test_a_tilde_in_the_folder_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(Flaky, "_open", lambda self: None)
-    assert Flaky("statevector", folder="~/vendor").folder == tmp_path / "vendor"
+    assert Flaky(folder="~/vendor").folder == tmp_path / "vendor"
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProblemError, match=r"^backend=flaky:statevector.*: folder=~/file/x: cannot be made"):
-        Flaky("statevector", folder="~/file/x")
+    with pytest.raises(ProblemError, match=rf"^backend={NAME}.*: folder=~/file/x: cannot be made"):
+        Flaky(folder="~/file/x")
