@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 
 TOLERANCE = 1e-12  # of the sizes that are summed: a gain below is rounding
 
@@ -102,7 +103,8 @@ def _exchange(
     if coarse[group].any():
         set_here, set_there = _fields(qubo.linear, qubo.couplings, x[rows], here, group)
         gain = sign[:, None] * (set_here - set_there)
-        slack = TOLERANCE * sum(_fields(np.abs(qubo.linear), np.abs(qubo.couplings), x[rows], here, group))
+        set_here, set_there = _fields(np.abs(qubo.linear), np.abs(qubo.couplings), x[rows], here, group)
+        slack = TOLERANCE * (set_here + set_there)
     else:
         gain = sign[:, None] * (fields[rows, here, None] - fields[np.ix_(rows, group)])
         gain -= qubo.couplings[here[:, None], group]
