@@ -35,6 +35,7 @@ PARTS = {  # by example: the part's name, and the folder of its presets
     "backend": ("fake_ibm", "backend"),
     "control": ("shuffled", "arm"),
 }
+GROUPS = ("optimizer", "replay", "sampler", "solver")  # whose presets are of parts with options
 ARMS = ("replay=uniform", "replay=annealed", "optimizer=hybrid")
 DEFAULT = ("env=cartpole", "device=cpu", "threads=1")
 SHORT = ("steps=400", "prefill=100", "train_ratio=16", "batch_size=8", "log.every=50", "eval.every=200")
@@ -134,7 +135,7 @@ def upwards(found: Iterable[Import], floors: Sequence[Collection[str]]) -> list[
 
 
 def twice(root: Path) -> int:
-    """Values of presets that repeat the default of a field or of an argument with the same name in the code."""
+    """Values in presets of parts that repeat the default of a field, or of an argument, of the same name in the code."""
     defaults: set[tuple[str, str]] = set()
     for path in modules(root).values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -148,7 +149,8 @@ def twice(root: Path) -> int:
                     *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
                 ]
                 defaults |= {(one.arg, repr(_literal(value))) for one, value in pairs if value is not None}
-    leaves = (leaf for path in (root / "configs").rglob("*.yaml") for leaf in _leaves(yaml.safe_load(path.read_text())))
+    presets = (path for group in GROUPS for path in (root / "configs" / group).glob("*.yaml"))
+    leaves = (leaf for path in presets for leaf in _leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
     return sum((key, repr(value)) in defaults for key, value in leaves)
 
 
