@@ -135,7 +135,7 @@ def upwards(found: Iterable[Import], floors: Sequence[Collection[str]]) -> list[
 
 
 def twice(root: Path) -> int:
-    """Values in presets of parts that repeat the default of a field, or of an argument, of the same name in the code."""
+    """Values in presets of parts that repeat the default of a field or argument of the same name in the code."""
     defaults: set[tuple[str, str]] = set()
     for path in modules(root).values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
