@@ -38,8 +38,10 @@ PARTS = {  # by example: the part's name, and the folder of its presets
 GROUPS = ("optimizer", "replay", "sampler", "solver")  # whose presets are of parts with options
 ARMS = ("replay=uniform", "replay=annealed", "optimizer=hybrid")
 DEFAULT = ("env=cartpole", "device=cpu", "threads=1")
-SHORT = ("steps=400", "prefill=100", "train_ratio=16", "batch_size=8", "log.every=50", "eval.every=200")
-SHORT += ("eval.episodes=1", "eval.final_episodes=1", "deterministic=true")
+SHORT = (
+    *("steps=400", "prefill=100", "train_ratio=16", "batch_size=8", "log.every=50", "deterministic=true"),
+    *("eval.every=200", "eval.episodes=1", "eval.final_episodes=1"),
+)
 TIMED = ("steps=2000", "prefill=1000", "log.every=100", "eval.every=0", "eval.final_episodes=0")
 
 

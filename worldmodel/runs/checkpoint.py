@@ -289,6 +289,6 @@ def load_weights(agent: torch.nn.Module, file: Path) -> int:
     return int(state["step"])
 
 
-def _mismatch(error: RuntimeError) -> str:
+def _mismatch(error: Exception) -> str:
     """The first of the tensors that do not fit."""
     return " ".join(str(error).split("\n")[1:2]).strip()[:200]

@@ -35,7 +35,7 @@ def storage_url(url: str, folder: Path) -> str:
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UsageError(f"storage={url}: workers cannot share memory; sqlite:///FILE is accepted")
     if parsed.get_backend_name() == "sqlite" and str(parsed.database).startswith("~"):
-        parsed = parsed.set(database=os.path.expanduser(parsed.database))
+        parsed = parsed.set(database=os.path.expanduser(str(parsed.database)))
     return parsed.render_as_string(hide_password=False)
 
 
