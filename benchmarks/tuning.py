@@ -28,7 +28,9 @@ from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector, TuningBatc
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.features import WIDTHS, Deformation
 from hybrid_opt.circuits.schedules.learned import Learned, learned
-from hybrid_opt.circuits.schedules.table import SCHEDULES, Angles, Schedule, optimised
+from hybrid_opt.circuits.schedules.optimised import optimised
+from hybrid_opt.circuits.schedules.schedule import SCHEDULES, Schedule
+from hybrid_opt.circuits.schedules.table import Angles
 from hybrid_opt.simd.threads import processors
 from hybrid_opt.simulator.mixers import moments
 from hybrid_opt.simulator.qaoa import QaoaSimulator, draw

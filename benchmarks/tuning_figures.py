@@ -18,12 +18,14 @@ from worldmodel.envs.circuits.qaoa_angles import TuningConfig
 
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.learned import Learned, TuningPolicy
-from hybrid_opt.circuits.schedules.table import SCHEDULES, Angles
+from hybrid_opt.circuits.schedules.schedule import SCHEDULES
+from hybrid_opt.circuits.schedules.table import Angles
 from hybrid_opt.simulator.mixers import moments
 from hybrid_opt.simulator.qaoa import QaoaSimulator
 from worldmodel.compare.figures import INK, SETTINGS, Palette, curves_figure, png
-from worldmodel.evaluate.episodes import read_evaluation
-from worldmodel.tune.run import POLICY, play
+from worldmodel.runs.evaluation import read_evaluation
+from worldmodel.tune.episodes import play
+from worldmodel.tune.run import POLICY
 
 AGENTS = ("ppo", "sac", "worldmodel")
 POINTS = 20  # of a learning curve

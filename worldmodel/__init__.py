@@ -2,11 +2,14 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from worldmodel.runs.version import __version__
+
+        return __version__
     if name == "load":  # imports torch: only when asked for
         from worldmodel.evaluate.policy import load
 

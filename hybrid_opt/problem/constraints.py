@@ -4,25 +4,22 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.problem.quadratic import Bits, Floats, Quadratic
 from hybrid_opt.reals import real, reals
 
-if TYPE_CHECKING:
-    from hybrid_opt.problem.qubo import Qubo
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.integer[Any]]
+Q = TypeVar("Q", bound=Quadratic)
 Weight = float | Literal["auto"]
 SUMS = 1 << 22  # sizes of a constraint's coefficients in all: their squares do not round away energies
 FORBIDDING = 2.0**20  # times a weight that suffices: a weight that large comes from entries that forbid
 
 
-def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
+def penalised(qubo: Q, weight: Weight = "auto") -> Q:
     """The Qubo without constraints: W (sum_G x - k)^2 is added for each group G of k ones. See Qubo.penalised.
 
     The automatic weight of a group exceeds what one flip towards k ones can add to the energy, for the best flip at
@@ -50,13 +47,13 @@ def penalised(qubo: "Qubo", weight: Weight = "auto") -> "Qubo":
 
 
 def with_constraint(
-    qubo: "Qubo",
+    qubo: Q,
     coefficients: Mapping[Any, float] | Sequence[float] | NDArray[Any],
     value: float | None = None,
     *,
     bounds: tuple[float | None, float | None] | None = None,
     weight: Weight = "auto",
-) -> "Qubo":
+) -> Q:
     """The Qubo with W (a'x - value)^2 added, or W (a'x - low - slack)^2. See Qubo.with_constraint.
 
     The automatic weight exceeds the range of the energies; a violation of integers is at least 1.
@@ -93,7 +90,7 @@ def with_constraint(
     return _like(qubo, matrix, qubo.offset + strength * low**2, labels=labels)
 
 
-def with_domain_walls(qubo: "Qubo", chains: Sequence[Sequence[int]], weight: Weight = "auto") -> "Qubo":
+def with_domain_walls(qubo: Q, chains: Sequence[Sequence[int]], weight: Weight = "auto") -> Q:
     """The Qubo with W for every 0 that is followed by a 1 along a chain, so that chains of the optimum are 1..10..0.
 
     chains: disjoint sequences of indices. The automatic weight of a chain exceeds what flipping all of it can add.
@@ -115,7 +112,7 @@ def with_domain_walls(qubo: "Qubo", chains: Sequence[Sequence[int]], weight: Wei
     return _like(qubo, matrix, qubo.offset)
 
 
-def repair(qubo: "Qubo", bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:
+def repair(qubo: Quadratic, bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:
     """The nearest feasible bits, and how many were changed. See Qubo.repair."""
     repaired = np.array(bits, np.int8)
     changed = np.zeros(repaired.shape[:-1], np.int64)
@@ -130,7 +127,7 @@ def repair(qubo: "Qubo", bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:
     return repaired, changed
 
 
-def shuffled(qubo: "Qubo", rng: np.random.Generator) -> "Qubo":
+def shuffled(qubo: Q, rng: np.random.Generator) -> Q:
     """The Qubo with its coefficients in random places. See Qubo.shuffled."""
     block = -1 - np.arange(qubo.n)  # variables of the same one-hot block share a number, the others have their own
     for number, members in enumerate(qubo.one_hot):
@@ -145,7 +142,7 @@ def shuffled(qubo: "Qubo", rng: np.random.Generator) -> "Qubo":
     return type(qubo)(matrix, qubo.offset, one_hot=qubo.one_hot, cardinality=qubo.cardinality, labels=qubo.labels)
 
 
-def _like(qubo: "Qubo", matrix: Floats, offset: float, **changes: Any) -> "Qubo":
+def _like(qubo: Q, matrix: Floats, offset: float, **changes: Any) -> Q:
     """The Qubo with another matrix; penalties do not count in the range of its objective."""
     rest = {"one_hot": qubo.one_hot, "cardinality": qubo.cardinality, "labels": qubo.labels, **changes}
     made = type(qubo)(matrix, offset, **rest)
@@ -153,12 +150,12 @@ def _like(qubo: "Qubo", matrix: Floats, offset: float, **changes: Any) -> "Qubo"
     return made
 
 
-def _margin(qubo: "Qubo") -> float:
+def _margin(qubo: Quadratic) -> float:
     """A hundredth of the largest coefficient."""
     return 0.01 * float(max(np.abs(qubo.linear).max(), np.abs(qubo.couplings).max())) or 1.0
 
 
-def _sufficient(qubo: "Qubo") -> float:
+def _sufficient(qubo: Quadratic) -> float:
     """A weight that no infeasible state can make up for: more than a feasible state lies above the lowest energy.
 
     The feasible state is the one that sets, group by group, the variable that adds least, improved by exchanges within
@@ -188,7 +185,7 @@ def _moderate(strength: float, enough: float) -> float:
     return enough if strength > FORBIDDING * enough else strength
 
 
-def _keeps(qubo: "Qubo", strength: float) -> None:
+def _keeps(qubo: Quadratic, strength: float) -> None:
     """Raise ProblemError where a weight would round away all coefficients but those that forbid."""
     sizes = np.abs(np.concatenate([qubo.linear, qubo.couplings.ravel()]))
     others = sizes[(sizes > 0) & (sizes < strength / FORBIDDING)]
@@ -221,7 +218,7 @@ def _ends(value: Any, bounds: Any) -> tuple[float | None, float | None]:
     return ends[0], ends[1]
 
 
-def _coefficients(qubo: "Qubo", coefficients: Any) -> Floats:
+def _coefficients(qubo: Quadratic, coefficients: Any) -> Floats:
     """As an array [n] of integers."""
     if isinstance(coefficients, Mapping):
         unknown = set(coefficients) - set(qubo.labels)

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.problem.constraints import Weight, with_domain_walls
-from hybrid_opt.problem.qubo import Bits, Qubo, checked_bits
+from hybrid_opt.problem.quadratic import Bits, checked_bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.reals import real
 
 Code = Literal["one_hot", "domain_wall", "binary"]

@@ -1,18 +1,12 @@
 """All states of a Qubo, or all feasible ones, with their energies, at about two additions a state."""
 
 from math import comb, prod
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hybrid_opt.errors import ProblemError
-
-if TYPE_CHECKING:
-    from hybrid_opt.problem.qubo import Qubo
-
-Floats = NDArray[np.float64]
-Bits = NDArray[np.integer[Any]]
+from hybrid_opt.problem.quadratic import Bits, Floats, Quadratic
 
 LARGEST = 1 << 24  # states whose energies are computed at once
 
@@ -26,7 +20,7 @@ class FeasibleSpace:
     that size are numbered, in the same order (colexicographic). Without constraints the number is the basis state's.
     """
 
-    def __init__(self, qubo: "Qubo") -> None:
+    def __init__(self, qubo: Quadratic) -> None:
         self.qubo, self.blocks = qubo, qubo.one_hot
         used = {i for block in self.blocks for i in block}
         self.free = tuple(i for i in range(qubo.n) if i not in used)
@@ -106,7 +100,7 @@ class FeasibleSpace:
         return sums
 
 
-def diagonal(qubo: "Qubo") -> Floats:
+def diagonal(qubo: Quadratic) -> Floats:
     """The energies of all 2^n states in the order of basis states, feasible or not, float64 [2^n], by spin doubling.
 
     Raises ProblemError above 24 variables.
@@ -122,7 +116,7 @@ def diagonal(qubo: "Qubo") -> Floats:
     return energies
 
 
-def k_best(qubo: "Qubo", k: int) -> tuple[Bits, Floats]:
+def k_best(qubo: Quadratic, k: int) -> tuple[Bits, Floats]:
     """The k feasible states of least energy (all, where there are fewer), and their energies; equal ones by number."""
     if k < 1:
         raise ProblemError(f"k={k}: a positive number is accepted")

@@ -19,7 +19,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.search.axis import Axis
 from hybrid_opt.search.history import RELATIVE, VALUED, History, all_trials, common_space, lies_within, position_of
 from hybrid_opt.search.surrogate import Observations, make_surrogate

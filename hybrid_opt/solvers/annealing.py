@@ -14,7 +14,8 @@ from hybrid_opt.backends.backend import AnnealProgram
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.local_search import descend
 from hybrid_opt.solvers.running import run, share
 from hybrid_opt.solvers.solver import Solution, Solver

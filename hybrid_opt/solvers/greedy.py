@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import Cancelled
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.local_search import descend
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best

@@ -17,7 +17,8 @@ from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.problem.enumeration import LARGEST
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.running import origin, run, total
 from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best

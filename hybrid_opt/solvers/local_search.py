@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 
 TOLERANCE = 1e-12  # of the sizes that are summed: a gain below is rounding
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simd.registers import cached
 
 

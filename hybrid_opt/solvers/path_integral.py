@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import ConfigDict, NonNegativeFloat
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.annealing import AnnealConfig, Annealing, beta_range, in_order
 
 

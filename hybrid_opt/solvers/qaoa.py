@@ -24,12 +24,14 @@ from hybrid_opt.backends.backend import CircuitProgram, Result
 from hybrid_opt.circuits.qaoa import qaoa_program
 from hybrid_opt.circuits.schedules.adaptation import Adaptation
 from hybrid_opt.circuits.schedules.learned import learned
-from hybrid_opt.circuits.schedules.table import SCHEDULES, Method, Schedule, ScheduleName, optimised
+from hybrid_opt.circuits.schedules.optimised import Method, optimised
+from hybrid_opt.circuits.schedules.schedule import SCHEDULES, Schedule, ScheduleName
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.problem.enumeration import LARGEST
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simulator.mixers import Mixer, MixerName, mixer_of, unentangled
 from hybrid_opt.simulator.qaoa import Precision, QaoaSimulator, check_memory
 from hybrid_opt.solvers.local_search import descend

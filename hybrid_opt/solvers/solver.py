@@ -15,7 +15,8 @@ from hybrid_opt.backends.backend import Backend
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.job import Job, ThreadJob
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 
 Origin = Literal["run", "fallback", "cache"]
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt.cost import Cost, SolverCost
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.local_search import descend
 from hybrid_opt.solvers.solver import Origin, Solution
 from hybrid_opt.solvers.trace import running_best

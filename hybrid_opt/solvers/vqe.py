@@ -17,7 +17,8 @@ from hybrid_opt.circuits.vqe import vqe_circuit
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import Cancelled, ProblemError
-from hybrid_opt.problem.qubo import Bits, Floats, Qubo
+from hybrid_opt.problem.quadratic import Bits, Floats
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simd.threads import processors
 from hybrid_opt.solvers.running import origin, run, share
 from hybrid_opt.solvers.solver import Origin, Solution, Solver

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt.errors import TransientError
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers import make_solver
 from hybrid_opt.solvers.annealing import in_order
 

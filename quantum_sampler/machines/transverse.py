@@ -4,7 +4,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from quantum_sampler.codes.projection import Codes
 from quantum_sampler.machines.machine import all_spins, codes_of
 from quantum_sampler.machines.restricted import Gradient, Restricted, without_diagonal

@@ -19,13 +19,14 @@ from worldmodel.baseline.config import BaselineConfig
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.overrides import settings
 from worldmodel.envs import ActionSpec, Environments, Episode, ObservationSpec, Records
-from worldmodel.evaluate.episodes import SEED as EVALUATION_SEED
-from worldmodel.evaluate.episodes import STREAMS, evaluate, read_evaluation, told, write_evaluation
 from worldmodel.launch import hardware
 from worldmodel.runs.error_log import error_log
+from worldmodel.runs.evaluation import read_evaluation, told, write_evaluation
 from worldmodel.runs.folder import RunFolder
 from worldmodel.runs.metrics import MetricsWriter
 from worldmodel.runs.progress import Progress
+from worldmodel.train.episodes import SEED as EVALUATION_SEED
+from worldmodel.train.episodes import STREAMS, evaluate
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 MODEL = "model.zip"

@@ -111,7 +111,7 @@ def stopped_by_signals(work: Stoppable) -> Iterator[None]:
 def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_Interrupt") -> int:
     options, words = _options(words)
     if "version" in options:
-        from worldmodel import __version__
+        from worldmodel.runs.version import __version__
 
         return _page(f"worldmodel {__version__}\n")
 

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from hybrid_opt.paths import user_path
 from worldmodel.cli.compose import UsageError, composed, is_group, parsed
 from worldmodel.cli.schema import Catalogue
-from worldmodel.cli.yaml import check_yaml
 from worldmodel.runs.folder import ABOUT
+from worldmodel.runs.yaml import check_yaml
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)  # text that Hydra's grammar takes without quotes
 _KEY = re.compile(r"[\w\-/.%*$@?|+\\()\[\]{}:=, \t]+", re.ASCII)  # keys that it can take

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from worldmodel.cli.yaml import LOADER
+from worldmodel.runs.yaml import LOADER
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 

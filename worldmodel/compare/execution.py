@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worldmodel.cli.overrides import word
-from worldmodel.evaluate.episodes import read_evaluation
 from worldmodel.launch.launcher import Launcher, Started, stop_all
 from worldmodel.launch.process import Program
 from worldmodel.runs.atomic_file import atomic_file
+from worldmodel.runs.evaluation import read_evaluation
 from worldmodel.runs.folder import METRICS, RunFolder, RunFolderError
 from worldmodel.runs.progress import Bar, duration
 

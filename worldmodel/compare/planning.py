@@ -9,11 +9,11 @@ from worldmodel.cli.command import configs_folder
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import validated
 from worldmodel.cli.suggestion import near_choices
-from worldmodel.cli.yaml import read_yaml
 from worldmodel.compare.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.compare.plan import Arm, Plan
 from worldmodel.compare.run_types import BASELINE, KINDS
 from worldmodel.runs.folder import differences
+from worldmodel.runs.yaml import read_yaml
 
 Config = TypeVar("Config")
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from worldmodel.cli.yaml import read_yaml
 from worldmodel.compare.costs import QuantumCost, quantum_cost
 from worldmodel.compare.execution import Failures, Run, finished
 from worldmodel.compare.plan import Plan
-from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.runs.evaluation import read_evaluation
 from worldmodel.runs.folder import METRICS, RunFolderError, differences
+from worldmodel.runs.yaml import read_yaml
 
 WORK = {  # the last parts of metrics that tell how much was done
     "choices": "update directions chosen",

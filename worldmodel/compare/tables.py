@@ -7,12 +7,12 @@ from zlib import crc32
 
 import numpy as np
 
-from worldmodel.cli.yaml import to_yaml
 from worldmodel.compare.costs import QuantumCost
 from worldmodel.compare.document import Code, Row, Table, number
 from worldmodel.compare.plan import Plan
 from worldmodel.compare.results import WORK, Results, of_arm
 from worldmodel.runs.folder import differences
+from worldmodel.runs.yaml import to_yaml
 
 Blocks = Iterator[Any]
 

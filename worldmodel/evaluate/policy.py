@@ -10,8 +10,6 @@ import torch
 from gymnasium import Space, spaces
 
 from hybrid_opt.paths import user_path
-from worldmodel.cli.compose import UsageError
-from worldmodel.cli.errors import validated
 from worldmodel.envs import make_env
 from worldmodel.envs.answers import ObservationCheck
 from worldmodel.envs.environments import refuse_others
@@ -20,18 +18,17 @@ from worldmodel.envs.faults import tell
 from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder
 from worldmodel.envs.suites.minigrid import Symbols
 from worldmodel.envs.wrappers import SelectFields, Stream
-from worldmodel.evaluate.episodes import SEED
-from worldmodel.evaluate.player import Player
 from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry
+from worldmodel.model.player import Player
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
-from worldmodel.runs.folder import RunFolderError, read_config
 from worldmodel.runs.saved_state import load_state
-from worldmodel.train.config import TrainConfig
+from worldmodel.train.config import TrainConfig, run_config
+from worldmodel.train.episodes import SEED
 
 
 class Policy:
@@ -138,14 +135,6 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     precision = hardware.choose_precision(config.precision, place, small(agent))
     player = Player(for_agent(agent.to(place).eval()), precision, generator)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
-
-
-def run_config(path: Path) -> TrainConfig:
-    """The configuration of the run in a folder. Raises RunFolderError."""
-    try:
-        return validated(TrainConfig, read_config(path), {})
-    except UsageError as error:
-        raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error
 
 
 def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int, Mapping[str, Any] | None]:

@@ -10,21 +10,14 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.paths import user_path
 from worldmodel.envs import Environments
-from worldmodel.evaluate.episodes import (
-    EVALUATIONS,
-    SEED,
-    STREAMS,
-    append,
-    evaluate,
-    read_evaluation,
-    result_of,
-    write_evaluation,
-)
-from worldmodel.evaluate.policy import load, run_config
+from worldmodel.evaluate.policy import load
 from worldmodel.evaluate.video import check_video, video
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
 from worldmodel.runs.error_log import error_log
+from worldmodel.runs.evaluation import EVALUATIONS, append, read_evaluation, result_of, write_evaluation
+from worldmodel.train.config import run_config
+from worldmodel.train.episodes import SEED, STREAMS, evaluate
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -14,8 +14,8 @@ from worldmodel.compare.tasks.losses import TASKS, Task
 from worldmodel.compare.tasks.objectives import check_installed
 from worldmodel.compare.tasks.recorded import recorded
 from worldmodel.envs import Episode
-from worldmodel.evaluate.episodes import write_evaluation
 from worldmodel.launch import hardware
+from worldmodel.runs.evaluation import write_evaluation
 from worldmodel.runs.folder import METRICS
 
 Positive = Annotated[int, Field(ge=1)]

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from worldmodel.cli.yaml import to_yaml
 from worldmodel.compare.tasks.objectives import POINT, check_installed, objective
 from worldmodel.compare.tasks.recorded import recorded
 from worldmodel.envs import Episode
-from worldmodel.evaluate.episodes import write_evaluation
 from worldmodel.runs.atomic_file import atomic_file
+from worldmodel.runs.evaluation import write_evaluation
+from worldmodel.runs.yaml import to_yaml
 from worldmodel.search.samplers import Sampler, say_uncounted
 
 BEST = "best.yaml"

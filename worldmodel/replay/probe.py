@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from worldmodel.evaluate.player import Player
+from worldmodel.model.player import Player
 from worldmodel.replay.buffer import Array, Replay
 from worldmodel.replay.stream import to_windows
 

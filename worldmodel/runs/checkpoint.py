@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 
-from worldmodel.replay.buffer import Replay
 from worldmodel.runs.array_file import CorruptFile, read_arrays
 from worldmodel.runs.atomic_file import ReadError, WriteError, readable, sync_folder
 from worldmodel.runs.folder import RunFolderError
@@ -39,6 +38,26 @@ class Stateful(Protocol):
         ...
 
 
+class Archived(Stateful, Protocol):
+    """A part with too much data for one file: what a replay keeps in the archive that checkpoints share."""
+
+    def archive(self, directory: Path) -> list[str]:
+        """Write what is not in the folder yet; returns the names of the files that are needed."""
+        ...
+
+    def forget_archive(self) -> None:
+        """Write everything anew with the next archive."""
+        ...
+
+    def write_latents(self, path: Path) -> None:
+        """Write what changes in place, which the archive does not hold."""
+        ...
+
+    def restore(self, directory: Path, latents: Path) -> None:
+        """Read the archive and the latents, after `load_state_dict`."""
+        ...
+
+
 class Checkpoints:
     """The checkpoints of a run, in a folder.
 
@@ -47,7 +66,7 @@ class Checkpoints:
     all.
     """
 
-    def __init__(self, folder: Path, keep: int, parts: Mapping[str, Stateful], replay: Replay) -> None:
+    def __init__(self, folder: Path, keep: int, parts: Mapping[str, Stateful], replay: Archived) -> None:
         self.folder, self.keep = folder, keep
         self.parts, self.replay = dict(parts), replay
         self.archive = folder / "replay"

@@ -19,10 +19,10 @@ from typing import Any, Self
 import yaml
 
 from hybrid_opt.paths import user_path
-from worldmodel.cli.yaml import read_yaml, to_yaml
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.former_ids import with_current_ids
 from worldmodel.runs.provenance import provenance
+from worldmodel.runs.yaml import read_yaml, to_yaml
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"

@@ -9,6 +9,8 @@ from typing import Any
 
 import psutil
 
+from worldmodel.runs.version import __version__
+
 
 def provenance() -> dict[str, Any]:
     """The keys `versions`, `commit` and `hardware` of a run's config.yaml."""
@@ -16,8 +18,6 @@ def provenance() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from worldmodel import __version__
-
     packages = {name: version(name) for name in ("torch", "gymnasium", "numpy")}
     return {"worldmodel": __version__, "python": platform.python_version(), **packages}
 

@@ -19,7 +19,7 @@ from worldmodel.runs.folder import ADDED
 from worldmodel.search.objective import Objective
 from worldmodel.search.samplers import Pruner, Sampler
 from worldmodel.search.space import Parameter, Section, parameters
-from worldmodel.search.study import shown
+from worldmodel.search.storage import shown
 from worldmodel.train.config import TrainConfig
 
 MAY_CHANGE = (  # when a search is continued

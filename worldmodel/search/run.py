@@ -23,19 +23,8 @@ from worldmodel.search.config import MAY_CHANGE, SearchConfig, searched, trainin
 from worldmodel.search.progress import SearchProgress, best_trial
 from worldmodel.search.samplers import say_uncounted
 from worldmodel.search.space import Parameter
-from worldmodel.search.study import (
-    GRACE,
-    Guard,
-    Stopped,
-    claim,
-    counted,
-    give_up,
-    open_storage,
-    open_study,
-    shown,
-    storage_url,
-    unclaimed,
-)
+from worldmodel.search.storage import GRACE, open_storage, shown, storage_url
+from worldmodel.search.study import Guard, Stopped, claim, counted, give_up, open_study, unclaimed
 from worldmodel.search.summary import summarise
 from worldmodel.search.trial import SAVING, Work
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldmodel.cli.overrides import word
-from worldmodel.cli.yaml import to_yaml
 from worldmodel.runs.atomic_file import atomic_file
+from worldmodel.runs.yaml import to_yaml
 from worldmodel.search.config import as_mapping
 from worldmodel.search.progress import best_trial
 from worldmodel.search.study import counted, replaced

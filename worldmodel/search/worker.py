@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from worldmodel.cli.command import leave
 from worldmodel.search.samplers import reseeded
-from worldmodel.search.study import Guard, Stopped, counted, open_storage, open_study
+from worldmodel.search.storage import open_storage
+from worldmodel.search.study import Guard, Stopped, counted, open_study
 from worldmodel.search.trial import TrialFailed, Work, run_trial
 
 

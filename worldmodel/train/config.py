@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -11,12 +12,14 @@ from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
-from worldmodel.cli.errors import numbers
+from worldmodel.cli.compose import UsageError
+from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
 from worldmodel.model.returns import BehaviorConfig
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import LossConfig
 from worldmodel.replay.buffer import ReplayConfig
+from worldmodel.runs.folder import RunFolderError, read_config
 from worldmodel.train.hybrid import HybridConfig
 from worldmodel.train.laprop import LaPropConfig
 
@@ -139,3 +142,11 @@ class TrainConfig:
         if self.replay.capacity < 2 * least:
             raise ValueError(f"replay.capacity={self.replay.capacity}: at least {2 * least} is accepted")
         return self
+
+
+def run_config(path: Path) -> TrainConfig:
+    """The configuration of the run in a folder. Raises RunFolderError."""
+    try:
+        return validated(TrainConfig, read_config(path), {})
+    except UsageError as error:
+        raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error

@@ -18,22 +18,21 @@ from worldmodel.cli.command import stopped_by_signals
 from worldmodel.cli.overrides import settings
 from worldmodel.envs import Environments
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
-from worldmodel.evaluate.episodes import finished, told
-from worldmodel.evaluate.player import Player
-from worldmodel.evaluate.policy import run_config
 from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
+from worldmodel.model.player import Player
 from worldmodel.replay import stream as experience
 from worldmodel.replay.buffer import Replay, bytes_per_step
 from worldmodel.replay.features import WIDTH, Pooling
 from worldmodel.replay.probe import ModelProbe
 from worldmodel.runs.checkpoint import checkpoints, load_weights, state_file
 from worldmodel.runs.error_log import error_log
+from worldmodel.runs.evaluation import finished, told
 from worldmodel.runs.folder import CHECKPOINTS, RunFolder
 from worldmodel.runs.metrics import MetricsWriter
-from worldmodel.train.config import TrainConfig
+from worldmodel.train.config import TrainConfig, run_config
 from worldmodel.train.hybrid import make_optimizer
 from worldmodel.train.trainer import Trainer
 from worldmodel.train.update import Update

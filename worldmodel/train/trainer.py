@@ -17,22 +17,23 @@ from numpy.typing import NDArray
 
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from worldmodel.envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
-from worldmodel.evaluate.episodes import SEED as EVALUATION_SEED
-from worldmodel.evaluate.episodes import STREAMS, evaluate, write_evaluation
-from worldmodel.evaluate.player import Player
-from worldmodel.evaluate.predictions import write_predictions
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
 from worldmodel.model.batch import Carry, State
+from worldmodel.model.player import Player
 from worldmodel.replay.buffer import Replay
 from worldmodel.replay.features import Pooling
 from worldmodel.replay.stream import pack, record, to_windows
 from worldmodel.runs.checkpoint import Checkpoints, Stateful
+from worldmodel.runs.evaluation import write_evaluation
 from worldmodel.runs.folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.runs.metrics import Means, MetricsWriter
 from worldmodel.runs.progress import Progress
 from worldmodel.train.config import TrainConfig
+from worldmodel.train.episodes import SEED as EVALUATION_SEED
+from worldmodel.train.episodes import STREAMS, evaluate
 from worldmodel.train.laprop import is_finite
+from worldmodel.train.predictions import write_predictions
 from worldmodel.train.update import NonFiniteLoss, Update
 
 LARGEST = math.expm1(20)  # the greatest reward or value of the two-hot code

@@ -25,6 +25,7 @@ from worldmodel.runs.progress import Progress
 from worldmodel.runs.saved_state import FORMAT, load_state, save_state
 from worldmodel.train.trainer import Interrupted, RandomStates
 from worldmodel.tune.config import TuneConfig
+from worldmodel.tune.episodes import evaluation_row, play
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sac": SAC}
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -162,8 +163,6 @@ class _Recorder(BaseCallback):
             self.log()
         every = config.eval.every
         if every and step // every > self._evaluated // every:
-            from worldmodel.tune.run import evaluation_row, play
-
             self._evaluated = step
             self._writer.write(step, evaluation_row(*play(self._tuner.policy(), config.tuning, config.eval.episodes)))
         if time.monotonic() - self._saved > 60 * config.checkpoint.minutes:

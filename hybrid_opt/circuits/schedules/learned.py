@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hybrid_opt.circuits.schedules.features import WIDTHS, Progress, ShapeName, describe_qubo
 from hybrid_opt.circuits.schedules.landscape import Landscape, LandscapeSearch
-from hybrid_opt.circuits.schedules.table import Angles, Evaluate, optimised
+from hybrid_opt.circuits.schedules.optimised import optimised
+from hybrid_opt.circuits.schedules.table import Angles, Evaluate
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.paths import user_path
 from hybrid_opt.problem.qubo import Qubo

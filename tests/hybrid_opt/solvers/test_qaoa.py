@@ -6,7 +6,8 @@ import pytest
 from hybrid_opt import ProblemError, Qubo, make_solver
 from hybrid_opt.backends.backend import Capabilities, Limits, Result
 from hybrid_opt.circuits.qaoa import qaoa_circuit
-from hybrid_opt.circuits.schedules.table import SCHEDULES, optimised
+from hybrid_opt.circuits.schedules.optimised import optimised
+from hybrid_opt.circuits.schedules.schedule import SCHEDULES
 from hybrid_opt.cost import Cost
 from hybrid_opt.job import FinishedJob
 from hybrid_opt.simulator.mixers import standardisation

@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import expm
 
 from hybrid_opt.errors import ProblemError, TransientError
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from quantum_sampler.machines import TransverseMachine
 from quantum_sampler.machines.machine import all_spins, codes_of, spins_of
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader

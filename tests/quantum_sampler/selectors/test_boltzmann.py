@@ -10,7 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from hybrid_opt.errors import TransientError
-from hybrid_opt.problem.qubo import Bits, Qubo
+from hybrid_opt.problem.quadratic import Bits
+from hybrid_opt.problem.qubo import Qubo
 from quantum_sampler.codes.projection import pack
 from quantum_sampler.selector import OptionError
 from quantum_sampler.selectors.boltzmann import Boltzmann, BoltzmannConfig, held_out

@@ -16,7 +16,7 @@ from worldmodel.baseline import run as model_free
 from worldmodel.baseline.run import Vectorised
 from worldmodel.cli.command import command
 from worldmodel.envs import EnvConfig, Environments
-from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.runs.evaluation import read_evaluation
 from worldmodel.runs.folder import read_config
 from worldmodel.runs.progress import Progress
 from worldmodel.tune import sb3

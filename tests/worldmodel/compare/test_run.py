@@ -13,7 +13,7 @@ import pytest
 
 from tests.worldmodel.compare.comparisons import WORDS, compare
 from tests.worldmodel.train.runs import ENVIRONMENT, last_step, rows, train
-from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.runs.evaluation import read_evaluation
 
 SMALL = ["suite=smoke", "controls=false", "seeds=1", "suite.environments.cartpole.steps=120", WORDS]
 

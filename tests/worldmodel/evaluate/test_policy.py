@@ -57,7 +57,7 @@ def test_it_plays_what_the_evaluation_played(cartpole: Path) -> None:
     """The same seeds and the same noise: one stream of one episode."""
     from worldmodel.envs.environments import episode_seed
 
-    from worldmodel.evaluate.episodes import SEED
+    from worldmodel.train.episodes import SEED
 
     assert (
         train_and_evaluate(cartpole)

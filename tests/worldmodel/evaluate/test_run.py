@@ -10,7 +10,7 @@ import pytest
 
 from tests.worldmodel.train.runs import evaluate, line_of, rows, timeless, train
 from tests.worldmodel.worlds import Single
-from worldmodel.evaluate import episodes
+from worldmodel.train import episodes
 
 PICTURE = "env.id=tests.worldmodel.worlds:Picture-v0"
 

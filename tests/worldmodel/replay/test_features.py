@@ -7,8 +7,8 @@ import torch
 from quantum_sampler import make_selector
 from tests.worldmodel.model.agents import DISCRETE, SIZE, VECTOR, actions, generator, make_agent, observations
 from worldmodel.envs import Records
-from worldmodel.evaluate.player import Player
 from worldmodel.model.batch import State
+from worldmodel.model.player import Player
 from worldmodel.replay.buffer import Replay
 from worldmodel.replay.features import WIDTH, Pooling
 from worldmodel.replay.probe import ModelProbe

@@ -15,12 +15,12 @@ import pytest
 
 from tests.worldmodel.train.runs import Starter, evaluate, line_of, rows, train
 from worldmodel.cli.command import command
-from worldmodel.cli.yaml import read_yaml
 from worldmodel.runs import folder as run_folder
 from worldmodel.runs.atomic_file import ReadError
 from worldmodel.runs.checkpoint import checkpoints
 from worldmodel.runs.metrics import MetricsWriter
 from worldmodel.runs.saved_state import load_state
+from worldmodel.runs.yaml import read_yaml
 
 WORDS = ("steps=60", "eval.every=30", "eval.episodes=1", "eval.final_episodes=1")
 MORE = (*WORDS, "steps=80")

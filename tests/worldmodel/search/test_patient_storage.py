@@ -18,7 +18,8 @@ from tests.worldmodel.search.trainings import work
 from worldmodel.cli.compose import UsageError
 from worldmodel.search import patient_storage, worker
 from worldmodel.search.patient_storage import PatientStorage, StorageError
-from worldmodel.search.study import CONNECTING, Stopped, open_storage, storage_url
+from worldmodel.search.storage import CONNECTING, open_storage, storage_url
+from worldmodel.search.study import Stopped
 from worldmodel.search.trial import TrialFailed, Work
 
 LOST = "server closed the connection unexpectedly"

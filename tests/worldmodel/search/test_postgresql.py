@@ -15,7 +15,8 @@ from tests.worldmodel.search.test_kills import Search, of_search
 from tests.worldmodel.search.trainings import side_by_side, stand_in, study, work
 from worldmodel.cli.compose import UsageError
 from worldmodel.search import trial as trial_module
-from worldmodel.search.study import open_storage, open_study, storage_url
+from worldmodel.search.storage import open_storage, storage_url
+from worldmodel.search.study import open_study
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tests.worldmodel.search.trainings import PARAMETER, side_by_side, stand_in, study, work
 from worldmodel.search import trial as trial_module
 from worldmodel.search import worker
-from worldmodel.search.study import GRACE, Guard, counted, give_up, open_storage, unclaimed
+from worldmodel.search.storage import GRACE, open_storage
+from worldmodel.search.study import Guard, counted, give_up, unclaimed
 from worldmodel.search.trial import Stopped, Work
 
 QUBO: dict[str, Any] = {

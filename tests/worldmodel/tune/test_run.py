@@ -13,11 +13,11 @@ import pytest
 from worldmodel.envs.circuits.qaoa_angles import TuningConfig
 
 from hybrid_opt.circuits.schedules.learned import TuningPolicy, learned
-from hybrid_opt.circuits.schedules.table import SCHEDULES
+from hybrid_opt.circuits.schedules.schedule import SCHEDULES
 from hybrid_opt.problem.qubo import Qubo
 from tests.worldmodel.train.runs import ENVIRONMENT, PATIENCE, TINY
 from worldmodel.cli.command import command
-from worldmodel.tune.run import play
+from worldmodel.tune.episodes import play
 
 SMALL = [
     *("device=cpu", "threads=1", "eval.every=0", "eval.final_episodes=20", "agent.hidden=[16]", "log.every=200"),

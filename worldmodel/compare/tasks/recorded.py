@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.runs.evaluation import read_evaluation
 from worldmodel.runs.folder import RunFolder
 from worldmodel.runs.metrics import MetricsWriter
 

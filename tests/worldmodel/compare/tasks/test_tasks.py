@@ -10,7 +10,7 @@ import yaml
 from tests.worldmodel.train.runs import line_of
 from worldmodel.cli.command import command
 from worldmodel.compare.tasks.objectives import OBJECTIVES, objective
-from worldmodel.evaluate.episodes import read_evaluation
+from worldmodel.runs.evaluation import read_evaluation
 
 
 def hpo(*words: object) -> int:

@@ -8,8 +8,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.worldmodel.model.agents import KEYS, generator, make_agent, make_windows
-from worldmodel.evaluate.predictions import open_loop, write_predictions
 from worldmodel.runs.metrics import MetricsWriter
+from worldmodel.train.predictions import open_loop, write_predictions
 
 
 def test_reconstruction_and_imagination() -> None:

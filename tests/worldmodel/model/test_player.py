@@ -6,7 +6,7 @@ import torch
 
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, KEYS, generator, make_agent, observations
 from worldmodel.envs import ActionSpec
-from worldmodel.evaluate.player import Player
+from worldmodel.model.player import Player
 
 
 @pytest.mark.parametrize("action", [DISCRETE, COMPONENTS, CONTINUOUS])
