@@ -276,7 +276,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict) or not values.keys() >= ABOUT:
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
-    return with_current_ids({key: value for key, value in values.items() if key not in ABOUT})
+    current: dict[str, Any] = with_current_ids({key: value for key, value in values.items() if key not in ABOUT})
+    return current
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
