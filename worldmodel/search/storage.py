@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_opt.backends.redaction import redact
-
 from worldmodel.cli.compose import UsageError
 from worldmodel.search.study import enqueue_again
 
