@@ -23,23 +23,16 @@ FLOORS = (
     ("worldmodel.tune", "worldmodel.compare", "worldmodel.fit", "worldmodel.hpo"),
     ("worldmodel",),
 )
-LEFT = {  # circles that are still to be broken: none may come, and one that is broken is to be taken out
-    frozenset(
-        {"hybrid_opt.backends.ledger.backend", "hybrid_opt.backends.ledger.delivery", "hybrid_opt.backends.open"}
-    ),
-    frozenset({f"hybrid_opt.backends.qiskit.{name}" for name in ("aer", "fake_ibm", "provider")}),
-}
-LEFT_ROOMS = {frozenset({"hybrid_opt.backends.ledger", "hybrid_opt.backends.qiskit"})}
 
 
 def test_modules_import_in_no_circle() -> None:
     """Imports of all kinds: within functions and under TYPE_CHECKING too."""
-    assert circles((each.importer, each.imported) for each in imports(ROOT)) == LEFT
+    assert circles((each.importer, each.imported) for each in imports(ROOT)) == set()
 
 
 def test_rooms_import_in_no_circle() -> None:
     """A room is a folder; one and those within it are none."""
-    assert circles(room_arrows(imports(ROOT), modules(ROOT))) == LEFT_ROOMS
+    assert circles(room_arrows(imports(ROOT), modules(ROOT))) == set()
 
 
 def test_imports_go_down() -> None:
