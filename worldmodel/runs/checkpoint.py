@@ -146,6 +146,7 @@ class Checkpoints:
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
+            state["marks"] = {name: int(mark) for name, mark in dict(state["marks"]).items()}
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if hasattr(error, "exit_code"):
                 raise
