@@ -83,7 +83,7 @@ class LaProp(torch.optim.Optimizer):
         parts = [(group, params) for group, params in parts if params]
         norms = [torch.stack(torch._foreach_norm([p.grad for p in params])) for _, params in parts]
         for (group, params), norm in zip(parts, norms, strict=True):
-            # A norm may also overflow alone. Clipping takes that; without it the mean square would be infinite for good.
+            # A norm may also overflow alone. Clipping takes that; without it the mean square would stay infinite.
             if not is_finite(norm) and not (group["clip"] and all(is_finite(p.grad) for p in params)):
                 raise NonFiniteGradient("a gradient is not finite, or too large; the weights were not changed")
         for (group, params), norm in zip(parts, norms, strict=True):

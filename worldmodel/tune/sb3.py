@@ -18,7 +18,7 @@ from worldmodel.cli.compose import UsageError
 from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.runs.atomic_file import WriteError
-from worldmodel.runs.checkpoint import checkpoints, publish, remove
+from worldmodel.runs.checkpoint import checkpoints, publish, remove, restoring
 from worldmodel.runs.folder import CHECKPOINTS, FolderMoved, RunFolder
 from worldmodel.runs.metrics import Means, MetricsWriter
 from worldmodel.runs.progress import Progress
@@ -123,14 +123,16 @@ class Tuner:
         return [path for path in checkpoints(self._checkpoints) if (path / "state.pt").exists()]
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        _restore(self.model, state["model"])
-        self._random.load_state_dict(state["random"])
-        generator = state["problems"]
-        self.vector.np_random.bit_generator.state = {
-            **generator,
-            "state": {key: int(value) for key, value in generator["state"].items()},
-        }
+        """Continue from a checkpoint. Raises CorruptFile where it is of something else."""
+        with restoring(self._found()[-1]):
+            _restore(self.model, state["model"])
+            self._random.load_state_dict(state["random"])
+            generator = state["problems"]
+            self.vector.np_random.bit_generator.state = {
+                **generator,
+                "state": {key: int(value) for key, value in generator["state"].items()},
+            }
+            state["marks"] = {name: int(mark) for name, mark in dict(state["marks"]).items()}
 
     def close(self) -> None:
         """Close the environments."""
