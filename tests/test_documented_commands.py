@@ -86,7 +86,7 @@ def test_the_documented_commands_are_accepted() -> None:
     checked = 0
     for line, (name, *words) in of_ours().items():
         given = [word for word in words if not PLACE.fullmatch(word)]
-        source = (ROOT / "worldmodel" / f"{name}.py").read_text()
+        source = (ROOT / "worldmodel" / name / "__main__.py").read_text()
         target = re.search(r'command\("\w+", "([^"]+)"\)', source)
         assert target, line
         schema = _target(target[1])[1]
