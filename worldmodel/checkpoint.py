@@ -3,8 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,20 +116,11 @@ class Checkpoints:
 
     def _load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         state = load_state(path / "state.pt")
-        try:
+        with restoring(path):
             results = {name: part.load_state_dict(state[name]) for name, part in self.parts.items()}
             self.replay.load_state_dict(state["replay"])
             self.replay.restore(self.archive, path / "latents.npz")
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            if hasattr(error, "exit_code"):
-                raise
-            if str(error).startswith("Error(s) in loading state_dict"):
-                raise RunFolderError(
-                    f"logdir={self.folder.parent}: its agent is for other spaces than the environment has now "
-                    f"({_mismatch(error)}); give another logdir"
-                ) from error
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            raise CorruptFile(f"{path}: is no checkpoint that this run can continue from ({reason})") from error
+            state["marks"] = {name: int(mark) for name, mark in dict(state["marks"]).items()}
         return results, state
 
     def _tidy(self) -> None:
@@ -145,6 +136,26 @@ class Checkpoints:
         for file in self.archive.iterdir():
             if file.name not in needed and _ARCHIVED.fullmatch(file.name):  # whatever else is there is none of ours
                 file.unlink()
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """What restores the parts of a run from the state in a checkpoint's folder, which may be of something else.
+
+    Raises CorruptFile, or RunFolderError where the weights are of another architecture.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if hasattr(error, "exit_code"):
+            raise
+        if str(error).startswith("Error(s) in loading state_dict"):
+            raise RunFolderError(
+                f"logdir={path.parent.parent}: its agent is for other spaces than the environment has now "
+                f"({_mismatch(error)}); give another logdir"
+            ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise CorruptFile(f"{path}: is no checkpoint that this run can continue from ({reason})") from error
 
 
 def _files(path: Path) -> list[str]:

@@ -82,9 +82,10 @@ class LaProp(torch.optim.Optimizer):
         parts = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
         parts = [(group, params) for group, params in parts if params]
         norms = [torch.stack(torch._foreach_norm([p.grad for p in params])) for _, params in parts]
-        suspect = [params for (_, params), norm in zip(parts, norms, strict=True) if not is_finite(norm)]
-        if not all(is_finite(p.grad) for params in suspect for p in params):  # a norm may also overflow alone
-            raise NonFiniteGradient("a gradient is not finite; the weights were not changed")
+        for (group, params), norm in zip(parts, norms, strict=True):
+            # A norm may also overflow alone. Clipping takes that; without it the mean square would stay infinite.
+            if not is_finite(norm) and not (group["clip"] and all(is_finite(p.grad) for p in params)):
+                raise NonFiniteGradient("a gradient is not finite, or too large; the weights were not changed")
         for (group, params), norm in zip(parts, norms, strict=True):
             self._update(params, [p.grad for p in params], norm, group)
         return loss

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.paths import user_path
 from worldmodel.composition import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def storage_url(url: str, folder: Path) -> str:
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UsageError(f"storage={url}: workers cannot share memory; sqlite:///FILE is accepted")
     if parsed.get_backend_name() == "sqlite" and str(parsed.database).startswith("~"):
-        parsed = parsed.set(database=os.path.expanduser(str(parsed.database)))
+        parsed = parsed.set(database=str(user_path(str(parsed.database), "storage")))
     return parsed.render_as_string(hide_password=False)
 
 

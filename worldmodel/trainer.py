@@ -143,7 +143,8 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        vars(self.counters).update(state["counters"])
+        own = vars(self.counters)
+        own.update({name: type(own[name])(value) for name, value in state["counters"].items()})
         deter, stoch, action = (state[key].to(self.player.device) for key in ("deter", "stoch", "action"))
         self.memory = Memory(State(deter, stoch), action)
 

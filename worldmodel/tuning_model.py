@@ -16,7 +16,7 @@ from envs.circuit import CircuitTuningVector
 from envs.circuit_sb3 import TuningVecEnv
 from hybrid_opt.circuits.learned import TuningPolicy
 from worldmodel.atomic_file import WriteError
-from worldmodel.checkpoint import checkpoints, publish, remove
+from worldmodel.checkpoint import checkpoints, publish, remove, restoring
 from worldmodel.compiling import compilations_said
 from worldmodel.composition import UsageError
 from worldmodel.metrics import Means, MetricsWriter
@@ -122,14 +122,16 @@ class Tuner:
         return [path for path in checkpoints(self._checkpoints) if (path / "state.pt").exists()]
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        _restore(self.model, state["model"])
-        self._random.load_state_dict(state["random"])
-        generator = state["problems"]
-        self.vector.np_random.bit_generator.state = {
-            **generator,
-            "state": {key: int(value) for key, value in generator["state"].items()},
-        }
+        """Continue from a checkpoint. Raises CorruptFile where it is of something else."""
+        with restoring(self._found()[-1]):
+            _restore(self.model, state["model"])
+            self._random.load_state_dict(state["random"])
+            generator = state["problems"]
+            self.vector.np_random.bit_generator.state = {
+                **generator,
+                "state": {key: int(value) for key, value in generator["state"].items()},
+            }
+            state["marks"] = {name: int(mark) for name, mark in dict(state["marks"]).items()}
 
     def close(self) -> None:
         """Close the environments."""

@@ -23,6 +23,7 @@ from hybrid_opt.backends.serialization import circuit_hash, pack_circuit, pack_p
 from hybrid_opt.cost import Cost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
+from hybrid_opt.paths import user_path
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -72,7 +73,7 @@ class Flaky:
         told = {key: getattr(self.config, key) for key in FlakyConfig.__dataclass_fields__}
         changed = "&".join(f"{key}={value}" for key, value in told.items() if value != getattr(FlakyConfig(), key))
         self.name = f"flaky:{self._inner}" + (f"?{changed}" if changed else "")
-        self.folder = Path(os.path.expanduser(self.config.folder or _default_folder(self._inner))).absolute()
+        self.folder = user_path(self.config.folder or _default_folder(self._inner), "folder").absolute()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -250,7 +250,9 @@ def test_a_state_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
     saved.advance()
     path = saved.save()
     state = load_state(path / "state.pt")
-    for other in ({"agent": state["agent"], "step": 10, "format": 1}, {**state, "replay": {}}, {**state, "agent": {}}):
+    unmarked = {name: value for name, value in state.items() if name != "marks"}
+    bare = {"agent": state["agent"], "step": 10, "format": 1}
+    for other in (bare, {**state, "replay": {}}, {**state, "agent": {}}, unmarked, {**state, "marks": {"a": "b"}}):
         save_state(path / "state.pt", other)
         with pytest.raises(CorruptFile, match=f"is no checkpoint that .*the run continues from {first.name}") as caught:
             Saved(tmp_path / "c").checkpoints.load(path)

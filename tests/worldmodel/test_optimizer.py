@@ -127,6 +127,10 @@ def test_a_norm_may_overflow() -> None:
     one.grad, two.grad = torch.full((2,), 3e38), torch.ones(2)
     optimizer.step()
     assert one.tolist() == [1.0, 1.0] and two.tolist() == [0.5, 0.5]
+    plain = LaProp([one], lr=0.5, clip=0.0)  # whose mean square would be infinite for good
+    with pytest.raises(NonFiniteGradient, match="too large"):
+        plain.step()
+    assert one.tolist() == [1.0, 1.0] and not plain.state
 
 
 def test_groups_and_missing_gradients() -> None:
