@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from quantum_sampler.selector import OptionError, Probe, Selector
+from quantum_sampler.selector import OptionError, Probe, Selector, is_integer
 from quantum_sampler.selectors.mixture import Mixture, MixtureConfig, PartConfig
 
 MIXTURE = "mixture"
@@ -37,14 +37,14 @@ def make_selector(
     one every time. feature_dim: width of the features that `add` and `update` may get. probe(ids) -> fresh loss [B]
     runs the model on items. Raises OptionError for an unknown name or option, or a value that is not accepted.
     """
-    if not _is_integer(capacity) or capacity < 1:
+    if not is_integer(capacity) or capacity < 1:
         raise OptionError(f"replay.capacity={capacity}: must be an integer, at least 1")
-    if not _is_integer(feature_dim) or feature_dim < 0:
+    if not is_integer(feature_dim) or feature_dim < 0:
         raise OptionError(f"feature_dim={feature_dim}: must be an integer >= 0")
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     words = seed if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
-    if not all(_is_integer(word) and word >= 0 for word in words):
+    if not all(is_integer(word) and word >= 0 for word in words):
         raise OptionError(f"seed={seed!r}: None, an integer >= 0 or several are accepted")
     entropy = tuple(int(word) for word in words)
     return _make(name, capacity, entropy, feature_dim, probe, "replay", options)
@@ -101,10 +101,6 @@ def _make(
         made = _make(part.selector, capacity, (*seed, number + 1), feature_dim, probe, where, part.options)
         components[key] = (part.share, made)
     return Mixture(components, seed, config.correction)
-
-
-def _is_integer(number: Any) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _part(config: MixtureConfig, path: str, key: str) -> PartConfig:

@@ -112,9 +112,14 @@ class Selector(Protocol):
         ...
 
 
+def is_integer(number: Any) -> bool:
+    """Whether it is one of Python's or NumPy's; True and False are none."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def check_batch_size(batch_size: Any) -> None:
     """Raise ValueError for a size of a batch that is no integer >= 0."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 0:
+    if not is_integer(batch_size) or batch_size < 0:
         raise ValueError(f"batch_size must be an integer >= 0, not {batch_size}")
 
 

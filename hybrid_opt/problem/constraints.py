@@ -27,7 +27,7 @@ def penalised(qubo: Q, weight: Weight = "auto") -> Q:
     Where entries that forbid make this weight large, it exceeds what the optimum can lie above the lowest energy.
     """
     _check(weight)
-    enough = _sufficient(qubo) if weight == "auto" else inf
+    enough = _sufficient(qubo) if weight == "auto" and _forbids(qubo) else inf
     raised = qubo.linear + np.maximum(qubo.couplings, 0.0).sum(1)  # the most that setting bit i can add
     lowered = -qubo.linear - np.minimum(qubo.couplings, 0.0).sum(1)  # the most that clearing it can add
     matrix, offset = qubo.matrix.copy(), qubo.offset
@@ -102,7 +102,7 @@ def with_domain_walls(qubo: Q, chains: Sequence[Sequence[int]], weight: Weight =
     matrix = qubo.matrix.copy()
     grouped = {i for group, _ in qubo.groups for i in group}
     free = weight == "auto" and grouped.isdisjoint(i for chain in chains for i in chain)  # then 0..0 is a chain at hand
-    enough = _sufficient(qubo) if free else inf
+    enough = _sufficient(qubo) if free and _forbids(qubo) else inf
     for chain in chains:
         flips = np.maximum(np.maximum(raised, lowered), 0.0)[list(chain)]
         strength = _moderate(float(flips.sum()) + _margin(qubo), enough) if weight == "auto" else float(weight)
@@ -155,19 +155,29 @@ def _margin(qubo: Quadratic) -> float:
     return 0.01 * float(max(np.abs(qubo.linear).max(), np.abs(qubo.couplings).max())) or 1.0
 
 
+def _forbids(qubo: Quadratic) -> bool:
+    """Whether some coefficient may forbid states: it is that much larger than the least that is not zero."""
+    return bool(max(np.abs(qubo.linear).max(), np.abs(qubo.couplings).max()) > FORBIDDING * _least(qubo))
+
+
+def _least(qubo: Quadratic) -> float:
+    """The size of the least coefficient that is not zero."""
+    sizes = np.abs(np.concatenate([qubo.linear, qubo.couplings.ravel()]))
+    return float(sizes.min(where=sizes > 0, initial=inf))
+
+
 def _sufficient(qubo: Quadratic) -> float:
     """A weight that no infeasible state can make up for: more than a feasible state lies above the lowest energy.
 
     The feasible state is the one that sets, group by group, the variable that adds least, improved by exchanges within
-    groups as long as they lower its energy.
+    groups as long as they lower its energy, n times at most: what rounding leaves of huge entries may go round.
     """
     x = np.zeros(qubo.n)
     for group, ones in qubo.groups:
         for _ in range(ones):
             added = qubo.linear + qubo.couplings @ x
             x[min((i for i in group if not x[i]), key=added.__getitem__)] = 1.0
-    improved = True
-    while improved:
+    for _ in range(qubo.n):
         improved = False
         for group, _ in qubo.groups:
             for i in [i for i in group if x[i]]:
@@ -176,8 +186,10 @@ def _sufficient(qubo: Quadratic) -> float:
                 best = min((j for j in group if not x[j]), key=added.__getitem__)
                 improved |= bool(added[best] < added[i])
                 x[best if added[best] < added[i] else i] = 1.0
+        if not improved:
+            break
     lowest = qubo.objective_range[0] - qubo.offset
-    return 1.01 * float(qubo.form(x) - lowest) or 1.0
+    return 1.01 * float(qubo.form(x) - lowest) + _least(qubo)
 
 
 def _moderate(strength: float, enough: float) -> float:

@@ -37,7 +37,7 @@ def save_problems(path: str | Path, qubos: Qubo | Sequence[Qubo]) -> None:
 
 def check_path(path: str | Path) -> Path:
     """Where a file can be made. Raises ProblemError where there is no such folder."""
-    path = Path(path).expanduser()
+    path = user_path(path, "file")
     if not path.absolute().parent.is_dir():
         raise ProblemError(f"file={path}: no such folder")
     return path

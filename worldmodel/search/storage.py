@@ -1,12 +1,12 @@
 """The storage of a search: its URL, and opening it."""
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.paths import user_path
 from worldmodel.cli.compose import UsageError
 from worldmodel.search.study import enqueue_again
 
@@ -35,7 +35,7 @@ def storage_url(url: str, folder: Path) -> str:
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UsageError(f"storage={url}: workers cannot share memory; sqlite:///FILE is accepted")
     if parsed.get_backend_name() == "sqlite" and str(parsed.database).startswith("~"):
-        parsed = parsed.set(database=os.path.expanduser(str(parsed.database)))
+        parsed = parsed.set(database=str(user_path(str(parsed.database), "storage")))
     return parsed.render_as_string(hide_password=False)
 
 

@@ -57,7 +57,7 @@ def encode(observation_space: spaces.Space[Any], samples: list[Any], **options: 
     batch: Any = concatenate(layout.space, samples, empty)
     encoder = ObservationEncoder(layout)
     result = encoder.encode(batch)
-    assert encoder.fault(result) is None
+    assert encoder.fault(result, batch) is None
     for key, value in result.items():
         spec = layout.specs[key]
         assert value.shape == (len(samples), *spec.shape)
@@ -232,14 +232,19 @@ def test_fields_without_entries_are_left_out() -> None:
 def test_wrong_observations_are_found() -> None:
     encoder = ObservationEncoder(observation_layout(spaces.Dict(v=spaces.Box(-1, 1, (2,)), c=spaces.Discrete(3))))
     good: dict[str, Any] = {"v": np.ones((3, 2), np.float32), "c": np.zeros((3, 1), np.int32)}
-    assert encoder.fault(good) is None
-    with np.errstate(over="ignore"):
-        assert encoder.fault({**good, "v": np.full((3, 2), 3e38, np.float32)}) is None
-    assert encoder.fault({**good, "v": np.array([[1, 1], [1, 1], [1, np.inf]], np.float32)}) == (
-        2,
-        "observation 'v' is not finite (value inf)",
+
+    def fault(**raw: Any) -> tuple[int, str] | None:
+        with np.errstate(over="ignore"):
+            return encoder.fault(encoder.encode({**good, **raw}), {**good, **raw})
+
+    assert fault() is None
+    assert fault(v=np.full((3, 2), 3e38, np.float32)) is None
+    assert fault(v=np.array([[1, 1], [1, 1], [1, np.inf]])) == (2, "observation 'v' is not finite (value inf)")
+    assert fault(v=np.array([[1, 1], [1, 1e39], [1, 1]])) == (
+        1,
+        "observation 'v' has value 1e+39, which float32 cannot hold; numbers up to 3.4e38 are accepted",
     )
-    stream, text = encoder.fault({**good, "c": np.array([[0], [3], [-1]], np.int32)}) or (-1, "")
+    stream, text = fault(c=np.array([[0], [3], [-1]], np.int32)) or (-1, "")
     assert stream == 1
     assert "Discrete(3)" in text
 

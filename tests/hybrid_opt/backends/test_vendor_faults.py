@@ -180,14 +180,7 @@ def ibm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ibm_cloud.Cloud]:
 
 @pytest.fixture
 def dwave(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[dwave_cloud.Cloud]:
-    cloud = dwave_cloud.Cloud()
-    (tmp_path / "dwave.conf").write_text("[defaults]\n")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("DWAVE_CONFIG_FILE", str(tmp_path / "dwave.conf"))
-    monkeypatch.setenv("DWAVE_API_ENDPOINT", cloud.endpoint)
-    monkeypatch.setenv("DWAVE_API_TOKEN", cloud.token)
-    for name in ("DWAVE_PROFILE", "DWAVE_API_SOLVER", "DWAVE_API_CLIENT", "DWAVE_API_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    cloud = dwave_cloud.offered(monkeypatch, tmp_path)
     yield cloud
     cloud.close()
 

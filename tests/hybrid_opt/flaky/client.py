@@ -23,6 +23,7 @@ from hybrid_opt.backends.ledger.serialization import circuit_hash, pack_circuit,
 from hybrid_opt.cost import Cost
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
+from hybrid_opt.paths import user_path
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -86,7 +87,7 @@ class Flaky:
         refuse_idle(
             self.config, "copy_seconds", not self.config.duplicate, "duplicate above 0", f"backend={self.name}: "
         )
-        self.folder = Path(os.path.expanduser(self.config.folder or _default_folder(self.config.inner))).absolute()
+        self.folder = user_path(self.config.folder or _default_folder(self.config.inner), "folder").absolute()
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

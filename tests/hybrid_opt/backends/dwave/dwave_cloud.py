@@ -7,11 +7,13 @@ import time
 import zlib
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import dimod
 import numpy as np
+import pytest
 from dwave.cloud.testing.mocks import qpu_pegasus_solver_data, qpu_problem_timing_data
 from dwave.samplers import SimulatedAnnealingSampler
 
@@ -178,3 +180,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.state.problems[identity]["about"]["status"] = "CANCELLED"
         answers = [self.state.status(identity, answer=False) for identity in identities]
         self._reply(answers if self.path.rstrip("/").endswith("problems") else answers[0])
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Cloud:
+    """A cloud that D-Wave's client finds; no setting of this machine's user reaches it."""
+    cloud = Cloud()
+    (folder / "dwave.conf").write_text("[defaults]\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv("DWAVE_CONFIG_FILE", str(folder / "dwave.conf"))
+    monkeypatch.setenv("DWAVE_API_ENDPOINT", cloud.endpoint)
+    monkeypatch.setenv("DWAVE_API_TOKEN", cloud.token)
+    for name in ("DWAVE_PROFILE", "DWAVE_API_SOLVER", "DWAVE_API_CLIENT", "DWAVE_API_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return cloud

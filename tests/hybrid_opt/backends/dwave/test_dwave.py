@@ -12,7 +12,7 @@ from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram
 from hybrid_opt.backends.dwave.dwave import DWave
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
 from hybrid_opt.problem.qubo import Qubo
-from tests.hybrid_opt.backends.dwave.dwave_cloud import Cloud
+from tests.hybrid_opt.backends.dwave.dwave_cloud import Cloud, offered
 
 
 def problem(n: int, seed: int = 0) -> Qubo:
@@ -26,15 +26,7 @@ def optimum(qubo: Qubo) -> float:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Cloud]:
-    cloud = Cloud()
-    empty = tmp_path / "dwave.conf"
-    empty.write_text("[defaults]\n")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("DWAVE_CONFIG_FILE", str(empty))
-    monkeypatch.setenv("DWAVE_API_ENDPOINT", cloud.endpoint)
-    monkeypatch.setenv("DWAVE_API_TOKEN", cloud.token)
-    for name in ("DWAVE_PROFILE", "DWAVE_API_SOLVER", "DWAVE_API_CLIENT", "DWAVE_API_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    cloud = offered(monkeypatch, tmp_path)
     yield cloud
     cloud.close()
 
