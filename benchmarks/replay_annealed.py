@@ -140,7 +140,7 @@ def error_table(pools: int, batches: int, alignment: float, pool: int = 64, size
     rows: dict[str, Any] = {}
     for label in ("PER", "uniform", *ANNEALED, *CONTROLS):
         if label not in found:
-            count = max(4, pools // 10) if label in SLOW else pools
+            count = min(pools, max(4, pools // 10)) if label in SLOW else pools
             found[label] = pool_errors((ANNEALED | CONTROLS)[label], count, *shape)
         errors, infeasible = found[label]
         pairs = np.stack([errors, per[: len(errors)]], 1)

@@ -330,7 +330,7 @@ def test_codes_are_what_the_machine_sees() -> None:
 
 
 def test_without_training_the_machine_stays_as_random_as_it_began() -> None:
-    selector = filled(machine="rbm", steps=0, every=1)
+    selector = filled(machine="rbm", steps=0, learning_rate=0.02, every=1)
     planned(selector)
     assert selector._model is not None
     for key, value in selector._make_machine().parameters.items():
