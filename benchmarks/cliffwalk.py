@@ -20,19 +20,15 @@ are no selectors: greedy takes the transition whose last |TD error| is the large
 recall knows; recall with a random context does not; the oracle takes the one whose update reduces the error most.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.harness import Option, Table, parse, resampled, write
 from quantum_sampler import OptionError, Selector, make_selector
 from quantum_sampler.registry import SELECTORS, selector_classes
 from quantum_sampler.selector import Floats, Ids
@@ -223,8 +219,7 @@ def _recalls(name: str) -> bool:
 
 def interval(counts: Floats) -> tuple[float, float]:
     """Bounds of the median with 95 % confidence, by bootstrap."""
-    draws = np.random.default_rng(0).choice(counts, (RESAMPLES, counts.size))
-    medians = np.sort(np.sort(draws, axis=1)[:, counts.size // 2])
+    medians = np.sort(np.sort(resampled(counts, RESAMPLES))[:, counts.size // 2])
     return float(medians[int(0.025 * RESAMPLES)]), float(medians[int(0.975 * RESAMPLES)])
 
 
@@ -261,8 +256,11 @@ def table(
 ) -> dict[str, Any]:
     """A task with every selector. Printed."""
     size = len(walk(states, 0.25 if kind == "tv" else 0.0, np.random.default_rng(0)))
-    print(f"\n{kind}: {states} states, {size:,} transitions, batch {batch}, {seeds} seeds")
-    print(f"{'':40}{'median':>10}{'95 % interval':>20}{'to uniform':>12}{'seconds':>9}")
+    shown = Table(
+        f"{kind}: {states} states, {size:,} transitions, batch {batch}, {seeds} seeds",
+        *("median:10,.0f", "95 % interval:20", "to uniform:12.3f", "seconds:9.2f"),
+        width=40,
+    )
     rows: dict[str, Any] = {}
     entries = {"oracle": ("oracle", {}), "greedy": ("greedy", {}), **contestants()}
     if only:
@@ -275,32 +273,16 @@ def table(
             continue
         found["ratio"] = found["median"] / rows["uniform"]["median"]
         between = f"{found['low']:,.0f} .. {found['high']:,.0f}"
-        line = f"{found['median']:>10,.0f}{between:>20}{found['ratio']:>12.3f}{found['seconds']:>9.2f}"
-        print(f"{label:40}{line}", flush=True)
+        shown.row(label, found["median"], between, found["ratio"], found["seconds"])
     return {"task": kind, "states": states, "transitions": size, "batch": batch, "seeds": seeds, "rows": rows}
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"{', '.join(TASKS)}; walk by default")
-    parser.add_argument("--states", type=int, nargs="+", default=[8, 10])
-    parser.add_argument("--seeds", type=int, default=11)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--only", nargs="+", metavar="SELECTOR", help="rows to print, beside uniform")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for task in arguments.tasks:
-        if task not in TASKS:
-            parser.error(f"task {task}: {', '.join(TASKS)} are accepted")
-    tables = [
-        table(task, states, arguments.seeds, arguments.batch, arguments.only)
-        for task in arguments.tasks or ["walk"]
-        for states in arguments.states
-    ]
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({**machine, "tables": tables}, indent=2) + "\n")
+    only = Option(help="rows to print, beside uniform", kind=str, nargs="+")
+    given = parse(__doc__, TASKS, ["walk"], label="TASK", states=[8, 10], seeds=11, batch=1, only=only)
+    how = given.seeds, given.batch, given.only
+    write(given, [table(task, states, *how) for task in given.parts for states in given.states])
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ ones continued. The table gives the greedy mean of 20 episodes by the last check
 and the minutes of training, evaluations included. Times count only when `--workers` is 1.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from benchmarks.harness import Option, parse, write
 
 FLOOR = {"cartpole": 475.0, "acrobot": -100.0, "pendulum": -200.0}
 
@@ -49,21 +50,22 @@ def run(task: str, seed: int, runs: Path, words: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(FLOOR), choices=list(FLOOR))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", default="auto")
-    parser.add_argument("--runs", type=Path, default=Path("runs/control"))
-    parser.add_argument("--json", type=Path)
-    options, words = parser.parse_known_args()
-    jobs = [(task, seed) for task in options.tasks for seed in range(options.seeds)]
-    words.append(f"threads={options.threads}")
-    with ThreadPoolExecutor(options.workers) as pool:
-        results = list(pool.map(lambda job: run(job[0], job[1], options.runs, words), jobs))
+    given = parse(
+        __doc__,
+        overrides=True,
+        tasks=Option(list(FLOOR), choices=FLOOR),
+        seeds=5,
+        workers=1,
+        threads="auto",
+        runs=Path("runs/control"),
+    )
+    jobs = [(task, seed) for task in given.tasks for seed in range(given.seeds)]
+    words = [*given.overrides, f"threads={given.threads}"]
+    with ThreadPoolExecutor(given.workers) as pool:
+        results = list(pool.map(lambda job: run(job[0], job[1], given.runs, words), jobs))
     print(f"\n| task | steps | return per seed | lowest | mean | minutes | floor {'':9} |")
     print("|---|---|---|---|---|---|---|")
-    for task in options.tasks:
+    for task in given.tasks:
         rows = [result for result in results if result["task"] == task]
         means = [row["mean"] for row in rows]
         reached = sum(mean >= FLOOR[task] for mean in means)
@@ -72,8 +74,7 @@ def main() -> None:
             f"| {task} | {rows[0]['step']} | {', '.join(f'{mean:.1f}' for mean in means)} | {min(means):.1f} "
             f"| {sum(means) / len(means):.1f} | <= {minutes:.1f} | {FLOOR[task]:.0f}: {reached} of {len(rows)} |"
         )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    write(given, results)
 
 
 if __name__ == "__main__":

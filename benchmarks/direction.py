@@ -13,9 +13,7 @@ Intervals are 95 %: Wilson's for shares, bootstrap for means over seeds. Losses 
 """
 
 import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +21,7 @@ import torch
 
 from benchmarks.direction_controls import Continuous, Relaxation
 from benchmarks.direction_traps import basin, traps
-from benchmarks.intervals import mean, share
+from benchmarks.harness import Option, mean, parse, share, write
 from hybrid_opt import Qubo, make_solver
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from worldmodel.compare.tasks.descent import Descent
@@ -72,27 +70,25 @@ def main() -> None:
     parts: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
         "quality": quality, "traps": traps, "basin": basin, "tasks": tasks, "overhead": overhead,
     }  # fmt: skip
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="all of them by default")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument(
-        "--problems", type=int, default=10, help="recorded of each task and seed, and traps of each size"
+    options = parse(
+        __doc__,
+        parts,
+        label="PART",
+        seeds=10,
+        problems=(10, "recorded of each task and seed, and traps of each size"),
+        budget=(2000, "gradient-equivalents of a training"),
+        every=(50, "steps between choices in training"),
+        tasks=Option(list(TASKS), choices=TASKS),
+        sizes=([12, 14, 16], "parameters of traps"),
     )
-    parser.add_argument("--budget", type=int, default=2000, help="gradient-equivalents of a training")
-    parser.add_argument("--every", type=int, default=50, help="steps between choices in training")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=[12, 14, 16], help="parameters of traps")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
     torch.set_num_threads(1)
     tables = {}
-    for name in options.parts or parts:
+    for name in options.parts:
         tables[name] = parts[name](options)
         print(f"\n{name}")
         for row in tables[name]:
             print("  " + "  ".join(f"{key} {_text(value)}" for key, value in row.items()), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(tables, indent=1) + "\n")
+        write(options, tables)
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.intervals import mean, share
+from benchmarks.harness import mean, share
 from hybrid_opt import Qubo, make_solver
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.solvers.local_search import descend

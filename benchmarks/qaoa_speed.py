@@ -7,11 +7,7 @@ counts; `--qokit` is its library, built by `make` in qokit/fur/c/csim/src of a c
 speed. All take turns, and the best turn of each counts: other work on the machine only ever adds time.
 """
 
-import argparse
 import ctypes
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Option, Table, parse, write
 from hybrid_opt import Qubo
 from hybrid_opt.simd.threads import processors
 from hybrid_opt.simulator.qubits import Qubits
@@ -127,43 +124,30 @@ def measure(n: int, batch: int, layers: int, library: Path | None, seconds: floa
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qokit", type=Path, help="libcsim.so of QOKit")
-    parser.add_argument("--sizes", nargs="+", default=["12:64", "16:8", "20:1"], help="qubits:batch")
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each size")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    print(f"{platform.machine()}, {processors()} threads, {arguments.layers} layers, ms for each circuit")
-    print(
-        f"{'n':>3}{'batch':>6}{'forward':>10}{'128 bit':>10}{'gradient':>10}{'QOKit':>10}{'lightning':>11}   ratio to",
-        end="",
+    given = parse(
+        __doc__,
+        qokit=Option(help="libcsim.so of QOKit", kind=Path),
+        sizes=(["12:64", "16:8", "20:1"], "qubits:batch"),
+        layers=3,
+        seconds=(10.0, "for each size"),
     )
-    print(f"{'QOKit':>7}{'lightning':>11}   gradient / forward")
+    table = Table(
+        f"{processors()} threads, {given.layers} layers, ms for each circuit; ours by QOKit's and lightning's",
+        *("batch:6", "forward:10.3f", "128 bit:10.3f", "gradient:10.3f", "QOKit:10.3f", "lightning:11.2f"),
+        *("by QOKit:10.3f", "by lightning:14.4f", "gradient / forward:20.2f"),
+        label="n",
+        width=3,
+    )
     figures = {}
-    for text in arguments.sizes:
+    for text in given.sizes:
         n, batch = map(int, text.split(":"))
-        times = measure(n, batch, arguments.layers, arguments.qokit, arguments.seconds)
-        peers = [value for name, value in times.items() if name.startswith("qokit")]
-        forward, peer = times["forward complex64"], min(peers, default=np.nan)
-        row = {
-            "qokit": peer,
-            "ratio qokit": forward / peer,
-            "ratio lightning": forward / times["lightning"],
-            "ratio gradient": times["gradient complex64"] / forward,
-        }
-        print(
-            f"{n:3}{batch:6}{forward:10.3f}{times['forward complex128']:10.3f}{times['gradient complex64']:10.3f}",
-            end="",
-        )
-        print(f"{peer:10.3f}{times['lightning']:11.2f}           ", end="")
-        print(f"{row['ratio qokit']:7.3f}{row['ratio lightning']:11.4f}{row['ratio gradient']:13.2f}", flush=True)
-        figures[text] = times | row
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": processors()}
-        arguments.json.write_text(
-            json.dumps({**machine, "layers": arguments.layers, "sizes": figures}, indent=2) + "\n"
-        )
+        times = measure(n, batch, given.layers, given.qokit, given.seconds)
+        forward, gradient, light = times["forward complex64"], times["gradient complex64"], times["lightning"]
+        peer = min((value for name, value in times.items() if name.startswith("qokit")), default=np.nan)
+        ratios = {"qokit": forward / peer, "lightning": forward / light, "gradient": gradient / forward}
+        table.row(n, batch, forward, times["forward complex128"], gradient, peer, light, *ratios.values())
+        figures[text] = times | {"qokit": peer} | {f"ratio {name}": ratio for name, ratio in ratios.items()}
+    write(given, figures)
 
 
 if __name__ == "__main__":

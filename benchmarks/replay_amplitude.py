@@ -8,16 +8,12 @@ median over sets of losses. The simulation of amplitude estimation takes N probe
 draws with replacement; whoever makes N classical queries knows the sum exactly ("census").
 """
 
-import argparse
-import json
-import os
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from benchmarks.harness import Table, parse, slope, write
 from quantum_sampler.amplitude.estimation import (
     SHOTS,
     Estimate,
@@ -55,23 +51,27 @@ def problem(name: str, size: int, rng: np.random.Generator) -> tuple[float, Call
 
 def table(name: str, queries: list[int], size: int, data: int, repetitions: int, seed: int) -> dict[str, Any]:
     """Relative errors of each method for each number of queries, their slopes, and coverage of 95 % intervals."""
-    print(f"\n{name}, N = {size:,}, {data} sets of losses x {repetitions} repetitions: median relative error, %")
-    print(f"{'queries':14}" + "".join(f"{q:>8,}" for q in queries) + f"{'slope':>9}{'rms':>9}{'95 %':>8}{'probes':>8}")
+    shown = Table(
+        f"{name}, N = {size:,}, {data} sets of losses x {repetitions} repetitions: median relative error, %",
+        *(f"{q:,}:8.3f" for q in queries),
+        *("slope:9.3f", "rms:9.3f", "95 %:8.3f", "probes:8,"),
+        label="queries",
+        width=14,
+    )
     rows: dict[str, Any] = {}
     for method in get_args(Method):
         errors = np.empty((data, len(queries), repetitions))
         inside, probes = np.empty(errors.shape, bool), 0
         for each in range(data):
             exact, estimate = problem(name, size, np.random.default_rng((seed, each)))
-            for row, q in enumerate(queries):
+            for place, q in enumerate(queries):
                 found = [estimate(q, method) for _ in range(repetitions)]
-                errors[each, row] = [abs(one.value / exact - 1) for one in found]
-                inside[each, row] = [abs(one.value - exact) <= 1.96 * one.standard_error for one in found]
+                errors[each, place] = [abs(one.value / exact - 1) for one in found]
+                inside[each, place] = [abs(one.value - exact) <= 1.96 * one.standard_error for one in found]
                 probes = max(one.probes for one in found)
         medians, rms = np.median(errors, axis=2), np.sqrt((errors**2).mean(2))
-        x = np.log(queries)
-        slopes = [float(np.polyfit(x, np.log(row), 1)[0]) for row in medians]
-        rms_slopes = [float(np.polyfit(x, np.log(row), 1)[0]) for row in rms]
+        slopes = [slope(queries, row) for row in medians]
+        rms_slopes = [slope(queries, row) for row in rms]
         rows[method] = {
             "errors": np.median(medians, axis=0).tolist(),
             "rms": np.median(rms, axis=0).tolist(),
@@ -81,29 +81,25 @@ def table(name: str, queries: list[int], size: int, data: int, repetitions: int,
             "coverage": float(inside.mean()),
             "probes": probes,
         }
-        cells = "".join(f"{100 * error:>8.3f}" for error in rows[method]["errors"])
-        figures = f"{rows[method]['slope']:>9.3f}{rows[method]['rms_slope']:>9.3f}{inside.mean():>8.3f}{probes:>8,}"
-        print(f"{method:14}{cells}{figures}", flush=True)
-    print(f"{'census':14}" + "".join(f"{'0' if q >= size else '-':>8}" for q in queries), flush=True)
+        row = rows[method]
+        errors_shown = (100 * error for error in row["errors"])
+        shown.row(method, *errors_shown, row["slope"], row["rms_slope"], row["coverage"], probes)
+    shown.row("census", *("0" if q >= size else "-" for q in queries), *[None] * 4)
     return {"sum": name, "queries": queries, "items": size, "data": data, "repetitions": repetitions, "methods": rows}
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--items", type=int, default=15_625, help="items of the replay; 1M steps are so many")
-    parser.add_argument("--powers", type=int, default=9)
-    parser.add_argument("--data", type=int, default=9, help="sets of losses")
-    parser.add_argument("--repetitions", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    queries = budgets(arguments.powers)
-    given = arguments.items, arguments.data, arguments.repetitions, arguments.seed
-    tables = [table(name, queries, *given) for name in SUMS]
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({"seed": arguments.seed, **machine, "tables": tables}, indent=2) + "\n")
+    given = parse(
+        __doc__,
+        items=(15_625, "items of the replay; 1M steps are so many"),
+        powers=9,
+        data=(9, "sets of losses"),
+        repetitions=100,
+        seed=0,
+    )
+    how = budgets(given.powers), given.items, given.data, given.repetitions, given.seed
+    write(given, [table(name, *how) for name in SUMS])
 
 
 if __name__ == "__main__":

@@ -16,18 +16,13 @@ annealers that have another size than the batch's are dropped, so fewer are left
 Times are of the processor, one thread, of planning one batch from one pool; compilation is not counted.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
-from collections.abc import Callable
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Table, middle, parse, resampled, write
 from quantum_sampler.batches import BatchLaw, Engine, Reads, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.engine import Local
 from quantum_sampler.batches.repair import repaired
@@ -134,39 +129,33 @@ def with_replacement(pools: int, size: int, pool: int, batches: int, alignment: 
     return np.array(errors)
 
 
-def interval(values: Any, statistic: Callable[[Any], float]) -> tuple[float, float]:
-    """95 % bootstrap interval over pools; values [pools, ...]."""
-    rng = np.random.default_rng(1)
-    many = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(1000)]
-    return float(np.quantile(many, 0.025)), float(np.quantile(many, 0.975))
-
-
 def error_table(pools: int, batches: int, alignment: float, pool: int = 64, size: int = 8) -> dict[str, Any]:
-    title = f"error of the mean gradient, N = {pool}, k = {size}, alignment {alignment:g}"
-    print(f"\n{title}, floor {FLOOR:g}, {pools} pools")
-    print(f"{'':44}{'relative MSE':>13}{'times PER':>11}{'95 %':>15}{'infeasible':>12}")
+    title = (
+        f"error of the mean gradient, N = {pool}, k = {size}, alignment {alignment:g}, floor {FLOOR:g}, {pools} pools"
+    )
+    shown = Table(title, "relative MSE:13.3f", "times PER:11.3f", "95 %:15", "infeasible:12.1%", width=44)
     shape = (size, pool, batches, alignment)
     per = with_replacement(pools, *shape, True)
     found: dict[str, Any] = {"PER": (per, 0.0), "uniform": (with_replacement(pools, *shape, False), 0.0)}
     rows: dict[str, Any] = {}
     for label in ("PER", "uniform", *ANNEALED, *CONTROLS):
         if label not in found:
-            count = max(4, pools // 10) if label in SLOW else pools
+            count = min(pools, max(4, pools // 10)) if label in SLOW else pools
             found[label] = pool_errors((ANNEALED | CONTROLS)[label], count, *shape)
         errors, infeasible = found[label]
         pairs = np.stack([errors, per[: len(errors)]], 1)
-        low, high = interval(pairs, lambda each: each[:, 0].mean() / each[:, 1].mean())
+        one, other = resampled(pairs, 1000, seed=1).mean(1).T
+        low, high = middle(one / other)
         ratio = pairs[:, 0].mean() / pairs[:, 1].mean()
         rows[label] = {"mse": float(errors.mean()), "ratio": float(ratio), "low": low, "high": high}
         rows[label] |= {"infeasible": infeasible, "pools": len(errors)}
-        bounds = f"{low:.3f}..{high:.3f}"
-        print(f"{label:44}{errors.mean():>13.3f}{ratio:>11.3f}{bounds:>15}{infeasible:>12.1%}", flush=True)
+        shown.row(label, errors.mean(), ratio, f"{low:.3f}..{high:.3f}", infeasible)
     return {"table": "error", "alignment": alignment, "pool": pool, "size": size, "rows": rows}
 
 
 def consecutive_table(plannings: int, alignment: float, size: int = 8) -> dict[str, Any]:
-    print(f"\nconsecutive: error of one batch, and of the mean of the 32 of a planning, 4,096 items, k = {size}")
-    print(f"{'':44}{'one batch':>13}{'mean of 32':>13}")
+    title = f"consecutive: error of one batch, and of the mean of the 32 of a planning, 4,096 items, k = {size}"
+    shown = Table(title, "one batch:13.3f", "mean of 32:13.4f", width=44)
     rng = np.random.default_rng(0)
     features, priorities, g = task(rng, 4096, alignment)
     exact: dict[str, Any] = {"alpha": 1.0, "epsilon": 1e-9}
@@ -191,13 +180,16 @@ def consecutive_table(plannings: int, alignment: float, size: int = 8) -> dict[s
             one.append(relative(estimates, g.mean(0)).mean())
             many.append(relative(estimates.mean(0)[None], g.mean(0))[0])
         rows[label] = {"one": float(np.mean(one)), "mean": float(np.mean(many))}
-        print(f"{label:44}{rows[label]['one']:>13.3f}{rows[label]['mean']:>13.4f}", flush=True)
+        shown.row(label, *rows[label].values())
     return {"table": "consecutive", "alignment": alignment, "rows": rows}
 
 
 def law_table(instances: int, reads: int = 20_000) -> dict[str, Any]:
-    print(f"\nlaw: total variation to the exact law, N = 16, k = 4, redundancy 2, {instances} pools, {reads:,} reads")
-    print(f"{'':44}{'TV':>10}{'floor':>10}{'excess':>10}{'infeasible':>12}")
+    shown = Table(
+        f"law: total variation to the exact law, N = 16, k = 4, redundancy 2, {instances} pools, {reads:,} reads",
+        *("TV:10.4f", "floor:10.4f", "excess:10.4f", "infeasible:12.1%"),
+        width=44,
+    )
     engines: dict[str, tuple[str, dict[str, Any]]] = {
         "kawasaki": ("kawasaki", {"reads": reads}),
         "annealing, balanced weak penalty, 64 sweeps": ("annealing", {"reads": reads, "sweeps": 64}),
@@ -231,14 +223,14 @@ def law_table(instances: int, reads: int = 20_000) -> dict[str, Any]:
         engine.close()
         tv, floor = np.mean(found, 0)
         rows[label] = {"tv": float(tv), "floor": float(floor), "infeasible": infeasible}
-        print(f"{label:44}{tv:>10.4f}{floor:>10.4f}{tv - floor:>10.4f}{infeasible:>12.1%}", flush=True)
+        shown.row(label, tv, floor, tv - floor, infeasible)
     return {"table": "law", "rows": rows}
 
 
 def time_table(repeats: int, size: int = 8) -> dict[str, Any]:
     sizes = (64, 128, 256)
-    print(f"\ntime: milliseconds of the processor for one planned batch, k = {size}, 256 reads where there are reads")
-    print(f"{'':44}" + "".join(f"{f'N = {pool}':>12}" for pool in sizes))
+    title = f"time: milliseconds of the processor for one planned batch, k = {size}, 256 reads where there are reads"
+    shown = Table(title, *(f"N = {pool}:12.2f" for pool in sizes), width=44)
     rows: dict[str, Any] = {}
     for label, (name, options, redundancy, utility) in (ANNEALED | CONTROLS).items():
         rows[label] = {}
@@ -255,7 +247,7 @@ def time_table(repeats: int, size: int = 8) -> dict[str, Any]:
                 spent.append(time.process_time() - begin)
             engine.close()
             rows[label][pool] = 1e3 * float(np.median(spent[1:]))
-        print(f"{label:44}" + "".join(f"{rows[label].get(pool, float('nan')):>12.2f}" for pool in sizes), flush=True)
+        shown.row(label, *(rows[label].get(pool) for pool in sizes))
     return {"table": "time", "size": size, "rows": rows}
 
 
@@ -272,22 +264,9 @@ def table(name: str, pools: int = 100, batches: int = 256, alignment: float = 0.
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
-    parser.add_argument("--pools", type=int, default=100)
-    parser.add_argument("--batches", type=int, default=256, help="of each pool")
-    parser.add_argument("--alignment", type=float, default=0.8, help="of gradients with features, 0 to 1")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for name in arguments.tables:
-        if name not in TABLES:
-            parser.error(f"table {name}: {', '.join(TABLES)} are accepted")
-    found = [
-        table(name, arguments.pools, arguments.batches, arguments.alignment) for name in arguments.tables or TABLES
-    ]
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({**machine, "tables": found}, indent=2) + "\n")
+    batches, alignment = (256, "of each pool"), (0.8, "of gradients with features, 0 to 1")
+    given = parse(__doc__, TABLES, pools=100, batches=batches, alignment=alignment)
+    write(given, [table(name, given.pools, given.batches, given.alignment) for name in given.parts])
 
 
 if __name__ == "__main__":

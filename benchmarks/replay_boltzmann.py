@@ -12,19 +12,15 @@ the log-likelihood of the rooms of the same kind. Controls: independent bits, th
 nearest codes of the training, and how rarely the very code occurred there. Means over seeds with 95 % t-intervals.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
+from benchmarks.harness import Table, parse, write
 from quantum_sampler.codes.learned import LearnedCodes
 from quantum_sampler.codes.projection import Codes, RandomProjection, hamming
 from quantum_sampler.machines import IndependentBits, Machine, Rbm, SemiQuantumRbm, TransverseMachine
@@ -64,9 +60,11 @@ def gradients(seeds: int) -> dict[str, Any]:
             scramble(machine, rng, 0.4)
             spins = spins_of(rng.integers(1 << machine.bits, size=100).astype(np.uint64), machine.bits)
             errors[label] = max(errors.get(label, 0.0), gradient_error(machine, spins, rng))
-    print(f"\ngradients: largest error against finite differences, {seeds} machines each")
+    shown = Table(
+        f"gradients: largest error against finite differences, {seeds} machines each", "error:12.1e", width=40
+    )
     for label, error in errors.items():
-        print(f"{label:40}{error:>12.1e}")
+        shown.row(label, error)
     return {"title": "gradients", "errors": errors}
 
 
@@ -131,10 +129,14 @@ def path_integral(seeds: int, reads: int = 5000) -> dict[str, Any]:
         drawn = np.bincount(machine.sample(reads, rng).astype(int), minlength=256) / reads
         floor = np.mean([_variation(rng.multinomial(reads, quantum) / reads, quantum) for _ in range(50)])
         rows.append((_variation(drawn, quantum), float(floor), _variation(drawn, classical)))
-    print(f"\npath_integral: total variation of {reads:,} reads, 8 units, gamma {GAMMA}")
-    print(f"{'machine':>8}{'to the quantum law':>22}{'of exact draws':>18}{'to the classical law':>24}")
+    shown = Table(
+        f"path_integral: total variation of {reads:,} reads, 8 units, gamma {GAMMA}",
+        *("to the quantum law:22.3f", "of exact draws:18.3f", "to the classical law:24.3f"),
+        label="machine",
+        width=8,
+    )
     for seed, row in enumerate(rows):
-        print(f"{seed:>8}{row[0]:>22.3f}{row[1]:>18.3f}{row[2]:>24.3f}")
+        shown.row(seed, *row)
     return {"title": "path_integral", "reads": reads, "quantum, floor, classical": rows}
 
 
@@ -182,12 +184,14 @@ def novelty(seeds: int, bits: int = 32, hidden: int = 16, train: int = 2000, tes
             codes = encoder.encode(known), encoder.encode(same), encoder.encode(other)
             for name, figures in scored(*codes, encoder.bits, hidden, seed).items():
                 rows.setdefault(f"{label}: {name}", []).append(figures)
-    print(f"\nnovelty: trained on {KNOWN}; novel: {', '.join(OTHERS)}; {seeds} seeds")
-    print(f"{'':68}{'AUROC':>16}{'log-likelihood':>20}{'seconds':>10}")
+    shown = Table(
+        f"novelty: trained on {KNOWN}; novel: {', '.join(OTHERS)}; {seeds} seeds",
+        *("AUROC:16", "log-likelihood:20", "seconds:10.1f"),
+        width=68,
+    )
     for name, found in rows.items():
         area, likelihood = (interval([figures[column] for figures in found]) for column in (0, 1))
-        seconds = np.mean([figures[2] for figures in found])
-        print(f"{name:68}{area:>16}{likelihood:>20}{seconds:>10.1f}", flush=True)
+        shown.row(name, area, likelihood, np.mean([figures[2] for figures in found]))
     return {"title": "novelty", "seeds": seeds, "auroc, log-likelihood, seconds": rows}
 
 
@@ -257,18 +261,8 @@ def interval(values: list[float]) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for name in arguments.tables:
-        if name not in TABLES:
-            parser.error(f"table {name}: {', '.join(TABLES)} are accepted")
-    tables = [table(name, arguments.seeds) for name in arguments.tables or TABLES]
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({**machine, "tables": tables}, indent=2) + "\n")
+    given = parse(__doc__, TABLES, seeds=5)
+    write(given, [table(name, given.seeds) for name in given.parts])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ time is the sum of its turns from the first line of its metrics on. The vendor o
 that nothing holds, so the time of this arm is a lower bound.
 """
 
-import argparse
 import json
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks.control import outcome, run, start
+from benchmarks.harness import Option, parse, write
 
 REPLAYS = ("uniform", "prioritized", "curious", "mixture", "annealed", "boltzmann", "markov", "recall")
 ARMS = {name: [f"replay={name}"] for name in REPLAYS} | {
@@ -71,31 +71,32 @@ def take_turns(arms: list[str], seed: int, runs: Path, words: list[str], turn: f
 
 def main() -> None:
     """Run all and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", default=list(REPLAYS), choices=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", default="auto")
-    parser.add_argument("--turns", type=float, help="seconds of a turn; by default there are none")
-    parser.add_argument("--runs", type=Path, default=Path("runs/replay_control"))
-    parser.add_argument("--json", type=Path)
-    options, words = parser.parse_known_args()
-    words.append(f"threads={options.threads}")
-    jobs = [(arm, seed) for seed in range(options.seeds) for arm in options.arms]
-    if options.turns:
-        batches = [take_turns(options.arms, seed, options.runs, words, options.turns) for seed in range(options.seeds)]
+    given = parse(
+        __doc__,
+        overrides=True,
+        arms=Option(list(REPLAYS), choices=ARMS),
+        seeds=3,
+        workers=1,
+        threads="auto",
+        turns=Option(help="seconds of a turn; by default there are none", kind=float),
+        runs=Path("runs/replay_control"),
+    )
+    words = [*given.overrides, f"threads={given.threads}"]
+    jobs = [(arm, seed) for seed in range(given.seeds) for arm in given.arms]
+    if given.turns:
+        batches = [take_turns(given.arms, seed, given.runs, words, given.turns) for seed in range(given.seeds)]
         results = [row for batch in batches for row in batch]
     else:
-        with ThreadPoolExecutor(options.workers) as pool:
+        with ThreadPoolExecutor(given.workers) as pool:
             results = list(
-                pool.map(lambda job: run("cartpole", job[1], options.runs / job[0], [*ARMS[job[0]], *words]), jobs)
+                pool.map(lambda job: run("cartpole", job[1], given.runs / job[0], [*ARMS[job[0]], *words]), jobs)
             )
     for row, (arm, seed) in zip(results, jobs, strict=True):
-        row |= {"arm": arm, "fallback": fallback(options.runs / arm / f"cartpole-{seed}")}
+        row |= {"arm": arm, "fallback": fallback(given.runs / arm / f"cartpole-{seed}")}
     uniform = {row["seed"]: row["minutes"] for row in results if row["arm"] == "uniform"}
     print("\n| arm | steps | return per seed | mean | minutes | x uniform | left to the tree |")
     print("|---|---|---|---|---|---|---|")
-    for arm in options.arms:
+    for arm in given.arms:
         rows = [row for row in results if row["arm"] == arm]
         returns, minutes = [row["mean"] for row in rows], [row["minutes"] for row in rows]
         ratio = f"{median(row['minutes'] / uniform[row['seed']] for row in rows):.2f}" if uniform else ""
@@ -104,8 +105,7 @@ def main() -> None:
             f"| {arm} | {rows[0]['step']} | {', '.join(f'{value:.1f}' for value in returns)} | {mean(returns):.1f} "
             f"| {min(minutes):.1f}..{max(minutes):.1f} | {ratio} | {f'{mean(missed):.0%}' if missed else ''} |"
         )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    write(given, results)
 
 
 if __name__ == "__main__":

@@ -16,24 +16,21 @@ steps and in evaluations of the law. Quantum evolution is Trotterised as in the 
 averaged over 4 x 8 midpoints of their ranges.
 """
 
-import argparse
-import json
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quantum_sampler.chains.autocorrelation import exact_time, integrated_time
+from benchmarks.harness import Option, Table, middle, parse, write
+from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
 from quantum_sampler.chains.ising_fit import Ising, fit_ising
-from quantum_sampler.chains.metropolis import spectral_gap, transition_matrix
-from quantum_sampler.chains.quantum_proposal import QuantumProposal, exact_mean_matrix
+from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.codes.projection import RandomProjection
 from quantum_sampler.selector import Floats
+from tests.oracles.chains import exact_mean_matrix, exact_time, spectral_gap, transition_matrix
 
 SIZES = range(4, 9)
 POINTS = (4, 8)  # of g and of t
@@ -131,8 +128,8 @@ def exponent(found: Floats) -> tuple[float, float, float]:
     rng = np.random.default_rng(0)
     ways = rng.integers(found.shape[1], size=(1000, len(SIZES), found.shape[1]))
     resampled = [slope(np.take_along_axis(found, way, 1)) for way in ways]
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return slope(found), float(low), float(high)
+    low, high = middle(resampled)
+    return slope(found), low, high
 
 
 def table(name: str, energies: Callable[[int, int], Floats], seeds: int) -> dict[str, Any]:
@@ -140,20 +137,18 @@ def table(name: str, energies: Callable[[int, int], Floats], seeds: int) -> dict
     found = gaps(energies, seeds)
     rows: dict[str, Any] = {}
     for place, temperature in enumerate(TEMPERATURES):
-        print(f"\n{name}, temperature {temperature:g}, {seeds} instances of each n")
-        print(f"{'':16}{'k':>8}{'95 %':>16}{'k of median':>14}   mean gap, n = {SIZES[0]}..{SIZES[-1]}")
+        shown = Table(
+            f"{name}, temperature {temperature:g}, {seeds} instances of each n",
+            *("k:8.3f", "95 %:16", "k of median:14.3f", f"mean gap, n = {SIZES[0]}..{SIZES[-1]}:42"),
+        )
         for kind in KINDS:
             values = found[kind][place]
             k, low, high = exponent(values)
             median = float(-np.polyfit(list(SIZES), np.log2(np.median(values, axis=1)), 1)[0])
-            rows[f"{kind}, {temperature:g}"] = {
-                "k": k,
-                "interval": [low, high],
-                "median": median,
-                "gaps": values.tolist(),
-            }
+            row = {"k": k, "interval": [low, high], "median": median, "gaps": values.tolist()}
+            rows[f"{kind}, {temperature:g}"] = row
             means = " ".join(f"{mean:.2g}" for mean in values.mean(1))
-            print(f"{kind:16}{k:>8.3f}{f'{low:.2f}..{high:.2f}':>16}{median:>14.3f}   {means}", flush=True)
+            shown.row(kind, k, f"{low:.2f}..{high:.2f}", median, means)
     return {"energies": name, "seeds": seeds, "kinds": rows}
 
 
@@ -172,12 +167,13 @@ def times(name: str, energies: Callable[[int, int], Floats], seeds: int, bits: i
         chain = Tempering(-instance, replicas)
         trace = chain.run(chain.run(start, 200, rng).last, STEPS, rng)
         found["tempering"].append(integrated_time(instance[trace.visited]))
-    print(f"\n{name}, n = {bits}: median autocorrelation time of the energy\n{'':16}{'steps':>10}{'evaluations':>14}")
+    title = f"{name}, n = {bits}: median autocorrelation time of the energy"
+    shown = Table(title, "steps:10.1f", "evaluations:14.1f")
     rows = {}
     for kind, values in found.items():
         steps = float(np.median(values))
         rows[kind] = {"steps": steps, "evaluations": steps * (replicas if kind == "tempering" else 1)}
-        print(f"{kind:16}{steps:>10.1f}{rows[kind]['evaluations']:>14.1f}", flush=True)
+        shown.row(kind, *rows[kind].values())
     return {"energies": name, "times": rows}
 
 
@@ -202,24 +198,24 @@ def families(name: str, steps: int, seeds: int, run: Path | None) -> dict[str, C
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="ENERGIES", help=f"{', '.join(TABLES)}, run; all by default")
-    parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--steps", type=int, default=4000, help="observations of each run of a random policy")
-    parser.add_argument("--run", type=Path, metavar="LOGDIR", help="a run whose replay gives the latents")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for name in arguments.tables:
-        if name not in (*TABLES, "run") or (name == "run" and not arguments.run):
-            parser.error(f"table {name}: {', '.join(TABLES)}, and run with --run LOGDIR are accepted")
+    given = parse(
+        __doc__,
+        [*TABLES, "run"],
+        TABLES,
+        label="ENERGIES",
+        seeds=40,
+        steps=(4000, "observations of each run of a random policy"),
+        run=Option(help="a run whose replay gives the latents", kind=Path),
+    )
+    if given.run and given.parts == list(TABLES):
+        given.parts.append("run")
+    if "run" in given.parts and not given.run:
+        raise SystemExit("energies run: --run LOGDIR says of which")
     tables = []
-    for name in arguments.tables or [*TABLES, *(["run"] if arguments.run else [])]:
-        for label, energies in families(name, arguments.steps, arguments.seeds, arguments.run).items():
-            tables.append(table(label, energies, arguments.seeds) | times(label, energies, min(10, arguments.seeds)))
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        settings = {"seeds": arguments.seeds, "steps": arguments.steps, "points": POINTS}
-        arguments.json.write_text(json.dumps({**settings, **machine, "tables": tables}, indent=2) + "\n")
+    for name in given.parts:
+        for label, energies in families(name, given.steps, given.seeds, given.run).items():
+            tables.append(table(label, energies, given.seeds) | times(label, energies, min(10, given.seeds)))
+    write(given, {"points": POINTS, "tables": tables})
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ what it does and how to ask for less), run here with its defaults, one after the
 others go on, and the exit status is 1.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.harness import parse
 
 PARTS = {
     "annealed": "replay_annealed.py",
@@ -22,19 +23,14 @@ PARTS = {
 
 def main() -> int:
     """Run the parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"{', '.join(PARTS)}; all by default"
-    )
-    parser.add_argument("--json", type=Path, metavar="FOLDER", help="write PART.json here")
-    options = parser.parse_args()
+    given = parse(__doc__, PARTS, label="PART")
     failed = []
-    for part in options.parts or PARTS:
+    for part in given.parts:
         print(f"\n## {part}\n", flush=True)
         command = [sys.executable, str(Path(__file__).with_name(PARTS[part]))]
-        if options.json:
-            options.json.mkdir(parents=True, exist_ok=True)
-            command += ["--json", str(options.json / f"{part}.json")]
+        if given.json:
+            given.json.mkdir(parents=True, exist_ok=True)
+            command += ["--json", str(given.json / f"{part}.json")]
         if subprocess.run(command).returncode:
             failed.append(part)
     if failed:

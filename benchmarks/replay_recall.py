@@ -7,18 +7,12 @@ found, against probabilities in proportion to priority. speed: milliseconds of `
 two-qubit gates of the search as a circuit; the lookup of the codes is part of each iteration.
 """
 
-import argparse
-import json
-import os
-import platform
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Table, in_turn, parse, slope, write
 from quantum_sampler import Selector, make_selector
 from quantum_sampler.amplitude.amplification import Search
 from tests.oracles.recall_circuit import recall_circuit
@@ -39,11 +33,13 @@ def filled(items: int, seed: int, losses: Any, **options: Any) -> tuple[Selector
 
 def queries_table(sizes: list[int], batch: int, batches: int, seed: int) -> dict[str, Any]:
     """Queries to find the one marked item."""
-    print("\nqueries of a search for one of N items, the marked fraction unknown")
-    print(
-        f"{'N':>8}{'mean':>10}{'by the law':>12}{'/ sqrt(N)':>11}{'found':>9}{'rejection':>11}{'scan':>9}{'loading':>9}"
+    shown = Table(
+        f"queries of a search for one of N items, the marked fraction unknown; a scan serves {batch}",
+        *("mean:10.1f", "by the law:12.1f", "/ sqrt(N):11.3f", "found:9.4f"),
+        *("rejection a draw:18,.0f", "scan:9,", "loading:9,.0f"),
+        label="N",
+        width=8,
     )
-    print(f"{'':49}{'':>9}{'a draw':>10}{f'of {batch}':>9}{'':>9}")
     rows: dict[int, dict[str, float]] = {}
     for size in sizes:
         options = {"bits": 64, "radius": 0, "neighbours": 0, **ONLY_SEARCHES}
@@ -65,17 +61,12 @@ def queries_table(sizes: list[int], batch: int, batches: int, seed: int) -> dict
             "scan": size,
             "loading": figures["loading"],
         }
-        figure = rows[size]
-        scaled = figure["mean"] / np.sqrt(size)
-        own = f"{figure['mean']:>9.1f}{figure['law']:>12.1f}{scaled:>11.3f}{figure['found']:>9.4f}"
-        print(
-            f"{size:>8,}{own}{figure['rejection']:>11,.0f}{figure['scan']:>14,}{figure['loading']:>9,.0f}", flush=True
-        )
+        mean, law, found_share, *others = rows[size].values()
+        shown.row(size, mean, law, mean / np.sqrt(size), found_share, *others)
     table: dict[str, Any] = {"title": "queries", "batch": batch, "batches": batches, "rows": rows}
     for key in ("mean", "law"):
-        slope = np.polyfit(np.log(list(rows)), np.log([row[key] for row in rows.values()]), 1)[0]
-        table[f"slope_of_{key}"] = float(slope)
-        print(f"slope of the logarithm of the {key} on log N: {slope:.4f}")
+        table[f"slope_of_{key}"] = slope(list(rows), [row[key] for row in rows.values()])
+        print(f"slope of the logarithm of the {key} on log N: {table[f'slope_of_{key}']:.4f}")
     return table
 
 
@@ -83,9 +74,21 @@ def outcomes_table(items: int, draws: int, seed: int) -> dict[str, Any]:
     """Found items against their priorities."""
     from scipy.stats import chi2
 
-    print(f"\noutcomes of {draws:,} searches in {items:,} items with losses over four orders of magnitude")
-    print(f"{'radius':>8}{'marked':>8}{'mass':>10}{'success':>9}{'queries':>9}", end="")
-    print(f"{'chi2 / df':>11}{'p':>8}{'TV':>9}{'floor':>9}")
+    shown = Table(
+        f"outcomes of {draws:,} searches in {items:,} items with losses over four orders of magnitude",
+        *(
+            "marked:8",
+            "mass:10.5f",
+            "success:9.4f",
+            "queries:9.1f",
+            "chi2 / df:11.3f",
+            "p:8.3f",
+            "TV:9.4f",
+            "floor:9.4f",
+        ),
+        label="radius",
+        width=8,
+    )
     losses = np.exp(np.random.default_rng(seed).normal(0.0, 2.0, items))
     rows: dict[int, dict[str, float]] = {}
     for radius in (8, 10, 12):
@@ -115,40 +118,37 @@ def outcomes_table(items: int, draws: int, seed: int) -> dict[str, Any]:
             "floor": float(floor),
         }
         row = rows[radius]
-        own = f"{row['mass']:>10.5f}{row['success']:>9.4f}{row['queries']:>9.1f}{statistic / degrees:>11.3f}"
-        rest = f"{row['p']:>8.3f}{row['variation']:>9.4f}{row['floor']:>9.4f}"
-        print(f"{radius:>8}{marked.size:>8}{own}{rest}", flush=True)
+        own = row["mass"], row["success"], row["queries"], statistic / degrees
+        shown.row(radius, marked.size, *own, row["p"], row["variation"], row["floor"])
     return {"title": "outcomes", "items": items, "draws": draws, "rows": rows}
 
 
 def speed_table(sizes: list[int], batch: int, repeats: int, seed: int) -> dict[str, Any]:
     """Median milliseconds of a select, by the clock and of this thread on a processor; they take turns."""
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    print(f"\nmilliseconds of select, batch {batch}, {repeats} repeats, OMP_NUM_THREADS {threads}")
-    print(f"{'N':>10}{'recall':>10}{'busy':>9}{'8 contexts':>12}{'busy':>9}{'prioritized':>13}{'busy':>9}")
+    shown = Table(
+        f"milliseconds of select, batch {batch}, {repeats} repeats",
+        *("recall:10.2f", "busy:9.2f", "8 contexts:12.2f", "busy:9.2f", "prioritized:13.3f", "busy:9.3f"),
+        label="N",
+        width=10,
+    )
     rows: dict[int, dict[str, float]] = {}
     for size in sizes:
         losses = np.random.default_rng(seed).random(size)
         recall, features = filled(size, seed, losses)
         tree: Selector = make_selector("prioritized", size, seed)
         tree.add(np.arange(size), losses)
-        calls: dict[str, Callable[[], object]] = {
-            "recall": partial(recall.select, batch, features[0]),
-            "contexts": partial(recall.select, batch, features[:8]),
-            "prioritized": partial(tree.select, batch),
-        }
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-        for _ in range(repeats):
-            for name, call in calls.items():
-                begin, busy = time.perf_counter(), time.thread_time()
-                call()
-                times[name].append((time.perf_counter() - begin, time.thread_time() - busy))
-        medians = {name: 1e3 * np.median(each, axis=0) for name, each in times.items()}
-        rows[size] = {name: float(pair[0]) for name, pair in medians.items()}
-        rows[size] |= {f"{name}_busy": float(pair[1]) for name, pair in medians.items()}
-        row = rows[size]
-        own = f"{row['recall']:>10.2f}{row['recall_busy']:>9.2f}{row['contexts']:>12.2f}{row['contexts_busy']:>9.2f}"
-        print(f"{size:>10,}{own}{row['prioritized']:>13.3f}{row['prioritized_busy']:>9.3f}", flush=True)
+        times = in_turn(
+            {
+                "recall": partial(recall.select, batch, features[0]),
+                "contexts": partial(recall.select, batch, features[:8]),
+                "prioritized": partial(tree.select, batch),
+            },
+            repeats,
+        )
+        medians = {name: (1e3 * np.median(each, axis=0)).tolist() for name, each in times.items()}
+        rows[size] = {name: pair[0] for name, pair in medians.items()}
+        rows[size] |= {f"{name}_busy": pair[1] for name, pair in medians.items()}
+        shown.row(size, *(value for pair in medians.values() for value in pair))
     return {"title": "speed", "batch": batch, "repeats": repeats, "rows": rows}
 
 
@@ -156,8 +156,8 @@ def circuit_table(sizes: list[int], bits: int, seed: int) -> dict[str, Any]:
     """Two-qubit gates of the start, and of each iteration."""
     from qiskit import transpile
 
-    print(f"\ntwo-qubit gates of the circuit, codes of {bits} bits, radius 1")
-    print(f"{'N':>8}{'qubits':>9}{'start':>9}{'iteration':>11}")
+    title = f"two-qubit gates of the circuit, codes of {bits} bits, radius 1"
+    shown = Table(title, "qubits:9", "start:9,", "iteration:11,", label="N", width=8)
     rows: dict[int, dict[str, int]] = {}
     for size in sizes:
         rng = np.random.default_rng((seed, size))
@@ -167,7 +167,7 @@ def circuit_table(sizes: list[int], bits: int, seed: int) -> dict[str, Any]:
             circuit = recall_circuit(probabilities, codes, 0, 1, bits, iterations)
             gates.append(transpile(circuit, basis_gates=["cx", "u"], optimization_level=1).count_ops().get("cx", 0))
         rows[size] = {"qubits": circuit.num_qubits, "start": gates[0], "iteration": gates[1] - gates[0]}
-        print(f"{size:>8}{circuit.num_qubits:>9}{gates[0]:>9,}{gates[1] - gates[0]:>11,}", flush=True)
+        shown.row(size, *rows[size].values())
     return {"title": "circuit", "bits": bits, "rows": rows}
 
 
@@ -184,18 +184,8 @@ def table(name: str, seed: int = 0) -> dict[str, Any]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for name in arguments.tables:
-        if name not in TABLES:
-            parser.error(f"table {name}: {', '.join(TABLES)} are accepted")
-    tables = [table(name, arguments.seed) for name in arguments.tables or TABLES]
-    if arguments.json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({"seed": arguments.seed, **machine, "tables": tables}, indent=2) + "\n")
+    given = parse(__doc__, TABLES, seed=0)
+    write(given, [table(name, given.seed) for name in given.parts])
 
 
 if __name__ == "__main__":

@@ -8,16 +8,13 @@ Memory: the growth of the process's resident memory while a replay of vectors is
 the bytes stored.
 """
 
-import argparse
-import json
-import os
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from benchmarks.harness import in_turn, parse, write
 from quantum_sampler import make_selector
 from worldmodel.replay.buffer import Fields, Replay, bytes_per_step
 
@@ -45,16 +42,13 @@ def gather(steps: int, repeats: int) -> tuple[float, float]:
     frames = np.ones((steps, *FRAME), np.uint8)
     out = np.empty((LENGTH, BATCH, *FRAME), np.uint8)
     rng = np.random.default_rng(1)
-    ours, plain = [], []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        made.sample(BATCH)
-        ours.append(time.perf_counter() - begin)
+
+    def take() -> None:
         rows = rng.integers(1, steps - LENGTH, BATCH) + np.arange(LENGTH)[:, None]
-        begin = time.perf_counter()
         np.take(frames, rows, axis=0, out=out, mode="clip")
-        plain.append(time.perf_counter() - begin)
-    return float(np.median(ours)), float(np.median(plain))
+
+    times = in_turn({"sample": lambda: made.sample(BATCH), "take": take}, repeats)
+    return float(np.median(times["sample"][:, 0])), float(np.median(times["take"][:, 0]))
 
 
 def memory(steps: int) -> tuple[float, float, int]:
@@ -78,23 +72,17 @@ def memory(steps: int) -> tuple[float, float, int]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20_000, help="frames in the replay")
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--memory-steps", type=int, default=300_000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    filled, archived, stored = memory(options.memory_steps)
-    ours, plain = gather(options.steps, options.repeats)
+    given = parse(__doc__, steps=(20_000, "frames in the replay"), repeats=200, memory_steps=300_000)
+    filled, archived, stored = memory(given.memory_steps)
+    ours, plain = gather(given.steps, given.repeats)
     size = BATCH * LENGTH * int(np.prod(FRAME))
-    print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, batch {BATCH} x {LENGTH} frames {FRAME}")
-    print(f"sample   {1e3 * ours:6.2f} ms, {size / ours / 1e9:5.2f} GB/s")
-    print(f"np.take  {1e3 * plain:6.2f} ms, {size / plain / 1e9:5.2f} GB/s")
+    print(f"batch {BATCH} x {LENGTH} frames {FRAME}")
+    for name, seconds in (("sample", ours), ("np.take", plain)):
+        print(f"{name:8} {1e3 * seconds:6.2f} ms, {size / seconds / 1e9:5.2f} GB/s")
     print(f"bandwidth of sample / np.take: {plain / ours:.3f}")
     print(f"memory of {stored / 2**20:.0f} MiB stored: x {filled:.3f} filled, x {archived:.3f} after archiving")
-    if options.json:
-        result = {"sample_ms": 1e3 * ours, "take_ms": 1e3 * plain, "ratio": plain / ours, "memory": [filled, archived]}
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    figures = {"sample_ms": 1e3 * ours, "take_ms": 1e3 * plain, "ratio": plain / ours, "memory": [filled, archived]}
+    write(given, figures)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,6 @@ SURROGATE:SOLVER (factorization, sparse:qaoa, ...). All solvers get the identica
 seconds per proposal (`--only proposals`) and 2 workers against 1 on a sleeping objective (`--only workers`).
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,12 +18,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
+from benchmarks.harness import Option, middle, parse, resampled, write
 from hybrid_opt import ProblemError, QuboSampler
 from hybrid_opt.search.surrogate import SURROGATES
 
@@ -122,15 +118,10 @@ def run(job: tuple[str, str, int, int]) -> dict[str, Any]:
     return found
 
 
-def interval(values: Any) -> list[float]:
-    """The middle 95 % of bootstrap values."""
-    return [float(v) for v in np.percentile(values, [2.5, 97.5])]
-
-
 def table_of_regrets(names: list[str], tables: list[str], seeds: int, trials: int, jobs: int) -> dict[str, Any]:
     """Mean regrets of all samplers, with intervals and ratios to TPE. Printed row by row."""
     marks = [mark for mark in CHECKPOINTS if mark <= trials] or [trials]
-    draws = np.random.default_rng(0).integers(0, seeds, (2000, seeds))
+    draws = resampled(range(seeds), 2000)
     print(f"{'sampler':22}{'at':>5}  {'mean regret':24}  {'of TPE':17}  {'geometric mean':17}  tables")
     rows: dict[str, Any] = {}
     reference: dict[int, Any] = {}
@@ -148,21 +139,21 @@ def table_of_regrets(names: list[str], tables: list[str], seeds: int, trials: in
             row[key] = float(np.mean(known)) if known else None
         for mark in marks:
             at = regrets[:, :, mark - 1]  # [tables, seeds]
-            resampled = at[:, draws].mean(2)  # [tables, draws]
-            row[str(mark)] = {"mean": float(at.mean()), "interval": interval(resampled.mean(0))}
+            again = at[:, draws].mean(2)  # [tables, draws]
+            row[str(mark)] = {"mean": float(at.mean()), "interval": middle(again.mean(0))}
             row[str(mark)]["tables"] = dict(zip(tables, at.mean(1).tolist(), strict=True))
             if name == "tpe":
-                reference[mark] = (at, resampled)
+                reference[mark] = (at, again)
             if mark in reference:
-                base, base_resampled = reference[mark]
-                above = np.maximum(resampled, LEAST) / np.maximum(base_resampled, LEAST)
+                base, base_again = reference[mark]
+                above = np.maximum(again, LEAST) / np.maximum(base_again, LEAST)
                 ratios = np.maximum(at.mean(1), LEAST) / np.maximum(base.mean(1), LEAST)
                 row[str(mark)] |= {
                     "ratio": float(at.mean() / base.mean()),
-                    "ratio_interval": interval(resampled.mean(0) / base_resampled.mean(0)),
+                    "ratio_interval": middle(again.mean(0) / base_again.mean(0)),
                     "ratios": dict(zip(tables, ratios.tolist(), strict=True)),
                     "geometric_mean": float(np.exp(np.log(ratios).mean())),
-                    "geometric_interval": interval(np.exp(np.log(above).mean(0))),
+                    "geometric_interval": middle(np.exp(np.log(above).mean(0))),
                 }
         rows[name] = row
         show(name, row, marks)
@@ -233,33 +224,30 @@ def workers(trials: int = 30) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("samplers", nargs="*", metavar="SAMPLER", help=f"by default {' '.join(BASE + QUBO)}")
-    parser.add_argument("--tables", nargs="+", default=list(TABLES), help="names of data sets; by default all five")
-    parser.add_argument("--seeds", type=int, default=20, help="studies of each sampler on each table")
-    parser.add_argument("--trials", type=int, default=100, help="of a study")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--only", choices=("regret", "proposals", "workers"), help="one part; by default all")
-    parser.add_argument("--json", type=Path, help="write everything there")
-    given = parser.parse_args()
+    given = parse(
+        __doc__,
+        [*BASE, *QUBO],
+        label="SAMPLER",
+        others=True,
+        tables=(list(TABLES), "names of data sets; by default all five"),
+        seeds=(20, "studies of each sampler on each table"),
+        trials=(100, "of a study"),
+        jobs=(1, "processes"),
+        only=Option(help="one part; by default all", kind=str, choices=("regret", "proposals", "workers")),
+    )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    names = given.samplers or [*BASE, *QUBO]
+    names = given.parts
     parts: dict[str, Callable[[], Any]] = {
         "regret": lambda: table_of_regrets(names, given.tables, given.seeds, given.trials, given.jobs),
         "proposals": lambda: proposals([name for name in names if name != "random"]),
         "workers": workers,
     }
-    found: dict[str, Any] = {"machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     try:
         for name in names:
             sampler(name, 0)
-        for name, part in parts.items():
-            if given.only in (None, name):
-                found[name] = part()
+        write(given, {name: part() for name, part in parts.items() if given.only in (None, name)})
     except ProblemError as error:
         raise SystemExit(f"error: {error}") from error
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,14 @@ cumulative sum over all items, then a binary search), and memory (reading, or wr
 places, which a tree of fan-out 16 has to do once a level).
 """
 
-import argparse
 import itertools
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Table, parse, write
 from quantum_sampler import Selector, make_selector
 from quantum_sampler.selector import Floats, Ids
 
@@ -104,42 +100,30 @@ def measure(pairs: dict[str, Pair], batch: int, turns: int) -> dict[str, dict[st
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--turns", type=int, default=20, help="of 50 rounds each")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    losses = np.random.default_rng(0).random(arguments.items) * 10
-    pairs = {
-        "prioritized": selector("prioritized", losses, arguments.batch),
-        "prioritized, independent": selector("prioritized", losses, arguments.batch, stratified=False),
-        "curious": selector("curious", losses, arguments.batch),
-        "uniform": selector("uniform", losses, arguments.batch),
-        "mixture": selector("mixture", losses, arguments.batch, components=MIXTURE),
+    given = parse(__doc__, items=1_000_000, batch=256, turns=(20, "of 50 rounds each"))
+    losses = np.random.default_rng(0).random(given.items) * 10
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+        "prioritized": ("prioritized", {}),
+        "prioritized, independent": ("prioritized", {"stratified": False}),
+        "curious": ("curious", {}),
+        "uniform": ("uniform", {}),
+        "mixture": ("mixture", {"components": MIXTURE}),
     }
+    pairs = {label: selector(name, losses, given.batch, **how) for label, (name, how) in kinds.items()}
     references = {
-        **peers(losses, arguments.batch),
-        "numpy cumsum": cumulative(losses, arguments.batch),
-        "memory": memory(losses, arguments.batch),
+        **peers(losses, given.batch),
+        "numpy cumsum": cumulative(losses, given.batch),
+        "memory": memory(losses, given.batch),
     }
-    figures = measure(pairs | references, arguments.batch, arguments.turns)
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    rounds = 50 * (arguments.turns - 1)
-    print(f"{arguments.items:,} items, batch {arguments.batch}, median of {rounds} rounds, numpy {np.__version__}")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}\n")
-    print(f"{'':26}{'select':>10}{'update':>10}   select + update as a multiple of")
-    print(f"{'':26}{'us':>10}{'us':>10}   " + "".join(f"{name:>14}" for name in references))
+    figures = measure(pairs | references, given.batch, given.turns)
+    title = f"{given.items:,} items, batch {given.batch}, median microseconds of {50 * (given.turns - 1)} rounds"
+    columns = (f"to {name}:16.3f" for name in references)
+    table = Table(f"{title}; select + update by that of", "select:10.1f", "update:10.1f", *columns, width=26)
     for name, row in figures.items():
         whole = row["select_us"] + row["update_us"]
         ratios = [whole / sum(figures[reference].values()) for reference in references]
-        row |= {f"per {reference}": ratio for reference, ratio in zip(references, ratios, strict=True)}
-        line = "".join(f"{ratio:14.3f}" for ratio in ratios)
-        print(f"{name:26}{row['select_us']:10.1f}{row['update_us']:10.1f}   {line}")
-    if arguments.json:
-        settings = {"items": arguments.items, "batch": arguments.batch, "rounds": rounds}
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "omp_num_threads": threads}
-        arguments.json.write_text(json.dumps({**settings, **machine, "selectors": figures}, indent=2) + "\n")
+        table.row(name, row["select_us"], row["update_us"], *ratios)
+    write(given, figures)
 
 
 if __name__ == "__main__":

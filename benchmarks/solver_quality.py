@@ -11,20 +11,16 @@ fields of a tenth of that, which break the symmetry; those where 20 % or more of
 random states) end in the optimum are dropped, and their number is given.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from math import isqrt, log
-from pathlib import Path
+from math import isqrt
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Option, Table, parse, slope, write
 from hybrid_opt import ProblemError, Qubo, Solution, make_solver
 
 TABLES = ("dense", "rugged", "vqe", "grover")
@@ -113,18 +109,21 @@ def compare(title: str, contestants: Contestants, instances: list[Instance], see
     """A table of the contestants, and of the classical solvers with the evaluations of the first of them, and with as
     many as there are final shots. Printed.
     """
-    print(f"\n{title}\n{'':36}{'optimum':>12}{'mean gap':>10}{'training':>10}{'shots':>10}{'evalu-':>10}{'seconds':>9}")
-    print(f"{'':36}{'found':>12}{'':>10}{'shots':>10}{'in all':>10}{'ations':>10}{'each':>9}")
+    columns = (
+        "optimum found:14",
+        "mean gap:10.3f",
+        "training shots:16,.0f",
+        "shots in all:14,.0f",
+        "evaluations:13,.0f",
+    )
+    table = Table(title, *columns, "seconds each:14.3f", width=36)
     rows: dict[str, Any] = {}
     pending = dict(contestants)
     while pending:
         label = next(iter(pending))
         rows[label] = found = row(*pending.pop(label), instances, seed)
-        optimum = f"{found['optimum']} of {found['instances']}"
-        costs = "".join(f"{found[key]:>10,.0f}" for key in ("training_shots", "shots", "evaluations"))
-        print(
-            f"{label:36}{optimum:>12}{round(found['gap'], 3) + 0.0:>10.3f}{costs}{found['seconds']:>9.3f}", flush=True
-        )
+        costs = (found[key] for key in ("training_shots", "shots", "evaluations", "seconds"))
+        table.row(label, f"{found['optimum']} of {found['instances']}", round(found["gap"], 3) + 0.0, *costs)
         if len(rows) == 1:
             for budget in sorted({round(found["evaluations"]), SHOTS}, reverse=True):
                 pending |= rivals(budget, instances[0].qubo.n)
@@ -167,9 +166,11 @@ def vqe_table(n: int, number: int, seed: int) -> dict[str, Any]:
 
 def grover_table(sizes: Sequence[int], number: int, seed: int) -> dict[str, Any]:
     """Queries of Grover adaptive search to the first hit, and their slope; others with 9 sqrt(N) evaluations."""
-    print("\ngrover: queries to the first hit of the optimum, and optima found by all within 9 sqrt(N)")
-    print(
-        f"{'n':>4}{'mean':>10}{'median':>10}{'in all':>10}{'grover':>14}{'random':>14}{'greedy':>14}{'annealing':>14}"
+    shown = Table(
+        "grover: queries to the first hit of the optimum, and optima found by all within 9 sqrt(N)",
+        *("mean:10.1f", "median:10.1f", "in all:10,.0f", "grover:14", "random:14", "greedy:14", "annealing:14"),
+        label="n",
+        width=4,
     )
     rows: dict[int, dict[str, Any]] = {}
     for n in sizes:
@@ -178,51 +179,36 @@ def grover_table(sizes: Sequence[int], number: int, seed: int) -> dict[str, Any]
         hits = [solution.about["first_hit"] for solution in solutions]
         found = [hit for hit in hits if hit is not None]
         optima = {"grover": len(found)}
-        for name, options in rivals(isqrt(81 << n), n).values():
-            optima[name] = row(name, options, instances, seed)["optimum"]
+        for name, how in rivals(isqrt(81 << n), n).values():
+            optima[name] = row(name, how, instances, seed)["optimum"]
         queries = float(np.mean([solution.cost.queries for solution in solutions]))
         rows[n] = {"mean": float(np.mean(found)), "median": float(np.median(found)), "queries": queries} | optima
-        counts = "".join(f"{f'{value} of {number}':>14}" for value in optima.values())
-        print(f"{n:>4}{rows[n]['mean']:>10.1f}{rows[n]['median']:>10.1f}{queries:>10,.0f}{counts}", flush=True)
+        counts = (f"{value} of {number}" for value in optima.values())
+        shown.row(n, rows[n]["mean"], rows[n]["median"], queries, *counts)
     table: dict[str, Any] = {"title": "grover", "instances": number, "rows": rows}
     if len(rows) > 1:
         for key in ("mean", "median"):
-            slope = np.polyfit([n * log(2) for n in rows], [log(each[key]) for each in rows.values()], 1)[0]
-            table[f"slope_of_{key}"] = float(slope)
-            print(f"slope of the logarithm of the {key} on log N: {slope:.3f}")
+            table[f"slope_of_{key}"] = slope([2**n for n in rows], [each[key] for each in rows.values()])
+            print(f"slope of the logarithm of the {key} on log N: {table[f'slope_of_{key}']:.3f}")
     return table
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all by default")
-    parser.add_argument("--sizes", type=int, nargs="+", help="variables; by default 16 20 (vqe: 16, grover: 6..14)")
-    parser.add_argument("--instances", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    for table in arguments.tables:
-        if table not in TABLES:
-            parser.error(f"table {table}: {', '.join(TABLES)} are accepted")
-    tables = []
-    for table in arguments.tables or TABLES:
-        if table == "grover":
-            sizes = arguments.sizes or range(6, 15)
-            tables.append(grover_table(sizes, arguments.instances, arguments.seed))
-            continue
-        for n in arguments.sizes or ((16,) if table == "vqe" else (16, 20)):
-            try:
-                if table == "vqe":
-                    tables.append(vqe_table(n, arguments.instances, arguments.seed))
-                else:
-                    tables.append(qaoa_table(table, n, arguments.instances, arguments.seed))
-            except ProblemError as error:
-                parser.error(str(error))
-    if arguments.json:
-        settings = {"instances": arguments.instances, "seed": arguments.seed, "descents": DESCENTS}
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({**settings, **machine, "tables": tables}, indent=2) + "\n")
+    sizes = Option(help="variables; by default 16 20 (vqe: 16, grover: 6..14)", kind=int, nargs="+")
+    given = parse(__doc__, TABLES, sizes=sizes, instances=100, seed=0)
+    how, tables = (given.instances, given.seed), []
+    try:
+        for table in given.parts:
+            if table == "grover":
+                tables.append(grover_table(given.sizes or range(6, 15), *how))
+            elif table == "vqe":
+                tables += [vqe_table(n, *how) for n in given.sizes or (16,)]
+            else:
+                tables += [qaoa_table(table, n, *how) for n in given.sizes or (16, 20)]
+    except ProblemError as error:
+        raise SystemExit(f"error: {error}") from error
+    write(given, {"descents": DESCENTS, "tables": tables})
 
 
 if __name__ == "__main__":

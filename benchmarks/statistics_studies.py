@@ -13,14 +13,13 @@ correction, and for three environments, in one of which nearly all runs fail and
 """
 
 import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.harness import parse, write
 from worldmodel.compare.analysis import stated_power, tested
 
 STEPS, EPISODES = 3000, 50  # of learning, and of the evaluation
@@ -79,16 +78,12 @@ def compared(
 
 def main() -> None:
     """Run the studies of every design and print their tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("comparisons", 200), ("seeds", 10), ("pool", 400), ("resamples", 1999), ("seed", 0)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parse(__doc__, comparisons=200, seeds=10, pool=400, resamples=1999, seed=0)
     begun = time.monotonic()
     pool = np.array([learned(seed) for seed in range(options.pool)])
     spread = float(pool.std())
     print(f"{options.pool} runs: mean {pool.mean():.3f}, standard deviation {spread:.3f}", flush=True)
-    results: dict[str, Any] = {"pool": pool.tolist(), "options": {**vars(options), "json": None}}
+    results: dict[str, Any] = {"pool": pool.tolist()}
 
     print(f"\nIdentical arms, {options.comparisons} comparisons each\n")
     print("| design | any difference claimed | standard error |")
@@ -117,8 +112,7 @@ def main() -> None:
             )
             results[design]["injected"].append({"effect": effect, "found": found, "stated": stated, "scatter": scatter})
     print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    write(options, results)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ and of its evaluations, is what it is ahead of that.
 says what a policy gains that goes on learning (tuning_adapt.py); `curves` and `schedule` draw (tuning_figures.py).
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from scipy.optimize import minimize
 from worldmodel.envs.circuits.instances import draw_qubo, draw_spins, qubo_of
 from worldmodel.envs.circuits.qaoa_angles import CircuitTuningVector, TuningBatch, TuningConfig
 
+from benchmarks.harness import Option, middle, parse, resampled, write
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.features import WIDTHS, Deformation
 from hybrid_opt.circuits.schedules.learned import Learned, learned
@@ -237,11 +236,13 @@ def mark(problems: list[Case], policy: Learned, layers: int, seed: int) -> dict[
 
 def interval(values: np.ndarray, other: np.ndarray | None = None) -> tuple[float, float, float]:
     """The median, or the difference of two medians over the same problems, with its 95 % bootstrap interval."""
-    rows = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
-    medians = np.median(values[rows], 1) - (0 if other is None else np.median(other[rows], 1))
-    value = np.median(values) - (0 if other is None else np.median(other))
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return float(value), float(low), float(high)
+
+    def gap(one: np.ndarray, rest: np.ndarray | None, axis: int) -> Any:
+        return np.median(one, axis) - (0 if rest is None else np.median(rest, axis))
+
+    drawn = gap(resampled(values, DRAWS), None if other is None else resampled(other, DRAWS), 1)
+    low, high = middle(drawn)
+    return float(gap(values, other, 0)), low, high
 
 
 def report(title: str, ratios: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -281,44 +282,43 @@ def speed(seconds: float, rows: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=WHAT, default=WHAT[0])
-    parser.add_argument("--policy", type=Path, help="a policy file of worldmodel.tune; default: the one that ships")
-    parser.add_argument(
-        "--sets",
-        nargs="+",
-        choices=[*SETS, DIRECTION],
-        default=list(SETS),
-        help=f"problems; {DIRECTION}: of adapt, those of optimizer=hybrid",
+    given = parse(
+        __doc__,
+        WHAT,
+        WHAT[:1],
+        label="PART",
+        policy=Option(help="a policy file of worldmodel.tune; default: the one that ships", kind=Path),
+        sets=Option(
+            list(SETS), f"problems; {DIRECTION}: of adapt, those of optimizer=hybrid", choices=[*SETS, DIRECTION]
+        ),
+        instances=100,
+        sizes=Option([12, 16], "fewest and most variables", nargs=2),
+        layers=3,
+        evaluations=10,
+        noise=(0.05, "depolarising noise per layer, with 1,024 shots"),
+        seed=1,
+        rows=(256, "of speed: episodes side by side"),
+        seconds=(10.0, "of speed"),
+        steps=(20_480, "of curves: environment steps of each run"),
+        seeds=(3, "of curves: training seeds; of adapt: streams"),
+        runs=(Path("runs/tuning-curves"), "of curves: where the runs are"),
+        figures=(Path("docs/figures"), "where pictures are written"),
+        more=Option([], "of curves: further KEY=VALUE of worldmodel.tune", kind=str, nargs="*"),
     )
-    parser.add_argument("--instances", type=int, default=100)
-    parser.add_argument("--sizes", nargs=2, type=int, default=[12, 16], help="fewest and most variables")
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--evaluations", type=int, default=10)
-    parser.add_argument("--noise", type=float, default=0.05, help="depolarising noise per layer, with 1,024 shots")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rows", type=int, default=256, help="of speed: episodes side by side")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of speed")
-    parser.add_argument("--steps", type=int, default=20_480, help="of curves: environment steps of each run")
-    parser.add_argument("--seeds", type=int, default=3, help="of curves: training seeds; of adapt: streams")
-    parser.add_argument("--runs", type=Path, default=Path("runs/tuning-curves"), help="of curves: where the runs are")
-    parser.add_argument("--figures", type=Path, default=Path("docs/figures"), help="where pictures are written")
-    parser.add_argument("--more", nargs="*", default=[], help="of curves: further KEY=VALUE of worldmodel.tune")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    given = parser.parse_args()
-    if given.what == "speed":
+    what = given.parts[0]
+    if what == "speed":
         figures = speed(given.seconds, given.rows)
-    elif given.what == "curves":
+    elif what == "curves":
         from benchmarks.tuning_figures import curves
 
         figures = curves(given.steps, given.seeds, given.runs, given.figures / "tuning_curves.png", given.more)
-    elif given.what == "schedule":
+    elif what == "schedule":
         from benchmarks.tuning_figures import schedule
 
         problems = cases(given.sets[0], given.instances, tuple(given.sizes), given.seed)
         picture = given.figures / "tuning_schedule.png"
         figures = schedule(problems, learned(given.policy), given.layers, given.evaluations, picture)
-    elif given.what == "adapt":
+    elif what == "adapt":
         from benchmarks.tuning_adapt import adapt, direction_problems
 
         counts = range(given.seed, given.seed + given.seeds)
@@ -333,7 +333,7 @@ def main() -> None:
         figures = adapt(streams, learned(given.policy), given.layers, given.evaluations)
     else:
         if DIRECTION in given.sets:
-            parser.error(f"--sets {DIRECTION}: accepted with adapt")
+            raise SystemExit(f"--sets {DIRECTION}: accepted with adapt")
         policy = learned(given.policy)
         figures = {"policy": dict(policy.policy.about), "seed": given.seed, "instances": given.instances}
         print(f"policy: {figures['policy']}")
@@ -352,8 +352,7 @@ def main() -> None:
             figures[name]["mark"] = mark(problems, policy, given.layers, given.seed)
             shown = {key: value for key, value in figures[name]["mark"].items() if key != "curve"}
             print(f"  evaluations to reach COBYLA's {LONG}: {shown}")
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write(given, figures)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.harness import middle, resampled
 from hybrid_opt import Qubo
 from hybrid_opt.circuits.schedules.adaptation import Adaptation
 from hybrid_opt.circuits.schedules.learned import Learned
@@ -72,9 +73,8 @@ def direction_problems(count: int, seed: int) -> list[Qubo]:
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
     """The mean with its 95 % bootstrap interval."""
-    rows = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
-    low, high = np.percentile(values[rows].mean(1), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+    low, high = middle(resampled(values, DRAWS).mean(1))
+    return float(values.mean()), low, high
 
 
 def adapt(

@@ -9,7 +9,6 @@ at the rate of one large product.
 """
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness import Option, parse, write
 from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import WIDEST
@@ -154,16 +154,16 @@ def serve(name: str, options: argparse.Namespace, pipe: Connection) -> None:
 
 def main() -> None:
     """Time both in turn and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, help="a checkout of r2dreamer")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
-    parser.add_argument("--compile", action="store_true", help="capture our update as a CUDA graph")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parse(
+        __doc__,
+        peer=Option(help="a checkout of r2dreamer", kind=Path),
+        batch=16,
+        length=64,
+        repeats=10,
+        device="auto",
+        precision=Option("auto", choices=["auto", "float32", "bfloat16"]),
+        compile=(False, "capture our update as a CUDA graph"),
+    )
     context, pipes = multiprocessing.get_context("spawn"), {}
     for name in ["ours", "r2dreamer eager"] if options.peer else ["ours"]:
         pipes[name], theirs = context.Pipe()
@@ -180,8 +180,7 @@ def main() -> None:
     medians = {name: float(np.median(values)) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:16} {median:8.1f} ms (fastest {min(times[name]):.1f}), ratio {median / medians['ours']:.2f}")
-    if options.json:
-        options.json.write_text(json.dumps(medians, indent=1) + "\n")
+    write(options, medians)
 
 
 if __name__ == "__main__":

@@ -264,8 +264,6 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
         "every": (2, {}),
         "overhead": (None, {"inline": False}),
         "pool": (35, {}),
-        "normaliser": ("monte_carlo", {}),
-        "normaliser_queries": (3, {"normaliser": "monte_carlo"}),
         "backend": ("dwave:mock", {}),
     },
     "markov": PLANNED
@@ -286,8 +284,6 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
         "l2": (1.0, {}),
         "every": (3, {}),
         "pool": (35, {}),
-        "normaliser": ("monte_carlo", {"pool": 35}),
-        "normaliser_queries": (3, {"pool": 35, "normaliser": "monte_carlo"}),
     },
     "recall": PRIORITIES
     | {
@@ -306,7 +302,7 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
     },
 }
 CLOCK = ("inline", "overhead")  # of threads, whose plans come when they come
-OWN = ("normaliser", "normaliser_queries")  # of mixtures: see their own tests
+OWN = ("fit",)  # of a buffer that fills: see its own tests
 
 
 @pytest.mark.parametrize(("part", "name"), [each for each in walk(SELECTOR_CASES) if each.values[1] not in CLOCK + OWN])
@@ -371,7 +367,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("boltzmann", {"gamma": 0.2}, "gamma"),
     ("boltzmann", {"machine": "transverse", "backend": "dwave:mock", "gamma": 0.2}, "gamma"),
     ("boltzmann", {"steps": 0, "learning_rate": 0.1}, "learning_rate"),
-    ("markov", {"normaliser_queries": 9}, "normaliser_queries"),
     ("markov", {"proposal": "local", "hamiltonian": "product"}, "hamiltonian"),
     ("markov", {"proposal": "direct", "times": (1.0, 2.0)}, "times"),
     ("markov", {"replicas": 3}, "replicas"),

@@ -1,1 +1,1 @@
-"""A Qubo, and what surrounds it: constraints, encodings, enumeration, files."""
+"""A Qubo, and what surrounds it: constraints, enumeration, files."""

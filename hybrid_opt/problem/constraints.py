@@ -1,7 +1,6 @@
 """Constraints of a Qubo as penalties with weights that keep its optimum, and the repair of bits that break them."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from math import inf
 from numbers import Real
 from typing import Any, Literal, TypeVar
@@ -88,28 +87,6 @@ def with_constraint(
     first = sum(isinstance(label, tuple) and label[:1] == ("slack",) for label in qubo.labels)
     labels = (*qubo.labels, *(("slack", first + place) for place in range(len(slack))))
     return _like(qubo, matrix, qubo.offset + strength * low**2, labels=labels)
-
-
-def with_domain_walls(qubo: Q, chains: Sequence[Sequence[int]], weight: Weight = "auto") -> Q:
-    """The Qubo with W for every 0 that is followed by a 1 along a chain, so that chains of the optimum are 1..10..0.
-
-    chains: disjoint sequences of indices. The automatic weight of a chain exceeds what flipping all of it can add.
-    Source: Chancellor 2019, arXiv 1903.05068.
-    """
-    _check(weight)
-    raised = qubo.linear + np.maximum(qubo.couplings, 0.0).sum(1)
-    lowered = -qubo.linear - np.minimum(qubo.couplings, 0.0).sum(1)
-    matrix = qubo.matrix.copy()
-    grouped = {i for group, _ in qubo.groups for i in group}
-    free = weight == "auto" and grouped.isdisjoint(i for chain in chains for i in chain)  # then 0..0 is a chain at hand
-    enough = _sufficient(qubo) if free and _forbids(qubo) else inf
-    for chain in chains:
-        flips = np.maximum(np.maximum(raised, lowered), 0.0)[list(chain)]
-        strength = _moderate(float(flips.sum()) + _margin(qubo), enough) if weight == "auto" else float(weight)
-        for before, after in pairwise(chain):
-            matrix[after, after] += strength
-            matrix[before, after] -= strength
-    return _like(qubo, matrix, qubo.offset)
 
 
 def repair(qubo: Quadratic, bits: ArrayLike) -> tuple[Bits, NDArray[np.int64]]:

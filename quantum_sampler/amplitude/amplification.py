@@ -23,15 +23,6 @@ def marked_probability(marked: float, iterations: ArrayLike) -> Floats:
     return np.asarray(np.sin((2 * np.asarray(iterations) + 1) * angle) ** 2)
 
 
-def amplified(probabilities: Floats, marked: Mask, iterations: int) -> Floats:
-    """Law [N] of what is measured after some iterations from amplitudes sqrt(probabilities) [N], which sum to 1."""
-    part = float(probabilities[marked].sum())
-    after = float(marked_probability(min(part, 1.0), iterations))
-    inside = after / part if part > 0.0 else 0.0
-    outside = (1.0 - after) / (1.0 - part) if part < 1.0 else 0.0
-    return np.where(marked, inside, outside) * probabilities
-
-
 @dataclass(frozen=True)
 class Search:
     """Search for a marked item where nobody knows how much is marked (Boyer et al., arXiv quant-ph/9605034, section 4).

@@ -73,24 +73,6 @@ def estimate_mean(
     return Estimate(*_mean(drawn, parts), queries, probes)
 
 
-def mean_fresh_loss(
-    probe: Probe,
-    ids: Ids,
-    rng: np.random.Generator,
-    queries: int,
-    method: Method = "amplitude",
-    *,
-    stored: Floats | None = None,
-    bound: float | None = None,
-    batch: int = 64,
-) -> Estimate:
-    """The mean fresh loss of items ids [N]. stored: their last known losses [N], by which strata are made. batch: most
-    items that `probe` gets at once. Otherwise as `estimate_mean`.
-    """
-    values = probed(probe, ids, batch)
-    return estimate_mean(values, ids.size, rng, queries, method, order=stored, bound=bound)
-
-
 def partition_ratio(
     values: Values,
     weights: Floats,

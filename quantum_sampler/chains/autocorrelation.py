@@ -22,13 +22,3 @@ def integrated_time(series: Floats, window: float = 5.0) -> float:
     times = 2.0 * np.cumsum(covariance / covariance[0]) - 1.0
     closed = np.flatnonzero(np.arange(steps) >= window * times)
     return float(max(times[closed[0] if closed.size else -1], 1.0 / steps))
-
-
-def exact_time(transition: Floats, law: Floats, observable: Floats) -> float:
-    """The same of a chain in equilibrium, from its transition matrix [N, N], its law [N] and the observable [N].
-
-    1 + 2 sum_t rho(t) by the fundamental matrix (Kemeny and Snell 1960): (I - P + 1 law')^-1.
-    """
-    centred = observable - law @ observable
-    solved = np.linalg.solve(np.eye(law.size) - transition + law[None], centred)
-    return float(2.0 * (law * centred) @ solved / ((law * centred) @ centred) - 1.0)

@@ -69,23 +69,3 @@ def accepts(new: Floats, old: Floats, rng: np.random.Generator) -> NDArray[np.bo
     possible = np.isfinite(old)
     gain = np.subtract(new, old, out=np.zeros_like(new), where=possible)
     return np.asarray((-rng.standard_exponential(new.shape) < gain) | ~possible)
-
-
-def transition_matrix(proposal: Floats, log_law: Floats) -> Floats:
-    """[N, N] of the chain that a symmetric proposal [N, N] and a finite log_law [N] make; rows add up to 1."""
-    matrix = proposal * np.exp(np.minimum(0.0, log_law[None] - log_law[:, None]))
-    np.fill_diagonal(matrix, 0.0)
-    np.fill_diagonal(matrix, 1.0 - matrix.sum(1))
-    return np.asarray(matrix)
-
-
-def spectral_gap(proposal: Floats, log_law: Floats) -> float:
-    """1 - max |lambda| over the eigenvalues of that chain but the first: about the inverse of its steps to mix.
-
-    A reversible chain has the eigenvalues of the symmetric matrix sqrt(p_s / p_s') P(s, s'), which is formed without
-    dividing by small probabilities. N >= 2; gaps below about 1e-13 are rounding errors.
-    """
-    symmetric = proposal * np.exp(-np.abs(log_law[None] - log_law[:, None]) / 2)
-    np.fill_diagonal(symmetric, transition_matrix(proposal, log_law).diagonal())
-    values = np.linalg.eigvalsh((symmetric + symmetric.T) / 2)
-    return float(1.0 - max(values[-2], -values[0]))

@@ -91,23 +91,6 @@ def hamiltonian(energies: Floats, gamma: float) -> Floats:
     return matrix
 
 
-def exact_mean_matrix(
-    energies: Floats,
-    gammas: tuple[float, float] = (0.25, 0.6),
-    times: tuple[float, float] = (2.0, 20.0),
-    points: tuple[int, int] = (8, 16),
-) -> Floats:
-    """[N, N]: |<s'| exp(-i H t) |s>|^2 without Trotter's error, averaged over g and t by midpoints."""
-    total = np.zeros((energies.size, energies.size))
-    for gamma in midpoints(gammas, points[0]):
-        values, vectors = np.linalg.eigh(hamiltonian(energies, gamma))
-        for time in midpoints(times, points[1]):
-            re = (vectors * np.cos(values * time)) @ vectors.T
-            im = (vectors * np.sin(values * time)) @ vectors.T
-            total += re**2 + im**2
-    return total / (points[0] * points[1])
-
-
 def midpoints(interval: tuple[float, float], count: int) -> Floats:
     """The middles of `count` equal parts of an interval."""
     return np.asarray(interval[0] + (interval[1] - interval[0]) * (np.arange(count) + 0.5) / count)

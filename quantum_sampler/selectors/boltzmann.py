@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, ProblemError
-from quantum_sampler.amplitude.normaliser import NormaliserConfig, buffer_sum
 from quantum_sampler.codes.learned import LearnedCodes
 from quantum_sampler.codes.projection import RandomProjection
 from quantum_sampler.machines.independent import IndependentBits
@@ -24,7 +23,7 @@ from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader
 from quantum_sampler.machines.semi_quantum import SemiQuantumRbm
 from quantum_sampler.machines.transverse import EXACT_UNITS, TransverseMachine
 from quantum_sampler.selector import Array, Floats, Ids, Mask, OptionError, Probe
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning
+from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
 
 FEWEST = 32  # items with features, below which no machine is trained
 SCALARS = ("trained_at", "mean", "deviation", "largest", "weight")  # of a model's state
@@ -32,7 +31,7 @@ Encoder = RandomProjection | LearnedCodes
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class BoltzmannConfig(NormaliserConfig):
+class BoltzmannConfig(PlanningConfig):
     """The machine, its codes and its training, and how far novelty and priority decide.
 
     steps: of each training; 0 is the control whose parameters stay as random as they began. gamma: the transverse
@@ -79,7 +78,7 @@ class _Model:
     mean: float = 0.0  # of the free energies of the last pool
     deviation: float = 1.0
     largest: float = 0.0  # standardised and clipped free energy there
-    weight: float = 1.0  # mean of the replay weights there, or as estimated for the whole buffer
+    weight: float = 1.0  # mean of the replay weights there
 
     def energies(self, features: Array) -> Floats:
         """Free energies [N]; each code that occurs is looked at once."""
@@ -253,7 +252,7 @@ class Boltzmann(PlannedSelector):
         return weights
 
     def _reference(self, ids: Ids, batch_size: int) -> Floats:
-        """The replay law with the normaliser of the last pool, or the one estimated."""
+        """The replay law with the normaliser of the last pool."""
         model, floor = self._model, self._settings.floor
         if model is None:
             return self._law(ids, batch_size)
@@ -278,20 +277,10 @@ class Boltzmann(PlannedSelector):
             seconds, plans = result()
             if isinstance(plans, _Plans):
                 self._training += plans.seconds
-                self._model = self._normalised(plans.model)
+                self._model = plans.model
             return seconds, plans
 
         super()._take(adopted)
-
-    def _normalised(self, model: _Model) -> _Model:
-        """The model with the mean weight of the whole buffer, where that is larger than the pool."""
-        count, config = len(self), self._settings
-        if count <= config.pool:
-            return model
-        slots = self._items.ids % self._items.capacity
-        rng = np.random.default_rng([*self._entropy, 3, self._prepares])
-        given = slots, self._tree.values[slots], rng, config, model.weight * count
-        return replace(model, weight=buffer_sum(lambda chosen: self._weights_of(model, chosen), *given) / count)
 
     def _make_encoder(self) -> Encoder:
         kind = LearnedCodes if self._settings.binarisation == "learned" else RandomProjection

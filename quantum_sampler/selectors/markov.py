@@ -10,7 +10,6 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from hybrid_opt.effect import refuse_idle
-from quantum_sampler.amplitude.normaliser import NormaliserConfig, buffer_sum
 from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
 from quantum_sampler.chains.ising_fit import LARGEST, Ising, fit_ising
@@ -20,7 +19,7 @@ from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.codes.distribution import CodeLaw
 from quantum_sampler.codes.projection import RandomProjection
 from quantum_sampler.selector import Floats, Ids, OptionError, Probe
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning
+from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
 
 
 def _rising(interval: tuple[float, float]) -> tuple[float, float]:
@@ -36,7 +35,7 @@ Range = Annotated[
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class MarkovConfig(NormaliserConfig):
+class MarkovConfig(PlanningConfig):
     """The chains, the law that they keep, and the machine that gives it its energies.
 
     hamiltonian: that the quantum proposal evolves under: the machine's, or of the controls product, with its fields
@@ -213,11 +212,6 @@ class Markov(PlannedSelector):
             self._fit = self._finished[-1]
             self._finished.clear()
             self._projection.load_state_dict(self._fit.centre)
-            if len(self) > self._options.pool:
-                slots = self._items.ids % self._items.capacity
-                rng = np.random.default_rng((*self._projection_seed, self._fit.number))
-                given = slots, self._tree.values[slots], rng, self._options, self._fit.mass
-                self._fit = self._fit._replace(mass=buffer_sum(self._raised, *given))
 
     def _raised(self, slots: Ids) -> Floats:
         """exp(novelty z) score^tilt of the items of slots, 0 without features."""

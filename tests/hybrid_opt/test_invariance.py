@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_opt import ProblemError, Qubo, make_solver
-from hybrid_opt.problem.constraints import with_domain_walls
 from hybrid_opt.search.axis import Axis
 
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -227,13 +226,6 @@ def test_penalties_beside_a_forbidding_entry(rules: Any) -> None:
     qubo = Qubo(m, **rules)
     bits, energy = qubo.penalised().minimum()
     assert bits.tolist() == qubo.minimum()[0].tolist() and energy == pytest.approx(qubo.minimum()[1], rel=1e-9)
-
-
-def test_domain_walls_beside_a_forbidding_entry() -> None:
-    m = np.diag([-4, -1, 0.25, -2])
-    m[0, 3] = 1e17
-    best = with_domain_walls(Qubo(m), [(0, 1), (3, 2)]).minimum()
-    assert best == (pytest.approx([1, 1, 0, 0]), -5.0)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int64, np.float16, "torch", "list", "Fraction"])

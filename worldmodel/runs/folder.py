@@ -32,6 +32,7 @@ RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip") 
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
 ADDED = {"eval.environments": "own", "size.fan_in": "block"}  # keys that earlier versions did not have: what they did
+REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
 _DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
@@ -276,8 +277,17 @@ def read_config(path: str | Path) -> dict[str, Any]:
         values = None
     if not isinstance(values, dict) or not values.keys() >= ABOUT:
         raise RunFolderError(f"logdir={path}: its config.yaml is damaged, or not a run's; give another logdir")
-    current: dict[str, Any] = with_current_ids({key: value for key, value in values.items() if key not in ABOUT})
+    kept = {key: _without_removed(value) for key, value in values.items() if key not in ABOUT}
+    current: dict[str, Any] = with_current_ids(kept)
     return current
+
+
+def _without_removed(value: Any) -> Any:
+    """The value without removed keys that say what is done still; others are left for the schema to refuse."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: inner for key, inner in value.items() if key not in REMOVED or inner != REMOVED[key]}
+    return {key: _without_removed(inner) for key, inner in kept.items()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
@@ -293,8 +303,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
 
 
 def _value(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; for one that earlier versions did not have, what they did."""
-    return values.get(key, next((value for name, value in ADDED.items() if f".{key}".endswith(f".{name}")), _ABSENT))
+    """The value of a dotted key; for one that earlier versions did not have, or only they had, what was or is done."""
+    implied = ADDED | REMOVED
+    return values.get(key, next((value for name, value in implied.items() if f".{key}".endswith(f".{name}")), _ABSENT))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -3,9 +3,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantum_sampler.amplitude.amplification import Search, amplified, marked_probability
+from quantum_sampler.amplitude.amplification import Search, marked_probability
 from quantum_sampler.codes.projection import hamming
+from quantum_sampler.selector import Floats, Mask
 from tests.oracles.recall_circuit import recall_circuit
+
+
+def amplified(probabilities: Floats, marked: Mask, iterations: int) -> Floats:
+    """Law [N] of what is measured after some iterations from amplitudes sqrt(probabilities) [N], which sum to 1."""
+    part = float(probabilities[marked].sum())
+    after = float(marked_probability(min(part, 1.0), iterations))
+    inside = after / part if part > 0.0 else 0.0
+    outside = (1.0 - after) / (1.0 - part) if part < 1.0 else 0.0
+    return np.where(marked, inside, outside) * probabilities
 
 
 def problem(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ from quantum_sampler.amplitude.estimation import (
     estimate_amplitude,
     estimate_mean,
     likeliest,
-    mean_fresh_loss,
     partition_ratio,
     powers,
+    probed,
 )
 from quantum_sampler.amplitude.fresh_loss import FreshLoss
 from quantum_sampler.selector import Floats, Ids, OptionError
@@ -124,7 +124,7 @@ def test_strata_by_what_is_known_help() -> None:
 
 
 @methods
-def test_mean_fresh_loss_asks_the_probe(method: Method) -> None:
+def test_a_mean_of_fresh_losses_asks_the_probe(method: Method) -> None:
     asked: list[np.ndarray] = []
     ids = 1000 + 3 * np.arange(500)
 
@@ -132,7 +132,7 @@ def test_mean_fresh_loss_asks_the_probe(method: Method) -> None:
         asked.append(batch)
         return losses((batch - 1000) // 3)
 
-    estimate = mean_fresh_loss(probe, ids, np.random.default_rng(5), 90, method, batch=32)
+    estimate = estimate_mean(probed(probe, ids, 32), ids.size, np.random.default_rng(5), 90, method)
     everything = np.concatenate(asked)
     assert max(part.size for part in asked) <= 32
     assert everything.size == estimate.probes == np.unique(everything).size

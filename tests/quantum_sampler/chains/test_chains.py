@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from quantum_sampler.chains.autocorrelation import exact_time, integrated_time
+from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
-from quantum_sampler.chains.metropolis import Direct, Metropolis, spectral_gap, transition_matrix
+from quantum_sampler.chains.metropolis import Direct, Metropolis
 from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
+from tests.oracles.chains import exact_time, spectral_gap, transition_matrix
 
 N = 4
 LOG_LAW = np.random.default_rng(5).normal(0.0, 1.2, 1 << N)

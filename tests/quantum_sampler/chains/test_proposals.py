@@ -7,7 +7,8 @@ from scipy.stats import chisquare
 
 from hybrid_opt import Qubo
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
-from quantum_sampler.chains.quantum_proposal import QuantumProposal, exact_mean_matrix, hamiltonian, midpoints
+from quantum_sampler.chains.quantum_proposal import QuantumProposal, hamiltonian, midpoints
+from tests.oracles.chains import exact_mean_matrix
 from tests.oracles.proposal_circuit import proposal_circuit
 
 PAULI = {"x": np.array([[0.0, 1.0], [1.0, 0.0]]), "1": np.eye(2)}

@@ -172,6 +172,19 @@ def test_continuing_takes_a_nan_and_a_key_that_earlier_versions_did_not_have(tmp
             folder.compare({**before, "size": {"fan_in": fan_in}}, ())
 
 
+def test_a_removed_key_that_says_what_is_done_still_is_read_over(tmp_path: Path) -> None:
+    before = {**CONFIG, "replay": {"selector": "markov", "pool": 9}}
+    with RunFolder(tmp_path / "run") as folder:
+        folder.write_config(
+            {**before, "replay": {**before["replay"], "normaliser": "pool", "normaliser_queries": 1024}}
+        )
+        assert folder.config()["replay"] == before["replay"]  # type: ignore[index]
+        folder.compare(before, ())
+        folder.write_config({**before, "replay": {**before["replay"], "normaliser": "amplitude"}})
+        with pytest.raises(RunFolderError, match=r"replay\.normaliser was amplitude, is pool"):
+            folder.compare(before, ())
+
+
 def test_config_cut_short_anywhere_is_refused_or_still_complete(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
         folder.write_config(CONFIG)
