@@ -15,6 +15,7 @@ from worldmodel.cli.errors import validated
 from worldmodel.cli.overrides import word
 from worldmodel.cli.schema import Catalogue
 from worldmodel.launch.launcher import LauncherChoice
+from worldmodel.model.config import ModelConfig
 from worldmodel.runs.folder import ADDED
 from worldmodel.search.objective import Objective
 from worldmodel.search.samplers import Pruner, Sampler
@@ -77,6 +78,8 @@ class SearchConfig(TrainConfig):
         for section, key, value in (("eval", "environments", ADDED["eval.environments"]), ("size", "fan_in", "all")):
             if plain[section][key] == value:  # logdir=auto finds an earlier search again
                 del plain[section][key]
+        if self.model == ModelConfig():  # as of searches that had no such section
+            del plain["model"]
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
     def folder(self) -> str:
