@@ -50,12 +50,15 @@ class Parts(Mapping[str, tuple[str, str]]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def find(self, name: Any, key: str) -> Any:
-        """Return the class of a name. Raise one line, which says `key`, where there is none."""
+    def find(self, name: Any, key: str, beside: Iterable[str] = ()) -> Any:
+        """Return the class of a name. Raise one line, which says `key`, where there is none.
+
+        beside: names that are accepted, too, and not found here.
+        """
         if isinstance(name, str) and ":" in name:
             return self._of_user(name, key)
         if not isinstance(name, str) or name not in self:
-            raise self._error(f"{key}={name}: no such {self.kind}{accepted(str(name), self)}")
+            raise self._error(f"{key}={name}: no such {self.kind}{accepted(str(name), (*beside, *self))}")
         module, kind = self[name]
         return getattr(import_module(module), kind)
 
@@ -141,7 +144,7 @@ def complaint(error: ValidationError, owner: str = "") -> str:
     """What is wrong with the first option that is: `KEY=VALUE: what is accepted`."""
     first = error.errors()[0]
     if not first["loc"]:  # of several options together; the message begins with one of them
-        return str(first["ctx"]["error"])
+        return str(first.get("ctx", {}).get("error", first["msg"]))
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{key} is missing: it is a required option {owner}".rstrip()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_opt.parts import Parts, accepted, checked, config_of
+from hybrid_opt.parts import Parts, checked, config_of
 from quantum_sampler.selector import OptionError, Probe, Selector
 from quantum_sampler.selectors.mixture import Mixture, MixtureConfig, PartConfig
 
@@ -15,7 +15,7 @@ SELECTORS = Parts("selector", "quantum_sampler.selectors", "Selector", error=Opt
 
 def selector_classes(name: str, path: str = "replay") -> tuple[Callable[..., Selector], Any]:
     """The class of a selector, which is not the mixture, and that of its config."""
-    kind = SELECTORS.find(name, f"{path}.selector")
+    kind = SELECTORS.find(name, f"{path}.selector", [MIXTURE])
     return kind, config_of(kind)
 
 
@@ -51,8 +51,6 @@ def selector_config(name: str, path: str = "replay", **options: Any) -> Any:
 
     Raises OptionError as `make_selector` does.
     """
-    if ":" not in name and name not in SELECTORS and name != MIXTURE:
-        raise OptionError(f"{path}.selector={name}: no such selector{accepted(name, (*SELECTORS, MIXTURE))}")
     kind = MixtureConfig if name == MIXTURE else selector_classes(name, path)[1]
     config = checked(kind, options, path, f"of {name}", OptionError)
     if isinstance(config, MixtureConfig):
