@@ -1,26 +1,22 @@
 """Selectors by name, and the checking of their options."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
-from difflib import get_close_matches
-from importlib import import_module
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
+from hybrid_opt.parts import Parts, checked, config_of
 from quantum_sampler.selector import OptionError, Probe, Selector, is_integer
 from quantum_sampler.selectors.mixture import Mixture, MixtureConfig, PartConfig
 
 MIXTURE = "mixture"
-SELECTORS = ("uniform", "prioritized", "curious", "fresh", "annealed", "boltzmann", "markov", "recall")
-"""Selector `name` is the class `Name` in selectors/name.py, beside `NameConfig`; imported when asked for."""
+SELECTORS = Parts("selector", "quantum_sampler.selectors", "Selector", error=OptionError)
 
 
-def selector_classes(name: str) -> tuple[Callable[..., Selector], Any]:
+def selector_classes(name: str, path: str = "replay") -> tuple[Callable[..., Selector], Any]:
     """The class of a selector, which is not the mixture, and that of its config."""
-    module = import_module(f"quantum_sampler.selectors.{name}")
-    return getattr(module, name.title()), getattr(module, f"{name.title()}Config")
+    kind = SELECTORS.find(name, f"{path}.selector", [MIXTURE])
+    return kind, config_of(kind)
 
 
 def make_selector(
@@ -55,10 +51,8 @@ def selector_config(name: str, path: str = "replay", **options: Any) -> Any:
 
     Raises OptionError as `make_selector` does.
     """
-    if name not in (*SELECTORS, MIXTURE):
-        raise OptionError(f"{path}.selector={name}: no such selector{_choices(name, (*SELECTORS, MIXTURE))}")
-    kind = MixtureConfig if name == MIXTURE else selector_classes(name)[1]
-    config = _checked(kind, path, f"of {name}", options)
+    kind = MixtureConfig if name == MIXTURE else selector_classes(name, path)[1]
+    config = checked(kind, options, path, f"of {name}", OptionError)
     if isinstance(config, MixtureConfig):
         for key in config.components:
             part = _part(config, path, key)
@@ -107,31 +101,5 @@ def _part(config: MixtureConfig, path: str, key: str) -> PartConfig:
     options = dict(config.components[key])
     given = {"selector": key} | {name: options.pop(name) for name in ("selector", "share") if name in options}
     where = f"{path}.components.{key}"
-    part: PartConfig = _checked(PartConfig, where, "of a component", {**given, "options": options})
+    part: PartConfig = checked(PartConfig, {**given, "options": options}, where, "of a component", OptionError)
     return part
-
-
-def _checked(config: Callable[..., Any], path: str, owner: str, options: dict[str, Any]) -> Any:
-    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
-    for key in options:
-        if key not in known:
-            raise OptionError(f"{path}.{key}: no such option {owner}{_choices(key, known)}")
-    try:
-        return config(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:  # of several keys together; the message begins with one of them
-            raise OptionError(f"{path}.{first['ctx']['error']}") from None
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise OptionError(f"{path}.{key} is missing: it is a required option {owner}") from None
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise OptionError(f"{path}.{key}={first['input']!r}: {message}") from None
-
-
-def _choices(given: str, accepted: Iterable[str]) -> str:
-    names = sorted(accepted)
-    if not names:
-        return "; it has none"
-    near = get_close_matches(given, names, n=1)
-    return (f"; did you mean {near[0]}?" if near else "") + f" (accepted: {', '.join(names)})"

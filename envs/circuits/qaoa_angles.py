@@ -16,6 +16,7 @@ from worldmodel.envs.errors import EnvironmentRefused
 
 from hybrid_opt.circuits.schedules.features import WIDTHS, Progress, ShapeName, describe, describe_qubo, whitened
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.parts import complaint
 from hybrid_opt.problem.file import load_problems
 from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.simulator.mixed import MixedSimulator
@@ -86,10 +87,7 @@ def tuning_config(config: Any, options: dict[str, Any]) -> Any:
     try:
         return config(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        said = str(first.get("ctx", {}).get("error") or f"{key}={first['input']!r}: {first['msg']}")
-        raise EnvironmentRefused(f"env.kwargs.{said}") from error
+        raise EnvironmentRefused(f"env.kwargs.{complaint(error)}") from error
 
 
 class TuningBatch:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass as plain
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.direction.escape import EscapeConfig
 from hybrid_opt.direction.moves import MOVES, MoveName
-from hybrid_opt.errors import ProblemError
+from hybrid_opt.parts import checked as checked_options
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
@@ -82,12 +82,5 @@ class Counts:
 
 def checked(options: Mapping[str, Any]) -> DirectionConfig:
     """The config of these options. Raises ProblemError, with the key, for what is not accepted."""
-    for name in options:
-        if name not in DirectionConfig.__dataclass_fields__:
-            raise ProblemError(f"optimizer.{name}: no such option; {', '.join(DirectionConfig.__dataclass_fields__)}")
-    try:
-        return DirectionConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ProblemError(f"optimizer.{key}={first['input']!r}: {first['msg']}") from error
+    made: DirectionConfig = checked_options(DirectionConfig, options, "optimizer", "of hybrid")
+    return made

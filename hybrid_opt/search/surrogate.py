@@ -3,25 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from hybrid_opt.errors import ProblemError
-from hybrid_opt.parts import nearest
+from hybrid_opt.parts import Parts
 from hybrid_opt.problem.qubo import Qubo
 
 Floats = NDArray[np.float64]
 Levels = Sequence[Floats]  # of each parameter, the positions that the Qubo may choose from, each a bit
 
-SURROGATES = {  # name -> module and class
-    "smooth": ("hybrid_opt.search.surrogates.smooth", "SmoothPairwise"),
-    "factorization": ("hybrid_opt.search.surrogates.factorization", "FactorizationMachine"),
-    "sparse": ("hybrid_opt.search.surrogates.sparse", "SparseRegression"),
-}
+SURROGATES = Parts("surrogate", "hybrid_opt.search.surrogates", "Surrogate")
 
 
 @dataclass(frozen=True)
@@ -81,24 +74,11 @@ class Surrogate(ABC):
 
 
 def make_surrogate(name: str, options: Mapping[str, Any] | None = None) -> Surrogate:
-    """Make a surrogate: smooth, factorization or sparse.
+    """Make a surrogate: smooth, factorization, sparse, or `module:Class`.
 
     Raises ProblemError for an unknown name or option, or a value that is not accepted.
     """
-    if name not in SURROGATES:
-        raise ProblemError(f"surrogate={name}: no such surrogate{nearest(str(name), SURROGATES)}")
-    module, kind = SURROGATES[name]
-    surrogate: type[Any] = getattr(import_module(module), kind)
-    known = surrogate.Config.__dataclass_fields__
-    for key in options or {}:
-        if key not in known:
-            raise ProblemError(f"surrogate.{key}: no such option of {name}{nearest(str(key), known)}")
-    try:
-        config = surrogate.Config(**options or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ProblemError(f"surrogate.{key}={first['input']!r}: {first['msg']}") from error
+    surrogate, config = SURROGATES.configured(name, "surrogate", options or {})
     made: Surrogate = surrogate(config)
     return made
 

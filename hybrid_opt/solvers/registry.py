@@ -1,25 +1,13 @@
-"""Solvers by name, and the checking of their options."""
+"""Solvers by name."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
-from pydantic import ValidationError
-
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.parts import Parts
 from hybrid_opt.solvers.solver import Solver
 
-SOLVERS = {  # name -> module and class; imported when it is asked for, since vendor libraries are slow to import
-    "exact": ("hybrid_opt.solvers.exact", "Exact"),
-    "random": ("hybrid_opt.solvers.random", "Random"),
-    "greedy": ("hybrid_opt.solvers.greedy", "Greedy"),
-    "annealing": ("hybrid_opt.solvers.annealing", "Annealing"),
-    "path_integral": ("hybrid_opt.solvers.path_integral", "PathIntegral"),
-    "qaoa": ("hybrid_opt.solvers.qaoa", "Qaoa"),
-    "grover": ("hybrid_opt.solvers.grover", "Grover"),
-    "vqe": ("hybrid_opt.solvers.vqe", "Vqe"),
-}
+SOLVERS = Parts("solver", "hybrid_opt.solvers", "Solver")
 
 
 def make_solver(
@@ -31,7 +19,7 @@ def make_solver(
     fallback: Any = None,
     **options: Any,
 ) -> Solver:
-    """Make a solver.
+    """Make a solver, by its name or as `module:Class`.
 
     backend: where its circuits or anneals run: a name, or a Backend. ledger: a Ledger or the path of its file, in which
     every program is recorded. budget: the most that may be spent (a Cost, or a mapping of shots, seconds, dollars).
@@ -39,7 +27,7 @@ def make_solver(
 
     Raises ProblemError for an unknown name or option, or a value that is not accepted.
     """
-    solver, config = _configured(name, "solver", options)
+    solver, config = SOLVERS.configured(name, "solver", options)
     made: Solver = solver(config, backend=backend, ledger=ledger, budget=budget, fallback=fallback)
     return made
 
@@ -53,30 +41,5 @@ def check_solver(solver: Any, key: str) -> tuple[str, dict[str, Any]]:
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise ProblemError(f"{key}={solver}: the name of a solver, or {{name: ..., ...}} with its options, is accepted")
-    _configured(name, key, {option: value for option, value in options.items() if option != "backend"})
+    SOLVERS.configured(name, key, {option: value for option, value in options.items() if option != "backend"})
     return name, options
-
-
-def _configured(name: str, path: str, options: dict[str, Any]) -> tuple[type[Any], Any]:
-    """The class of a solver and its config."""
-    if name not in SOLVERS:
-        raise ProblemError(f"{path}={name}: no such solver{_nearest(name, SOLVERS)}")
-    module, kind = SOLVERS[name]
-    solver: type[Any] = getattr(import_module(module), kind)
-    known = solver.Config.__dataclass_fields__
-    for key in options:
-        if key not in known:
-            raise ProblemError(f"{path}.{key}: no such option of {name}{_nearest(key, known)}")
-    try:
-        return solver, solver.Config(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:  # of several options together; the message begins with one of them
-            raise ProblemError(f"{path}.{first['ctx']['error']}") from None
-        key = ".".join(str(part) for part in first["loc"])
-        raise ProblemError(f"{path}.{key}={first['input']!r}: {first['msg']}") from error
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; {', '.join(known)} are accepted"

@@ -2,15 +2,15 @@
 
 from quantum_sampler.batches.engine import Draw, Engine, Reads, drawn
 from quantum_sampler.batches.law import BatchLaw, matched, similarity
-from quantum_sampler.batches.registry import ENGINES, EngineName, make_engine
+from quantum_sampler.batches.registry import ENGINES, check_engine, make_engine
 
 __all__ = [
     "ENGINES",
     "BatchLaw",
     "Draw",
     "Engine",
-    "EngineName",
     "Reads",
+    "check_engine",
     "drawn",
     "make_engine",
     "matched",

@@ -60,7 +60,13 @@ class Engine(Protocol):
 
 
 class Local(ABC):
-    """Base of the engines that run right here: nothing to check, to count or to release. They take law by law."""
+    """Base of the engines that run right here: nothing to check, to count or to release. They take law by law.
+
+    reads: batches of one law, where it samples; sweeps: of each, where it anneals.
+    """
+
+    def __init__(self, reads: int = 256, sweeps: int = 16) -> None:
+        self._count, self._sweeps = reads, sweeps
 
     @abstractmethod
     def reads(self, law: BatchLaw, batches: int, rng: np.random.Generator) -> Reads:

@@ -24,9 +24,6 @@ class Kawasaki(Local):
     independent.
     """
 
-    def __init__(self, reads: int = 256, sweeps: int = 16) -> None:
-        self._count, self._sweeps = reads, sweeps
-
     def reads(self, law: BatchLaw, batches: int, rng: np.random.Generator) -> Reads:
         rising = self._sweeps // 2
         betas = np.append(np.arange(rising) / max(1, rising), 1.0)

@@ -1,33 +1,22 @@
 """Engines by name."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hybrid_opt import ProblemError
-from quantum_sampler.batches.dpp import Determinantal
+from hybrid_opt.parts import Parts
 from quantum_sampler.batches.engine import Engine
-from quantum_sampler.batches.facility import Facility, FacilityGreedy
-from quantum_sampler.batches.greedy import Greedy
-from quantum_sampler.batches.kawasaki import Kawasaki
-from quantum_sampler.batches.pivotal import Pivotal
-from quantum_sampler.batches.systematic import Systematic
 from quantum_sampler.selector import OptionError
 
-EngineName = Literal[
-    "auto",
-    "kawasaki",
-    "annealing",
-    "path_integral",
-    "qaoa",
-    "greedy",
-    "facility",
-    "facility_greedy",
-    "dpp",
-    "systematic",
-    "pivotal",
-]
-ENGINES: tuple[str, ...] = get_args(EngineName)
+LOCAL = Parts("engine", "quantum_sampler.batches", "Local", options=False, error=OptionError)
 SOLVERS = ("annealing", "path_integral", "qaoa")
+ENGINES = ("auto", *LOCAL, *SOLVERS)
+
+
+def check_engine(name: str, key: str) -> None:
+    """Raise OptionError, which says `key`, for a name that is no engine."""
+    if name not in ("auto", *SOLVERS):
+        LOCAL.find(name, key, beside=("auto", *SOLVERS))
 
 
 def make_engine(
@@ -52,23 +41,13 @@ def make_engine(
         from quantum_sampler.batches.through_solver import ThroughSolver
 
         return ThroughSolver(name, reads, sweeps, options or {}, infeasible, backend)
-    if name not in ENGINES:
-        raise OptionError(f"replay.engine={name}: no such engine; {', '.join(ENGINES)} are accepted")
+    check_engine(name, "replay.engine")
     if options:
         raise OptionError(f"replay.options={dict(options)}: {name} takes none; {', '.join(SOLVERS)} do")
     if backend != "statevector":
         label = getattr(backend, "name", backend)
         raise OptionError(f"backend={label}: replay.engine={name} runs on none; auto, {', '.join(SOLVERS)} do")
-    made: dict[str, Any] = {
-        "kawasaki": lambda: Kawasaki(reads, sweeps),
-        "facility": lambda: Facility(reads),
-        "facility_greedy": FacilityGreedy,
-        "greedy": Greedy,
-        "dpp": Determinantal,
-        "systematic": Systematic,
-        "pivotal": Pivotal,
-    }
-    engine: Engine = made[name]()
+    engine: Engine = LOCAL.find(name, "replay.engine")(reads, sweeps)
     return engine
 
 

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.effect import refuse_idle
-from quantum_sampler.batches import BatchLaw, EngineName, drawn, make_engine, matched, similarity
+from quantum_sampler.batches import BatchLaw, check_engine, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.proportional import proportional, systematic
 from quantum_sampler.batches.registry import SOLVERS
 from quantum_sampler.selector import Floats, Ids, OptionError, Probe
@@ -39,13 +39,14 @@ class AnnealedConfig(PlanningConfig):
     reads: Annotated[int, Field(ge=1)] = 256
     sweeps: Annotated[int, Field(ge=1)] = 16
     floor: Annotated[float, Field(gt=0, le=1)] = 0.02
-    engine: EngineName = "auto"
+    engine: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
     infeasible: Literal["auto", "drop", "repair"] = "auto"
     backend: Any = "statevector"
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:
+        check_engine(self.engine, "engine")
         if self.backend != "statevector" and self.engine not in ("auto", *SOLVERS):
             accepted = f"auto, {', '.join(SOLVERS)} are accepted with backend=NAME"
             raise ValueError(f"engine={self.engine}: runs on no backend; {accepted}")

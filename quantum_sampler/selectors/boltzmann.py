@@ -16,11 +16,10 @@ from hybrid_opt.effect import refuse_idle
 from hybrid_opt.errors import BackendError, ProblemError
 from quantum_sampler.codes.learned import LearnedCodes
 from quantum_sampler.codes.projection import RandomProjection
+from quantum_sampler.machines import MACHINES
 from quantum_sampler.machines.independent import IndependentBits
 from quantum_sampler.machines.machine import Machine
-from quantum_sampler.machines.rbm import Rbm
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader
-from quantum_sampler.machines.semi_quantum import SemiQuantumRbm
 from quantum_sampler.machines.transverse import EXACT_UNITS, TransverseMachine
 from quantum_sampler.selector import Array, Floats, Ids, Mask, OptionError, Probe
 from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
@@ -40,7 +39,7 @@ class BoltzmannConfig(PlanningConfig):
     repeatable, nor for a remote backend, whose work is done elsewhere.
     """
 
-    machine: Literal["auto", "semi_quantum", "rbm", "transverse"] = "auto"
+    machine: str = "auto"
     hidden: Annotated[int, Field(ge=0, le=512)] = 16
     bits: Annotated[int, Field(ge=1, le=64)] = 32
     binarisation: Literal["projection", "learned"] = "projection"
@@ -59,6 +58,8 @@ class BoltzmannConfig(PlanningConfig):
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:
+        if self.machine != "auto":
+            MACHINES.find(self.machine, "machine", beside=["auto"])
         if self.backend != "statevector" and self.machine not in ("auto", "transverse"):
             raise ValueError(f"machine={self.machine}: runs on no backend; transverse is accepted with backend=NAME")
         field = self.machine == "transverse" and self.backend == "statevector"
@@ -304,8 +305,10 @@ class Boltzmann(PlannedSelector):
         if self._kind == "transverse":
             bits, hidden, chains = config.bits, config.hidden, config.chains
             return TransverseMachine(bits, hidden, rng, gamma=config.gamma, chains=chains, reader=self._reader)
-        kind = Rbm if self._kind == "rbm" else SemiQuantumRbm
-        return kind(config.bits, config.hidden, rng, chains=config.chains)
+        machine: Machine = MACHINES.find(self._kind, "replay.machine")(
+            config.bits, config.hidden, rng, chains=config.chains
+        )
+        return machine
 
     def _state(self) -> dict[str, Any]:
         state = {**super()._state(), "prepares": self._prepares, "model": None}

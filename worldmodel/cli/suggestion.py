@@ -22,7 +22,7 @@ _SAID_ELSEWHERE = {  # what other programs call a key
     "train_ratio": "replay_ratio update_ratio",
     "replay.capacity": "buffer_size replay_size memory_size",
     "replay.alpha": "replay.exponent",
-    "size": "model model_size",
+    "size": "model_size",
     "logdir": "log_dir output_dir run_dir save_dir run folder",
     "device": "gpu cuda",
     "eval.every": "eval_freq eval_interval eval.freq",

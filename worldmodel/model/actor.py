@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.categorical import one_hot_sample, unimix
-from worldmodel.model.heads.mlp import MLPHead
+from worldmodel.model.config import DEFAULT, ModelConfig
 
 STD = (0.1, 1.0)  # bounds of the standard deviation of continuous actions
 
@@ -19,11 +19,11 @@ class Actor(nn.Module):
     Shapes: feature [..., F]; action [..., A], one-hots side by side or values around [-1, 1].
     """
 
-    def __init__(self, feature: int, units: int, spec: ActionSpec) -> None:
+    def __init__(self, feature: int, units: int, spec: ActionSpec, parts: ModelConfig = DEFAULT) -> None:
         super().__init__()
         self.spec = spec
         outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
-        self.net = MLPHead(feature, units, 3, outputs, scale=0.01)
+        self.net = parts.head("actor")(feature, units, 3, outputs, scale=0.01)
 
     def forward(self, feature: Tensor) -> "Policy":
         return self.policy(self.net(feature))
@@ -39,7 +39,7 @@ class Actor(nn.Module):
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         """What samples of policies [...] are made of: uniform [..., components], or standard normal [..., A]."""
-        device = self.net.out.weight.device
+        device = next(self.net.parameters()).device
         if self.spec.kind == "discrete":
             return torch.empty(*shape, len(self.spec.sizes), device=device).uniform_(generator=generator)
         return torch.empty(*shape, self.spec.width, device=device).normal_(generator=generator)

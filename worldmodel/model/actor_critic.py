@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.actor import Actor
 from worldmodel.model.batch import Imagined, Windows
-from worldmodel.model.heads.mlp import MLPHead
+from worldmodel.model.config import DEFAULT, ModelConfig
 from worldmodel.model.returns import BehaviorConfig, ReturnScale, lambda_return
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
@@ -18,13 +18,20 @@ class ActorCritic(nn.Module):
 
     entropy: Tensor  # its weight in the actor's loss; a tensor, so that a captured graph sees it change
 
-    def __init__(self, action: ActionSpec, size: ModelSize, config: BehaviorConfig, twohot: TwoHot) -> None:
+    def __init__(
+        self,
+        action: ActionSpec,
+        size: ModelSize,
+        config: BehaviorConfig,
+        twohot: TwoHot,
+        parts: ModelConfig = DEFAULT,
+    ) -> None:
         super().__init__()
         self.config, self.twohot = config, twohot
-        bins = len(twohot.bins)
-        self.actor = Actor(size.feature, size.units, action)
-        self.critic = MLPHead(size.feature, size.units, 3, bins, scale=0.0)
-        self.slow_critic = MLPHead(size.feature, size.units, 3, bins, scale=0.0).requires_grad_(False)
+        bins, critic = len(twohot.bins), parts.head("critic")
+        self.actor = Actor(size.feature, size.units, action, parts)
+        self.critic = critic(size.feature, size.units, 3, bins, scale=0.0)
+        self.slow_critic = critic(size.feature, size.units, 3, bins, scale=0.0).requires_grad_(False)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.return_scale = ReturnScale(config.return_rate)
         self.register_buffer("entropy", torch.tensor(config.entropy), persistent=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
+from worldmodel.model.config import DEFAULT, ModelConfig
 from worldmodel.model.returns import BehaviorConfig
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import LossConfig, WorldModel
@@ -41,11 +42,12 @@ class Agent(nn.Module):
         size: ModelSize,
         loss: LossConfig,
         behavior: BehaviorConfig,
+        parts: ModelConfig = DEFAULT,
     ) -> None:
         super().__init__()
         self.observations, self.action = dict(observations), action
-        self.world_model = WorldModel(observations, action.width, size, loss, behavior.discount)
-        self.actor_critic = ActorCritic(action, size, behavior, self.world_model.twohot)
+        self.world_model = WorldModel(observations, action.width, size, loss, behavior.discount, parts)
+        self.actor_critic = ActorCritic(action, size, behavior, self.world_model.twohot, parts)
 
     def initial(self, rows: int) -> Carry:
         """What is carried at the start of an episode."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from worldmodel.model.batch import State
 from worldmodel.model.categorical import one_hot_sample, unimix
-from worldmodel.model.cells.gru import BlockGRU
-from worldmodel.model.heads.mlp import MLPHead
+from worldmodel.model.cells import CELLS
+from worldmodel.model.config import DEFAULT, ModelConfig
 from worldmodel.model.posterior import Posterior
 from worldmodel.model.size import ModelSize
 
@@ -26,12 +26,12 @@ class RSSM(nn.Module):
 
     loops: Any = None  # a sequence of the cell, compiled; see worldmodel.kernels
 
-    def __init__(self, size: ModelSize, embed: int, action: int) -> None:
+    def __init__(self, size: ModelSize, embed: int, action: int, parts: ModelConfig = DEFAULT) -> None:
         super().__init__()
         self.size = size
-        self.cell = BlockGRU(size, action)
+        self.cell = CELLS.find(parts.cell, "model.cell")(size, action)
         self.posterior = Posterior(size.deter, embed, size.hidden, size.classes, size.stoch)
-        self.prior_net = MLPHead(size.deter, size.hidden, 2, size.stoch * size.classes)
+        self.prior_net = parts.head("prior")(size.deter, size.hidden, 2, size.stoch * size.classes)
 
     def initial(self, rows: int) -> State:
         """The zero state at the start of an episode."""
@@ -61,9 +61,10 @@ class RSSM(nn.Module):
 
         No gradient goes through it. out: where the result is written.
         """
-        to_deter, to_stoch = out or (None, None)
-        deter = self.cell.step(state.deter, state.stoch.flatten(-2), boxed(action), to_deter)
-        return State(deter, one_hot_sample(self.prior(deter), noise, -2, to_stoch))
+        deter: Tensor = self.cell.step(state.deter, state.stoch.flatten(-2), boxed(action))
+        if out is not None:
+            deter = out.deter.copy_(deter)
+        return State(deter, one_hot_sample(self.prior(deter), noise, -2, out and out.stoch))
 
     def split(self, feature: Tensor) -> State:
         """The state that a feature [..., D + K S] is made of, as views of it."""

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.batch import State, Windows
 from worldmodel.model.categorical import kl
+from worldmodel.model.config import DEFAULT, ModelConfig
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder
-from worldmodel.model.heads.mlp import MLPHead
 from worldmodel.model.returns import Scale
 from worldmodel.model.rssm import RSSM
 from worldmodel.model.size import ModelSize
@@ -43,16 +43,17 @@ class WorldModel(nn.Module):
         size: ModelSize,
         loss: LossConfig,
         discount: float,
+        parts: ModelConfig = DEFAULT,
     ) -> None:
         super().__init__()
         self.loss, self.discount = loss, discount
         self.vectors = frozenset(key for key, spec in observations.items() if spec.kind == "vector")
         self.twohot = TwoHot()
         self.encoder = Encoder(observations, size)
-        self.rssm = RSSM(size, self.encoder.width, action)
+        self.rssm = RSSM(size, self.encoder.width, action, parts)
         self.decoder = Decoder(observations, size)
-        self.reward = MLPHead(size.feature, size.units, 1, len(self.twohot.bins), scale=0.0)
-        self.continuation = MLPHead(size.feature, size.units, 1, 1)
+        self.reward = parts.head("reward")(size.feature, size.units, 1, len(self.twohot.bins), scale=0.0)
+        self.continuation = parts.head("continuation")(size.feature, size.units, 1, 1)
 
     def losses(self, windows: Windows, noise: Tensor) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The loss [T, B], posterior states [T, B], metrics. noise [T, B, 1, S], uniform."""

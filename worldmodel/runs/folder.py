@@ -33,6 +33,8 @@ _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands w
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
 ADDED = {"eval.environments": "own", "size.fan_in": "block"}  # keys that earlier versions did not have: what they did
 REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
+_HEADS = ("actor", "critic", "reward", "continuation", "prior")
+ADDED |= {"model.cell": "gru", **{f"model.heads.{head}": "mlp" for head in _HEADS}}
 _DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 

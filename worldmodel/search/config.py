@@ -15,6 +15,7 @@ from worldmodel.cli.errors import validated
 from worldmodel.cli.overrides import word
 from worldmodel.cli.schema import Catalogue
 from worldmodel.launch.launcher import LauncherChoice
+from worldmodel.model.config import ModelConfig
 from worldmodel.runs.folder import ADDED, REMOVED
 from worldmodel.search.objective import Objective
 from worldmodel.search.samplers import Pruner, Sampler
@@ -79,6 +80,8 @@ class SearchConfig(TrainConfig):
                 del plain[section][key]
         if plain["replay"]["selector"] in ("boltzmann", "markov"):  # likewise
             plain["replay"] |= REMOVED
+        if self.model == ModelConfig():  # as of searches that had no such section
+            del plain["model"]
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
     def folder(self) -> str:

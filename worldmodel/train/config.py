@@ -15,6 +15,7 @@ from quantum_sampler import selector_parts
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
+from worldmodel.model.config import ModelConfig
 from worldmodel.model.returns import BehaviorConfig
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import LossConfig
@@ -86,6 +87,7 @@ class TrainConfig:
     log: LogConfig
     checkpoint: CheckpointConfig
     seconds: Annotated[float, Field(gt=0)] | None = field(default=None, kw_only=True)  # earlier runs have no such key
+    model: ModelConfig = field(default_factory=ModelConfig, kw_only=True)  # nor this section
 
     @property
     def stride(self) -> int:
@@ -119,6 +121,7 @@ class TrainConfig:
         try:
             check_name(self.backend)
             check_solver(self.solver, "solver")
+            self.model.check()
             if isinstance(self.optimizer, HybridConfig):
                 self.optimizer.check()
         except ProblemError as error:

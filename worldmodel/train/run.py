@@ -154,7 +154,7 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
         specs = environments.observation_specs, environments.action_spec
-        return Agent(*specs, config.size, config.loss, config.behavior)
+        return Agent(*specs, config.size, config.loss, config.behavior, config.model)
 
 
 def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:

@@ -5,7 +5,8 @@ import pytest
 
 from quantum_sampler.batches import BatchLaw
 from quantum_sampler.batches.dpp import Determinantal
-from quantum_sampler.batches.facility import Facility, FacilityGreedy, coverage, lazy_greedy
+from quantum_sampler.batches.facility import Facility, coverage
+from quantum_sampler.batches.facility_greedy import FacilityGreedy, lazy_greedy
 from quantum_sampler.batches.greedy import Greedy, built, improved
 from quantum_sampler.batches.pivotal import Pivotal
 from quantum_sampler.batches.proportional import proportional, systematic

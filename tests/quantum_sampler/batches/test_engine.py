@@ -75,7 +75,7 @@ def test_a_stopped_draw_ends_early() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "tabu"}, "replay.engine=tabu: no such engine; auto, kawasaki,"),
+        ({"name": "tabu"}, "replay.engine=tabu: no such engine (accepted: auto, annealing, "),
         ({"name": "kawasaki", "options": {"penalty": 1}}, "kawasaki takes none; annealing, path_integral, qaoa do"),
         ({"name": "dpp", "backend": "dwave:mock"}, "backend=dwave:mock: replay.engine=dpp runs on none"),
         ({"name": "annealing", "options": {"penalti": 1}}, "solver.penalti: no such option of annealing"),

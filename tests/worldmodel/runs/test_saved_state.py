@@ -87,6 +87,7 @@ OTHERS: dict[str | tuple[str, str], list[Any]] = {  # choices that a type does n
             ),
         ),
     ],
+    "machine": ["semi_quantum", "rbm", "transverse"],
     "moves": [["skip", "base"]],
     "wait": [True],
     "seed": [5],

@@ -25,8 +25,8 @@ class Cell(nn.Module):
 
     compiled = False  # whether worldmodel.kernels has its arithmetic
 
-    def step(self, deter: Tensor, stoch: Tensor, action: Tensor, out: Tensor | None = None) -> Tensor:
-        """The next deter [N, D] from deter [N, D], stoch [N, Z] and action [N, A]; written to `out`, where given."""
+    def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+        """The next deter [N, D] from deter [N, D], stoch [N, Z] and action [N, A]."""
         raise NotImplementedError
 
     def sequence(

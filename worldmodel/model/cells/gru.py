@@ -166,10 +166,10 @@ class BlockGRU(Cell):
         return y
 
     @torch.no_grad()
-    def step(self, deter: Tensor, stoch: Tensor, action: Tensor, out: Tensor | None = None) -> Tensor:
+    def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """One step, which no gradient goes through."""
         drive = self.drive(action)
-        return cell(StepWeights(**_cast(self.weights(), drive.dtype)), deter, stoch, drive, out)[0]
+        return cell(StepWeights(**_cast(self.weights(), drive.dtype)), deter, stoch, drive)[0]
 
     def sequence(
         self,

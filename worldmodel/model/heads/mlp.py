@@ -1,11 +1,12 @@
 """The head of DreamerV3: an MLP and a linear output."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from worldmodel.model.heads.head import Head
 from worldmodel.model.layers import MLP, Linear
 
 
-class MLPHead(nn.Module):
+class MLPHead(Head):
     """An MLP and a linear output. Shapes: [..., inputs] -> [..., outputs].
 
     `scale` multiplies the initial output weights: 0 for reward and value, whose predictions start at zero; 0.01 for the

@@ -1,0 +1,92 @@
+"""Cells and heads that a user brings: opened by module:Class, trained, continued and loaded without compiled loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import worldmodel
+from tests.worldmodel.train.runs import line_of, rows, train
+from worldmodel.kernels.supported import has_kernels
+
+TOY = """
+import torch
+from torch import nn
+
+from worldmodel.model.cells.cell import Cell
+from worldmodel.model.heads.head import Head
+
+
+class Toy(Cell):
+    def __init__(self, size, action):
+        super().__init__()
+        self.gru = nn.GRUCell(size.stoch * size.classes + action, size.deter)
+
+    def step(self, deter, stoch, action):
+        return self.gru(torch.cat([stoch, action], -1), deter)
+
+
+class Linear(Head):
+    def __init__(self, inputs, units, layers, outputs, scale=1.0):
+        super().__init__()
+        self.out = nn.Linear(inputs, outputs)
+
+    def forward(self, x):
+        return self.out(x)
+"""
+PARTS = ("model.cell=toy_parts:Toy", "model.heads.actor=toy_parts:Linear", "model.heads.prior=toy_parts:Linear")
+HEADS = ("actor", "critic", "reward", "continuation", "prior")
+EVERY = ("eval.final_episodes=0", "log.every=50", "optimizer.final_rate=1", "deterministic=true")
+
+
+@pytest.fixture(autouse=True)
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy_parts.py").write_text(TOY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_cell_of_the_user_trains_and_continues(tmp_path: Path) -> None:
+    assert train(*PARTS, *EVERY, "steps=300", "logdir=whole") == 0
+    assert train(*PARTS, *EVERY, "steps=150", "logdir=parts") == 0
+    assert train(*PARTS, *EVERY, "steps=300", "logdir=parts") == 0
+    whole, parts = (
+        [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows(tmp_path / name)]
+        for name in ("whole", "parts")
+    )
+    assert parts[-1] == pytest.approx(whole[-1], rel=1e-3)  # products of unaligned tensors differ in their last bits
+    losses = [row["loss/model"] for row in whole if "loss/model" in row]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    agent = worldmodel.load("whole").player.agent
+    assert type(agent.world_model.rssm.cell).__name__ == "Toy" and not has_kernels(agent) and agent.kernels is None
+
+
+def test_a_run_that_names_no_parts_continues_with_the_gru_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("steps=60", "logdir=old") == 0
+    path = tmp_path / "old" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    assert stored.pop("model") == {"cell": "gru", "heads": dict.fromkeys(HEADS, "mlp")}
+    path.write_text(yaml.safe_dump(stored))
+    capsys.readouterr()
+    assert train("steps=80", "logdir=old", PARTS[0]) == 2
+    assert "model.cell was gru, is toy_parts:Toy" in line_of(capsys.readouterr().err)
+    assert train("steps=80", "logdir=old") == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("model.cell=gur", "model.cell=gur: no such cell; did you mean gru? (accepted: gru)"),
+        ("model.cell=toy_parts:Linear", "model.cell=toy_parts:Linear: is no cell; a class of Cell is accepted"),
+        ("model.cell=absent:Toy", "model.cell=absent:Toy: cannot be imported (ModuleNotFoundError: No module named"),
+        ("model.heads.prior=gru", "model.heads.prior=gru: no such head (accepted: mlp)"),
+    ],
+)
+def test_parts_that_are_not_there_are_refused_in_one_line(
+    word: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(word, "logdir=run") == 2
+    assert line in line_of(capsys.readouterr().err)
