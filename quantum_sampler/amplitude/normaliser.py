@@ -13,15 +13,18 @@ from quantum_sampler.selector import Floats, Ids
 from quantum_sampler.selectors.base.planned import PlanningConfig
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class NormaliserConfig(PlanningConfig):
-    """How the law of a pool is normalised over a buffer that is larger, and the queries that an estimate may take.
+    """How the law of a pool is normalised over a buffer that is larger.
 
     pool: the pool's sum times N / pool. The others estimate the ratio of the sum to that of the scores in the tree.
     """
 
     normaliser: Literal["pool", "monte_carlo", "stratified", "amplitude"] = "pool"
+    """of the law in mixtures, where there are more items: pool, or an estimate over all by amplitude, monte_carlo or
+    stratified"""
     normaliser_queries: Annotated[int, Field(ge=1)] = 1024
+    """items that an estimate looks at; amplitude simulates so many queries and looks at all"""
 
     @model_validator(mode="after")
     def _estimates(self) -> Self:

@@ -19,6 +19,7 @@ from typing import Any, Self
 import yaml
 
 from hybrid_opt.paths import user_path
+from worldmodel.cli.parts import completed
 from worldmodel.cli.yaml import read_yaml, to_yaml
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.provenance import provenance
@@ -280,7 +281,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
     """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
-    before, now = dict(_flat(_plain(before))), dict(_flat(_plain(now)))
+    before, now = dict(_flat(completed(_plain(before)))), dict(_flat(completed(_plain(now))))
     return [
         f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])
