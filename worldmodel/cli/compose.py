@@ -82,10 +82,9 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
     choices = (str(override.input_line).lstrip("+") for override in groups)
     composition = deepcopy(_chosen(configs.absolute(), name, *choices))
     for group, choice in composition.choices.items():
-        section = composition.config.get(group)
-        for option, default in catalogue.defaults(group, choice).items():
-            if option not in section:
-                OmegaConf.update(composition.config, f"{group}.{option}", default, force_add=True)
+        if defaults := catalogue.defaults(group, choice):
+            with open_dict(composition.config):
+                composition.config[group] = OmegaConf.merge(defaults, composition.config[group])
     known = composition.open
     for override in overrides:
         if not is_group(override, catalogue):

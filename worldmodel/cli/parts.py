@@ -1,11 +1,11 @@
 """The options of parts that a group chooses, as their config dataclasses declare them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any
 
-NAMES = {"solver": "name", "replay": "selector"}  # group -> the key of its section that names the part
+NAMES = {"solver": "name", "replay": "selector", "optimizer": "name"}  # group -> the key that names the part
 REQUIRED: Any = MISSING  # the default of an option that must be given
 
 
@@ -15,6 +15,7 @@ class Option:
 
     default: Any
     sentence: str
+    section: bool
 
 
 def part_config(group: str, name: Any) -> type[Any] | None:
@@ -29,17 +30,38 @@ def part_config(group: str, name: Any) -> type[Any] | None:
         from quantum_sampler.selectors.mixture import MixtureConfig
 
         return MixtureConfig if name == MIXTURE else selector_classes(name)[1] if name in SELECTORS else None
+    if group == "optimizer":
+        from worldmodel.train import optimizers
+
+        return {"laprop": optimizers.LaPropConfig, "hybrid": optimizers.HybridConfig}.get(name)
     return None
 
 
-def options(schema: type[Any]) -> dict[str, Option]:
-    """The options of a config dataclass by name, in their order."""
-    return {field.name: Option(_default(field), _sentence(schema, field.name)) for field in fields(schema)}
+def options(schema: type[Any], given: Any = None) -> dict[str, Option]:
+    """The options of a config dataclass by name, in their order; those of a section come behind it.
+
+    given: an instance, whose values stand in the place of the defaults.
+    """
+    declared: Any = schema
+    found: dict[str, Option] = {}
+    for field in fields(schema):
+        if not declared.__pydantic_fields__[field.name].exclude:
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            default = default if given is None else getattr(given, field.name)
+            section = is_dataclass(default) and not isinstance(default, type)
+            found[field.name] = Option(_plain(default), _sentence(schema, field.name), section)
+            inner = options(type(default), default) if section else {}
+            found |= {f"{field.name}.{name}": option for name, option in inner.items()}
+    return found
 
 
 def defaults(schema: type[Any]) -> dict[str, Any]:
     """The defaults of a config dataclass, without those of options that must be given."""
-    return {name: option.default for name, option in options(schema).items() if option.default is not REQUIRED}
+    return {
+        name: option.default
+        for name, option in options(schema).items()
+        if option.default is not REQUIRED and "." not in name
+    }
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +75,9 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _default(field: Any) -> Any:
-    return _plain(field.default if field.default_factory is MISSING else field.default_factory())
-
-
 def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

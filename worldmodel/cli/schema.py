@@ -155,8 +155,8 @@ def _with_options(entries: tuple[Entry, ...], schema: type[Any]) -> Iterator[Ent
     written = {entry.key for entry in entries}
     for name, option in declared.items():
         if name not in written:
-            text = "???" if option.default is REQUIRED else shown(option.default)
-            yield Entry(name, text, option.sentence, section=False)
+            text = "???" if option.default is REQUIRED else "" if option.section else shown(option.default)
+            yield Entry(name, text, option.sentence, option.section)
 
 
 def shown(value: Any) -> str:

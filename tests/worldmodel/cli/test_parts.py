@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.worldmodel.train.runs import ROOT
-from worldmodel.cli.compose import composed
+from worldmodel.cli.compose import composed, leaves
 from worldmodel.cli.overrides import word
 from worldmodel.cli.parts import NAMES, REQUIRED, completed, defaults, options, part_config
 from worldmodel.cli.schema import catalogue
@@ -42,13 +42,14 @@ def test_every_option_is_a_key_with_a_default_and_a_sentence(group: str, path: P
         *(
             word(f"{group}.{name}", option.default)
             for name, option in options(schema).items()
-            if option.default is not REQUIRED
+            if option.default is not REQUIRED and not option.section
         ),
     ]
     values = composed(train, CONFIGS, "train", given).values()[group]
     assert {name: values[name] for name in defaults(schema)} == defaults(schema)
-    for name in options(schema):
-        assert name in composition.open[group]
+    keys = set(leaves(composition.open))
+    for name, option in options(schema).items():
+        assert option.section or train.is_free(f"{group}.{name}") or f"{group}.{name}" in keys
         assert train.comment(f"{group}.{name}", composition.choices), name
 
 
