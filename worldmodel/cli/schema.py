@@ -150,8 +150,8 @@ def _with_options(entries: tuple[Entry, ...], schema: type[Any]) -> Iterator[Ent
     declared = options(schema)
     title = (schema.__doc__ or "").partition("\n")[0]
     for entry in entries:
-        sentence = declared[entry.key].sentence if entry.key in declared else title
-        yield replace(entry, comment=entry.comment or sentence)
+        sentence = declared[entry.key].sentence if entry.key in declared else ""
+        yield replace(entry, comment=entry.comment or sentence or title)
     written = {entry.key for entry in entries}
     for name, option in declared.items():
         if name not in written:
