@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.cli.command import _target, configs_folder
+from worldmodel.cli.command import _target
 from worldmodel.cli.compose import composed
 from worldmodel.cli.errors import validated
-from worldmodel.cli.schema import Catalogue
+from worldmodel.cli.schema import Catalogue, configs_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -2,39 +2,75 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass as plain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.direction.escape import EscapeConfig
-from hybrid_opt.direction.moves import MOVES, MoveName
 from hybrid_opt.parts import checked as checked_options
 
+MoveName = Literal["skip", "half", "base", "double", "momentum", "last"]
+MOVES: tuple[MoveName, ...] = get_args(MoveName)
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
+class EscapeConfig:
+    """Jumps out of flat or trapped places."""
+
+    patience: PositiveInt | None = 1000
+    """updates without a better loss after which a jump is looked for, null for never"""
+    solver: Any = "path_integral"
+    """of escapes: path_integral, vqe, qaoa or any other, by name or by
+    'optimizer.escape.solver={name:qaoa,layers:2}'"""
+    blocks: PositiveInt = 4
+    """parts of the parameters that jump on their own"""
+    directions: PositiveInt = 2
+    """of each, from the way that training went"""
+    multiples: Annotated[tuple[float, ...], Field(min_length=1)] = (-1.0, 2.0)
+    """of a direction's length, one bit each"""
+    length: PositiveFloat = 0.1
+    """of a direction, in units of the next key"""
+    unit: Literal["norm", "travel", "absolute"] = "norm"
+    """norm of a block's parameters, travel (how far it went), or absolute"""
+    tries: PositiveInt = 4
+    """best samples whose true loss is looked at"""
+    tolerance: Annotated[float, Field(ge=0)] = 1e-3
+    """relative change of the loss that counts as better"""
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class DirectionConfig:
-    """every: steps between choices; null or infinite: none. slowest: how many times that it may grow to, twice after
-    every choice that brought nothing; it shrinks again after others. overhead: most share of the wall-clock that
-    choosing may take, beside the base's; null: no limit, which repeats to the bit. blocks: of parameters, each of which
-    takes a move of its own. moves: that it may take. model: of the loss, from losses at trial points or from
-    curvature. chunk: trial points evaluated at once. threshold: least ratio of actual to predicted gain. trust: length
-    of the moves beyond the base step, at first and at most. max_age: steps after which the answer of a remote backend
-    is dropped. wait: for answers; null: unless the backend is remote. escape: options of `EscapeConfig`, or null.
+    """Choices among moves of blocks of parameters.
+
+    every: infinite is null. slowest: twice as many after every choice that brought nothing; it shrinks again after
+    others. overhead: null is no limit, which repeats to the bit.
     """
 
     every: PositiveInt | None = 128
+    """updates between choices, null for none"""
     slowest: PositiveInt = 8
+    """how many times as many there may be after choices that brought nothing"""
     overhead: PositiveFloat | None = None
+    """most of the wall-clock that choosing may take, as a share of the rest; not kept to where deterministic"""
     blocks: PositiveInt = 4
+    """parts of the world model's parameters, each of which takes a move of its own"""
     moves: tuple[MoveName, ...] = MOVES
+    """what a block may take: the base step times 0, 1/2, 1 or 2, the mean step since the last choice, the last accepted
+    move"""
     model: Literal["losses", "curvature"] = "losses"
+    """of the loss: losses (at trial points, in pairs) or curvature (from gradients)"""
     chunk: PositiveInt = 1
+    """trial points evaluated at once"""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """least ratio of the actual to the predicted gain at which a choice is taken"""
     trust: PositiveFloat = 1.0
+    """length of the moves beyond the base step at first, in base steps"""
     max_trust: PositiveFloat = 8.0
+    """their greatest length"""
     max_age: PositiveInt = 256
+    """updates after which the answer of a remote backend is dropped"""
     wait: bool | None = None
+    """for answers: true or false; null: unless the backend is remote"""
     seed: Annotated[int, Field(ge=0)] = 0
     escape: EscapeConfig | None = None
 

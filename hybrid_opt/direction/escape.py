@@ -4,13 +4,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass as plain
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
+from hybrid_opt.direction.config import EscapeConfig
 from hybrid_opt.direction.loss_model import NoReference, Trials, subsets, sums
 from hybrid_opt.direction.moves import Blocks, Span, Tensors
 from hybrid_opt.errors import BackendError
@@ -19,26 +18,6 @@ from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
 LONGEST = 8  # patiences between two attempts, after many in vain
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
-class EscapeConfig:
-    """patience: steps without a better loss after which a jump is looked for; null: never. solver: by name, or a
-    mapping of its name and options. blocks: that move on their own. directions: of each, from the way that training
-    went. multiples: of a direction's length, each of which is one bit. length and its unit: the norm of the block's
-    parameters, how far the block has travelled, or absolute. tries: best samples whose true loss is looked at.
-    tolerance: relative change of the loss that counts as better.
-    """
-
-    patience: PositiveInt | None = 1000
-    solver: Any = "path_integral"
-    blocks: PositiveInt = 4
-    directions: PositiveInt = 2
-    multiples: Annotated[tuple[float, ...], Field(min_length=1)] = (-1.0, 2.0)
-    length: PositiveFloat = 0.1
-    unit: Literal["norm", "travel", "absolute"] = "norm"
-    tries: PositiveInt = 4
-    tolerance: Annotated[float, Field(ge=0)] = 1e-3
 
 
 @plain

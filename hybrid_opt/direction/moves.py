@@ -1,19 +1,17 @@
 """Candidate moves of parameter blocks: short lists of displacements to choose from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hybrid_opt.direction.config import MoveName
 from hybrid_opt.errors import ProblemError
 
 Floats = NDArray[np.float64]
 Tensors = list[Tensor]
-MoveName = Literal["skip", "half", "base", "double", "momentum", "last"]
-MOVES: tuple[MoveName, ...] = get_args(MoveName)
 
 
 class Blocks:

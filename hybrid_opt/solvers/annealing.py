@@ -25,29 +25,33 @@ ROWS = 1 << 20  # entries of a matrix that are looked at together
 COLDEST = 1e300  # inverse temperature
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class AnnealConfig:
-    """reads: samples, each of an anneal of its own. sweeps: over all variables in each. beta_range: first and last
-    inverse temperature, in 1/energy; by default from where the largest flip is accepted every other time to a hundred
-    times the inverse of a typical one. penalty: weight of broken constraints; see `Qubo.penalised`. descent: repair the
-    samples and descend from them. shuffle: anneal the shuffled problem, the control. options: what a backend takes, in
-    place of sweeps and ranges (annealing_time, ...).
-    """
+    """What all anneals take."""
 
     reads: PositiveInt = 64
+    """samples, each of an anneal of its own"""
     sweeps: PositiveInt = 100
+    """over all variables in each"""
     beta_range: tuple[PositiveFloat, PositiveFloat] | None = None
+    """first and last inverse temperature; null: from where the largest flip is accepted every other time to a hundred
+    times the inverse of a typical one"""
     penalty: PositiveFloat | Literal["auto"] = "auto"
+    """weight of broken constraints; auto: see Qubo.penalised"""
     descent: bool = False
+    """repair the samples and descend from them"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
     options: dict[str, Any] = field(default_factory=dict)
+    """of a backend that anneals, in place of sweeps and ranges, such as annealing_time"""
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class AnnealingConfig(AnnealConfig):
-    """constraints: kept by moves, or turned into penalties as for a backend. The steps of beta_range are geometric."""
+    """Simulated annealing, or a backend that anneals. The steps of beta_range are geometric."""
 
     constraints: Literal["moves", "penalties"] = "moves"
+    """kept by moves, or turned into penalties as for a backend"""
 
 
 class Annealing(Solver):

@@ -14,12 +14,14 @@ from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class ExactConfig:
-    """samples: how many of the best states are returned. shuffle: solve the shuffled problem, the control."""
+    """All feasible states: the control that no solver can beat."""
 
     samples: PositiveInt = 1
+    """how many of the best states are returned"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
 
 
 class Exact(Solver):

@@ -17,17 +17,19 @@ from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class GreedyConfig:
-    """restarts: descents from random states. evaluations: if given, there are instead as many descents as this allows.
+    """Greedy descents from random states.
 
-    A descent that does not end within the evaluations is dropped, unless it is the first. shuffle: descend on the
-    shuffled problem, the control.
+    A descent that does not end within the evaluations is dropped, unless it is the first.
     """
 
     restarts: PositiveInt = 32
+    """descents"""
     evaluations: PositiveInt | None = None
+    """as many descents as these allow; null: as many as restarts says"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
 
 
 class Greedy(Solver):

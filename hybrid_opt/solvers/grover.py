@@ -26,18 +26,20 @@ from hybrid_opt.solvers.trace import running_best
 Measure = Callable[[int, float], tuple[Any, float]]  # iterations, threshold -> one measured state, and its energy
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class GroverConfig:
-    """queries: after which the search ends; by default 9 sqrt(N) for N feasible states. growth: of the range of
-    iterations after a measurement that found nothing better. oracle, precision: of the circuits that a backend runs;
-    see `grover_circuit`. shuffle: search the shuffled problem, the control.
-    """
+    """Grover adaptive search."""
 
     queries: PositiveInt | None = None
+    """after which the search ends; null: 9 sqrt(N) for N feasible states"""
     growth: Annotated[float, Field(gt=1.0, lt=4 / 3)] = 6 / 5
+    """of the range of iterations after a measurement that found nothing better"""
     oracle: OracleName = "comparison"
+    """of the circuits that a backend runs: comparison or diagonal"""
     precision: Annotated[int, Field(ge=1, le=24)] = 6
+    """bits of an energy in oracle=comparison"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

@@ -12,11 +12,15 @@ from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.annealing import AnnealConfig, Annealing, beta_range, in_order
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class PathIntegralConfig(AnnealConfig):
-    """field_range: first and last transverse field, times the inverse temperature. Both ranges have linear steps."""
+    """Simulated quantum annealing by path-integral Monte Carlo, or a backend that anneals.
+
+    Both ranges have linear steps.
+    """
 
     field_range: tuple[NonNegativeFloat, NonNegativeFloat] = (3.0, 0.0)
+    """first and last transverse field, times the inverse temperature"""
 
 
 class PathIntegral(Annealing):

@@ -42,40 +42,54 @@ from hybrid_opt.solvers.variational import finish
 ALONE = 18  # up to so many qubits' worth of states, problems are solved side by side, one thread each
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True))
 class QaoaConfig:
-    """layers: of phase and mixer. shots: of the final circuit. angles: a schedule by name, or a callable with the
-    contract of `hybrid_opt.circuits.schedules`. policy: file of angles=learned, null: the one that ships. adapt: it
-    goes on learning from the problems that are met, see `hybrid_opt.circuits.schedules.adaptation`. optimizer: of
-    angles=optimised: "adjoint" gradients in simulation, or "cobyla" or "spsa" on the mean of `training_shots` shots
-    each. evaluations: the most that a schedule may call for. alpha: the part of the samples, or of the probability,
-    whose mean energy is minimised (CVaR); 1 is the mean of all. mixer: see `mixer_of`; x on a constrained problem puts
-    penalties of weight `penalty` in their place. warm_start: bits or probabilities to start from, or "greedy": a random
-    state's descent; `rounding` keeps them off 0 and 1. entangle, parameters="random", shuffle: the controls without
-    couplings in the phases, with random angles, and with the shuffled problem. descent: repair the samples and descend
-    from them. precision, device, threads: of simulation.
+    """Quantum approximate optimisation algorithm.
+
+    angles may be a callable with the contract of `hybrid_opt.circuits.schedules`; `adapt` is described in
+    `hybrid_opt.circuits.schedules.adaptation`, `mixer` in `mixer_of`.
     """
 
     layers: PositiveInt = 4
+    """of phase and mixer"""
     shots: PositiveInt = 1024
+    """of the final circuit"""
     angles: ScheduleName | Callable[..., Any] = "optimised"
+    """schedule: fixed, ramp, transferred, optimised or learned"""
     policy: str | None = None
+    """of angles=learned: a policy file of worldmodel.tune; null: the one that ships"""
     adapt: bool = False
+    """of angles=learned: go on learning the first guess from the problems that are met, in simulation"""
     optimizer: Method = "adjoint"
+    """of angles=optimised: adjoint (gradients in simulation), cobyla or spsa (under shots)"""
     evaluations: NonNegativeInt = 20
+    """most evaluations of a schedule"""
     training_shots: PositiveInt = 128
+    """of each evaluation by cobyla or spsa"""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """part of the samples whose mean energy is minimised (CVaR); 1: all"""
     mixer: MixerName = "auto"
+    """x (free problems), xy, ring (xy between neighbours), or auto: x or xy, whichever keeps the constraints"""
     penalty: PositiveFloat | Literal["auto"] = "auto"
+    """weight of broken constraints; auto: see Qubo.penalised"""
     warm_start: Literal["none", "greedy"] | tuple[float, ...] = "none"
+    """none, greedy (a random state's descent), or bits or probabilities to start from"""
     rounding: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """keeps the start of warm_start off 0 and 1"""
     entangle: bool = True
+    """false: the control without couplings in the phases"""
     parameters: Literal["trained", "random"] = "trained"
+    """random: the control whose angles are drawn anew for every problem and never trained"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
     descent: bool = False
+    """repair the samples and descend from them"""
     precision: Precision = "complex64"
+    """of simulation: complex64 or complex128"""
     device: str = "cpu"
+    """of simulation: cpu or cuda"""
     threads: PositiveInt | None = None
+    """of simulation; null: those of the process"""
 
     @field_validator("adapt")
     @classmethod

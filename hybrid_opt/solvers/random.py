@@ -14,11 +14,12 @@ from hybrid_opt.solvers.solver import Solution, Solver
 from hybrid_opt.solvers.trace import running_best
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class RandomConfig:
-    """shots: how many states are drawn."""
+    """Random feasible states: the control that every solver has to beat."""
 
     shots: PositiveInt = 1024
+    """states drawn"""
 
 
 class Random(Solver):

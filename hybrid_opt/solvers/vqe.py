@@ -32,27 +32,36 @@ NOISE = 0.1  # standard deviation of the first angles around those of the unifor
 GAIN, WIDTH, DAMPING = 0.1, 0.6, 0.1  # SPSA: first step, first difference (both in radians), steps until it slows down
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class VqeConfig:
-    """layers: of CZ, each followed by RY. entangle: without it there is no CZ: the product twin, with the same angles.
-    alpha: the part of the samples, or of the probability, whose mean energy is minimised (CVaR). shots: of the trained
-    circuit. training: "spsa" under shots, or "adjoint": exact gradients in simulation, before a backend draws the
-    samples. steps: of SPSA with twice `training_shots`, or the most evaluations of L-BFGS. parameters: "random" are
-    not trained. penalty: weight of broken constraints; see `Qubo.penalised`. descent: repair the samples and descend
-    from them. shuffle: solve the shuffled problem, the control.
+    """Variational eigensolver with the RY-CZ ansatz, up to 24 variables.
+
+    training=spsa takes two circuits of `training_shots` a step; training=adjoint is L-BFGS with at most `steps`
+    evaluations, before a backend draws the samples.
     """
 
     layers: NonNegativeInt = 1
+    """of CZ, each followed by RY"""
     entangle: bool = True
+    """false: the product-state twin"""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """part of the samples whose mean energy is minimised (CVaR)"""
     shots: PositiveInt = 1024
+    """of the trained circuit"""
     training: Literal["spsa", "adjoint"] = "spsa"
+    """spsa (under shots) or adjoint (exact gradients in simulation)"""
     steps: PositiveInt = 100
+    """of the training"""
     training_shots: PositiveInt = 64
+    """of each circuit of the training"""
     parameters: Literal["trained", "random"] = "trained"
+    """random: the control whose angles are not trained"""
     penalty: PositiveFloat | Literal["auto"] = "auto"
+    """weight of broken constraints; auto: see Qubo.penalised"""
     descent: bool = False
+    """repair the samples and descend from them"""
     shuffle: bool = False
+    """true: the control on the shuffled problem"""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

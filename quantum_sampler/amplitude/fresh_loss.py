@@ -23,13 +23,16 @@ Score = Callable[[Ids, Floats], Floats]
 """Scores [n] > 0 that a selector gives to the items with indices int64 [n] for losses [n]."""
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class FreshLossConfig:
     """How often fresh losses are looked at, and how."""
 
     fresh_every: Annotated[int, Field(ge=0)] = 0
+    """updates between looks at what the losses would be now (replay/.../fresh_*), 0 for none"""
     fresh_queries: Annotated[int, Field(ge=2)] = 128
+    """model passes of each of the three estimates then"""
     fresh_method: Method = "monte_carlo"
+    """of the estimates: amplitude, monte_carlo or stratified"""
 
     @model_validator(mode="after")
     def _looks(self) -> Self:

@@ -18,31 +18,45 @@ from quantum_sampler.selector import Floats, Ids, OptionError, Probe
 from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class AnnealedConfig(PlanningConfig):
-    """The pools, the law of the batches, and the engine that samples it.
+    """Whole batches from an Ising law that trades priority against redundancy.
 
-    pool: candidates of one law, drawn by priority or uniformly (pool_by). per_pool: batches handed out of each pool: 1
-    makes them independent given the priorities, more share the sampling error of their pool, which averaging over them
-    does not lower; raise it where an engine's calls are dear. utility: of an item in the law, its log priority or what
-    makes its inclusion proportional to its priority. redundancy: strength of the repulsion. temperature: of the law.
-    reads, sweeps: of each pool by an engine that samples. floor: probability of a uniform batch, which bounds the
-    weights. engine, options, infeasible, backend: see `make_engine`.
+    With per_pool=1 batches are independent given the priorities. More of them share the sampling error of their pool,
+    which averaging over them does not lower; raise it where an engine's calls are dear. utility: the log priority, or
+    what makes an item's inclusion proportional to its priority. For the engine's options see
+    `make_engine`.
     """
 
     pool: Annotated[int, Field(ge=2, le=4096)] = 64
+    """items that a batch is drawn from"""
     pool_by: Literal["uniform", "priority"] = "priority"
+    """how they come into the pool: uniform or priority, whose inclusion is then counted"""
     per_pool: Annotated[int, Field(ge=1)] = 1
+    """batches made of each pool; more of them share its sampling error"""
     utility: Literal["inclusion", "priority"] = "inclusion"
+    """of an item in the law: inclusion, which makes it drawn in proportion to its priority, or priority, its
+    logarithm"""
     redundancy: Annotated[float, Field(ge=0)] = 2.0
+    """strength of the repulsion between items of similar features"""
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    """of the law"""
     reads: Annotated[int, Field(ge=1)] = 256
+    """batches sampled of each pool, of which the inclusion is counted"""
     sweeps: Annotated[int, Field(ge=1)] = 16
+    """of the annealing, for each read"""
     floor: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """probability of a uniform batch, which bounds the weights"""
     engine: str = "auto"
+    """kawasaki, annealing, path_integral, qaoa, and the controls greedy, facility, facility_greedy, dpp, systematic,
+    pivotal; auto: kawasaki here, on a backend annealing or qaoa"""
     options: dict[str, Any] = field(default_factory=dict)
+    """of the solver, for annealing, path_integral and qaoa"""
     infeasible: Literal["auto", "drop", "repair"] = "auto"
+    """reads of the wrong size: drop, or repair by random removals and additions, which is counted; auto: repair on a
+    backend only"""
     backend: Any = "statevector"
+    """where annealing and qaoa run"""
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:

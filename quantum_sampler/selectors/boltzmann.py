@@ -29,32 +29,48 @@ SCALARS = ("trained_at", "mean", "deviation", "largest", "weight")  # of a model
 Encoder = RandomProjection | LearnedCodes
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class BoltzmannConfig(PlanningConfig):
-    """The machine, its codes and its training, and how far novelty and priority decide.
+    """Items that a Boltzmann machine over latent codes finds unlikely.
 
-    steps: of each training; 0 is the control whose parameters stay as random as they began. gamma: the transverse
-    field; 0 is the control without one. overhead: wall-clock that trainings may take of this machine, as a share of all
-    other, beyond which the next one waits; None: no limit. It does not hold where planning is inline, which has to be
-    repeatable, nor for a remote backend, whose work is done elsewhere.
+    `overhead` does not hold where planning is inline, which has to be repeatable, nor for a remote backend, whose work
+    is done elsewhere.
     """
 
     machine: str = "auto"
+    """semi_quantum, rbm or transverse; auto: semi_quantum here, transverse on a backend that anneals"""
     hidden: Annotated[int, Field(ge=0, le=512)] = 16
+    """hidden units"""
     bits: Annotated[int, Field(ge=1, le=64)] = 32
+    """of a code"""
     binarisation: Literal["projection", "learned"] = "projection"
+    """projection: signs of random projections; learned: rotated principal components"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """of the machine"""
     steps: Annotated[int, Field(ge=0)] = 50
+    """gradient steps of each training; on an annealer each is one call, so take few; 0: the control whose parameters
+    stay random"""
     chains: Annotated[int, Field(ge=1)] = 64
+    """Markov chains that are kept between trainings"""
     gamma: Annotated[float, Field(ge=0)] = 0.7
+    """transverse field; 0: the control without one"""
     novelty: float = 1.0
+    """how far the free energy decides, in its standard deviations"""
     clip: Annotated[float, Field(gt=0, le=20)] = 3.0
+    """standard deviations beyond which it decides no further"""
     tilt: Annotated[float, Field(ge=0)] = 1.0
+    """exponent of the priority"""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """share of draws that are uniform"""
     every: Annotated[int, Field(ge=1)] = 64
+    """updates of the agent between trainings of the machine"""
     overhead: Annotated[float, Field(gt=0)] | None = 0.05
+    """most wall-clock that trainings may take, as a share of all other, where they run here in a thread; null: no
+    limit"""
     pool: Annotated[int, Field(ge=FEWEST)] = 16384
+    """most items that a planning looks at, drawn uniformly where there are more"""
     backend: Any = "statevector"
+    """where a transverse machine is sampled"""
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:

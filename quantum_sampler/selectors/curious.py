@@ -13,16 +13,22 @@ from quantum_sampler.selector import Floats, Ids, Probe
 from quantum_sampler.selectors.prioritized import TreeSelector
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class CuriousConfig(FreshLossConfig):
-    """Constants of the score; the defaults are those of the paper."""
+    """Items by c beta^visits + (loss + epsilon)^alpha (Curious Replay, arXiv 2306.15934); the paper's defaults."""
 
     c: Annotated[float, Field(ge=0)] = 1e4
+    """priority of novelty, before the first visit"""
     beta: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """what is left of it after each visit"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """exponent of the loss of the model"""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
+    """added to the loss, so that no item is out of reach"""
     initial: Annotated[float, Field(gt=0)] = 1e5
+    """priority of an item that was never visited"""
     stratified: bool = True
+    """one draw from each of B equal parts of the total priority; false: independent draws"""
 
 
 class Curious(TreeSelector):

@@ -11,12 +11,14 @@ from quantum_sampler.selector import Array, Floats, Ids, Probe, Selection
 from quantum_sampler.selectors.base.items import ItemSelector
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class FreshConfig:
     """Of every `span` consecutive ids the first `width` are handed out: all, or one of several that overlap."""
 
     span: Annotated[int, Field(ge=1)] = 1
+    """consecutive ids that overlap"""
     width: Annotated[int, Field(ge=1)] = 1
+    """the first of them that are handed out"""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -34,31 +34,46 @@ Range = Annotated[
 ]
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class MarkovConfig(PlanningConfig):
-    """The chains, the law that they keep, and the machine that gives it its energies.
+    """Items where quantum-enhanced Markov chains over latent codes stop.
 
-    hamiltonian: that the quantum proposal evolves under: the machine's, or of the controls product, with its fields
-    and no couplings, so that nothing entangles, and shuffled, with its energies permuted over the codes. The law is the
-    same with all of them.
+    The law is the same with every proposal and hamiltonian.
     """
 
     proposal: Literal["quantum", "local", "uniform", "tempering", "direct"] = "quantum"
+    """quantum, or the controls local, uniform, tempering, and direct, which needs no chain"""
     hamiltonian: Literal["machine", "product", "shuffled"] = "machine"
+    """of the quantum proposal: machine, or the controls product (its fields alone, nothing entangles) and shuffled (its
+    energies over permuted codes)"""
     bits: Annotated[int, Field(ge=1, le=LARGEST)] = 8
+    """of a code, at most 12"""
     gammas: Range = (0.25, 0.6)
+    """range of the share of the mixing term in the proposal's Hamiltonian"""
     times: Range = (2.0, 20.0)
+    """range of the evolution's time"""
     trotter_step: Annotated[float, Field(gt=0)] = 0.8
+    """time of a Trotter step"""
     replicas: Annotated[int, Field(ge=2)] = 8
+    """temperatures, for tempering"""
     chains: Annotated[int, Field(ge=1)] = 16
+    """chains side by side"""
     burn_in: Annotated[int, Field(ge=0)] = 32
+    """steps that lead to the law as it has become"""
     thin: Annotated[int, Field(ge=1)] = 8
+    """steps between draws"""
     novelty: float = 0.5
+    """how far the machine's energy decides, in its standard deviations"""
     tilt: Annotated[float, Field(ge=0)] = 1.0
+    """exponent of the priority"""
     floor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of draws by priority alone"""
     l2: Annotated[float, Field(gt=0)] = 0.01
+    """regularisation of the machine's couplings"""
     every: Annotated[int, Field(ge=1)] = 1
+    """plannings between fits of the machine"""
     pool: Annotated[int, Field(ge=1)] = 16384
+    """items that the machine is fitted to"""
 
     @model_validator(mode="after")
     def _proposes(self) -> Self:

@@ -14,7 +14,7 @@ from quantum_sampler.selector import Array, EmptyReplay, Floats, Ids, Selection,
 from quantum_sampler.selectors.base.random_state import generator_state, load_generator
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class PartConfig:
     """One component: the selector, by default the one that its key names, its share of the batch, and its options."""
 
@@ -23,12 +23,16 @@ class PartConfig:
     options: dict[str, Any]
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
 class MixtureConfig:
-    """Components by name, each a mapping with its share, its options and, if its name is not one, its selector."""
+    """Each component draws its share of the batch."""
 
     components: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    """by name: a relative share and the options of any selector of this group, or of fresh: what was never drawn,
+    oldest first (selector: NAME, where the name is none)"""
     correction: Literal["inclusion", "component"] = "inclusion"
+    """weights by the inclusion in the whole mixture; component: an item keeps the weight of the component that drew
+    it"""
 
 
 class Mixture:

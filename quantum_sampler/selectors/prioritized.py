@@ -14,14 +14,18 @@ from quantum_sampler.selectors.base.items import ItemSelector
 from quantum_sampler.selectors.base.sum_tree import SumTree
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class PrioritizedConfig(FreshLossConfig):
-    """Shape of the priorities and strength of the correction."""
+    """Items by (loss + epsilon)^alpha, with importance weights."""
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """0 is uniform, 1 proportional to the loss of the model"""
     epsilon: Annotated[float, Field(gt=0)] = 0.01
+    """added to the loss, so that no item is out of reach"""
     weight_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """importance weights to this power: 1 corrects the bias fully, 0 not at all"""
     stratified: bool = True
+    """one draw from each of B equal parts of the total priority; false: independent draws"""
 
 
 class TreeSelector(ItemSelector):

@@ -18,24 +18,26 @@ CHUNK = 1 << 15  # items that are looked at or encoded at once, and about the mo
 FAR = 255  # distance of an item without a code
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class RecallConfig(FeaturedConfig):
-    """What is marked, and how long a search may take.
-
-    bits of a code. radius: the greatest Hamming distance at which an item is marked. neighbours: the radius shrinks as
-    long as so many items remain within it; 0: it does not. floor: share of the batch that the sum tree draws. queries:
-    the most that a search may take; by default 9 sqrt(N). fit: visited items on which the projection is first fitted.
-    context: random is the control that takes as many random visited items for the present.
-    """
+    """Items that resemble what the agent is in now, found by amplitude amplification."""
 
     weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """importance weights to this power: 1 corrects the bias fully, 0 not at all"""
     bits: Annotated[int, Field(ge=1, le=64)] = 32
+    """of a code"""
     radius: Annotated[int, Field(ge=0, le=64)] = 8
+    """greatest Hamming distance at which an item counts as similar"""
     neighbours: Annotated[int, Field(ge=0)] = 64
+    """the radius shrinks as long as so many items remain within it, 0 for never"""
     floor: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """share of draws by priority alone"""
     queries: Annotated[int, Field(ge=1)] | None = None
+    """most oracle queries of a search; null: 9 sqrt(items)"""
     fit: Annotated[int, Field(ge=1)] = 256
+    """visited items at which the codes are first fitted"""
     context: Literal["present", "random"] = "present"
+    """or random: the control that looks for what resembles a random item"""
 
 
 class Recall(FeaturedSelector):

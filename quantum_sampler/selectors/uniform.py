@@ -12,7 +12,7 @@ from quantum_sampler.selectors.base.items import ItemSelector
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
 class UniformConfig:
-    """Uniform replay has no options."""
+    """Every item is equally likely."""
 
 
 class Uniform(ItemSelector):

@@ -42,7 +42,7 @@ def command(name: str, target: str, argv: Sequence[str] | None = None, configs: 
         try:
             with interrupt:
                 words = list(sys.argv[1:] if argv is None else argv)
-                return _run(name, target, words, configs or configs_folder(), interrupt)
+                return _run(name, target, words, configs, interrupt)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -108,7 +108,7 @@ def stopped_by_signals(work: Stoppable) -> Iterator[None]:
         yield
 
 
-def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_Interrupt") -> int:
+def _run(name: str, target: str, words: list[str], folder: Path | None, interrupt: "_Interrupt") -> int:
     options, words = _options(words)
     if "version" in options:
         from worldmodel.runs.version import __version__
@@ -117,12 +117,13 @@ def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_I
 
     from worldmodel.cli.compose import UsageError, composed
     from worldmodel.cli.overrides import Command, expanded
-    from worldmodel.cli.schema import Catalogue
+    from worldmodel.cli.schema import Catalogue, configs_folder
 
     try:
         Path.cwd()
     except OSError as error:
         raise UsageError(f"the current folder cannot be used: {error.strerror}; change to another") from None
+    configs = folder or configs_folder()
     catalogue = Catalogue(configs, name)
     words = expanded(words, Command(catalogue, configs, name))
     composition = composed(catalogue, configs, name, words)
@@ -133,12 +134,10 @@ def _run(name: str, target: str, words: list[str], configs: Path, interrupt: "_I
     if "cfg" in options:
         return _page(composition.yaml())
 
-    from worldmodel.cli.errors import validated
-
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # the user wrote none of the lines
-    values = composition.values()
+    composition.values()  # what is missing is told before the imports
     function, schema, takes_words = _target(target)
-    config: Any = validated(schema, values, composition.texts)
+    config: Any = composition.validated(schema)
     interrupt.begun = True
     with _no_silent_end():
         return (function(config, words) if takes_words else function(config)) or 0
@@ -220,12 +219,6 @@ def _target(target: str) -> tuple[Callable[..., int | None], type, bool]:
     hints.pop("return", None)
     schema, *others = hints.values()
     return function, schema, bool(others)
-
-
-def configs_folder() -> Path:
-    """The folder of the configs: within the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def _page(text: str) -> int:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,16 +15,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from worldmodel.cli.schema import Catalogue
+from worldmodel.cli.errors import UsageError as UsageError
+from worldmodel.cli.errors import validated
+from worldmodel.cli.schema import Catalogue, configs_folder
+from worldmodel.cli.schema import catalogue as catalogue_of
 from worldmodel.cli.suggestion import near_choices, near_key
 
+Config = TypeVar("Config")
+
 _ID = re.compile(r"-v\d+$|[:/]")  # of an environment
-
-
-class UsageError(Exception):
-    """The command line or the configuration was wrong. The message is one line."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,10 @@ class Composition:
         """The configuration as plain dicts, lists and scalars. Raises UsageError when a mandatory value is missing."""
         return self._resolve(throw_on_missing=True)
 
+    def validated(self, schema: type[Config]) -> Config:
+        """The configuration as an instance of a dataclass. Raises UsageError."""
+        return validated(schema, self.values(), self.texts)
+
     def _resolve(self, throw_on_missing: bool) -> dict[str, Any]:
         try:
             values = OmegaConf.to_container(self.config, resolve=True, throw_on_missing=throw_on_missing)
@@ -62,6 +65,12 @@ class Composition:
         return cast(dict[str, Any], values)
 
 
+def configured(name: str, schema: type[Config], words: Sequence[str], configs: Path | None = None) -> Config:
+    """What `python -m worldmodel.NAME` makes of words, an instance of its config dataclass. Raises UsageError."""
+    folder = configs or configs_folder()
+    return composed(catalogue_of(folder, name), folder, name, words).validated(schema)
+
+
 def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str]) -> Composition:
     """Compose `configs/NAME.yaml` with overrides such as `env=cartpole steps=1e5`. Raises UsageError."""
     for word, following in zip(words, [*words[1:], ""], strict=False):
@@ -72,6 +81,10 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
         _check_choice(override, catalogue)
     choices = (str(override.input_line).lstrip("+") for override in groups)
     composition = deepcopy(_chosen(configs.absolute(), name, *choices))
+    for group, choice in composition.choices.items():
+        if defaults := catalogue.defaults(group, choice):
+            with open_dict(composition.config):
+                composition.config[group] = OmegaConf.merge(defaults, composition.config[group])
     known = composition.open
     for override in overrides:
         if not is_group(override, catalogue):

@@ -11,9 +11,14 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from worldmodel.cli.compose import UsageError
-
 Config = TypeVar("Config")
+
+
+class UsageError(Exception):
+    """The command line or the configuration was wrong. The message is one line."""
+
+    exit_code = 2
+
 
 _ACCEPTED = {  # by the first word of pydantic's name for the error
     "int": "must be a whole number",

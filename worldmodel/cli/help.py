@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from worldmodel.cli.compose import Composition
-from worldmodel.cli.schema import Catalogue
+from worldmodel.cli.schema import Catalogue, shown
 
 _COLUMN = 34
 
@@ -53,7 +53,7 @@ class _Page:
             if isinstance(value, dict) and value and self._catalogue.is_section(key, self._choices):
                 sections.append(last)
             else:
-                yield from _row(f"{key}={_text(value)}", self._catalogue.comment(key, self._choices))
+                yield from _row(f"{key}={shown(value)}", self._catalogue.comment(key, self._choices))
         for last in sections:
             comment = self._catalogue.comment(f"{prefix}{last}", self._choices)
             yield f"\n{prefix}{last}: {comment}" if comment else f"\n{prefix}{last}"
@@ -66,19 +66,6 @@ class _Page:
                 return self._catalogue.is_free(key)
             values = values[part]
         return True
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_text, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        short = f"{value:g}".replace("e+0", "e").replace("e-0", "e-")
-        return short if float(short) == value else str(value)
-    return str(value)
 
 
 def _row(left: str, *sentences: str) -> Iterator[str]:

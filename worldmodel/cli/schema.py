@@ -1,13 +1,18 @@
-"""The catalogue of a command, read from the YAML: its groups and their choices, its keys and their sentences."""
+"""The catalogue of a command: its groups and their choices, its keys and their sentences.
+
+The options of parts are those of their config dataclasses; the rest is read from the YAML.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from worldmodel.runs.parts import NAMES, REQUIRED, defaults, options, part_config
 from worldmodel.runs.yaml import LOADER
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
@@ -38,6 +43,7 @@ class Catalogue:
 
     def __init__(self, configs: Path, name: str) -> None:
         self._configs = configs
+        self._ours = configs.absolute() == configs_folder()
         self.title = _read(configs / f"{name}.yaml").title
         self.groups: dict[str, str] = {}  # group -> sentence, in the order of the defaults list
         self._entries: dict[str, Entry] = {}
@@ -82,7 +88,21 @@ class Catalogue:
         folder, _, place = group.partition("@")
         file = _read(self._configs / folder / f"{choice}.yaml")
         package = file.package or place or Path(folder, choice).parent.as_posix().replace("/", ".")
+        if schema := self._part(group, file):
+            file = replace(file, entries=tuple(_with_options(file.entries, schema)))
         return file, "" if package == "_global_" else package
+
+    def _part(self, group: str, file: "_File") -> type[Any] | None:
+        """The config dataclass of the part that a preset chooses; folders of other configs have no such parts."""
+        name = next((entry.default for entry in file.entries if entry.key == NAMES.get(group)), None)
+        return part_config(group, name) if self._ours else None
+
+    def defaults(self, group: str, choice: str) -> dict[str, Any]:
+        """The defaults of the options of the part that a choice brings."""
+        if not self._ours or group not in NAMES:
+            return {}
+        schema = self._part(group, _read(self._configs / group / f"{choice}.yaml"))
+        return defaults(schema) if schema else {}
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -123,6 +143,40 @@ class Catalogue:
     def is_free(self, key: str) -> bool:
         """Whether the key is, or lies under, a key that takes anything."""
         return any(key == free or key.startswith(f"{free}.") for free in self.free)
+
+
+def _with_options(entries: tuple[Entry, ...], schema: type[Any]) -> Iterator[Entry]:
+    """The entries of a preset, then the options that it leaves at their defaults."""
+    declared = options(schema)
+    title = (schema.__doc__ or "").partition("\n")[0]
+    for entry in entries:
+        sentence = declared[entry.key].sentence if entry.key in declared else ""
+        yield replace(entry, comment=entry.comment or sentence or title)
+    written = {entry.key for entry in entries}
+    for name, option in declared.items():
+        if name not in written:
+            text = "???" if option.default is REQUIRED else "" if option.section else shown(option.default)
+            yield Entry(name, text, option.sentence, option.section)
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it on the command line."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{shown(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        short = f"{value:g}".replace("e+0", "e").replace("e-0", "e-")
+        return short if float(short) == value else str(value)
+    return str(value)
+
+
+def configs_folder() -> Path:
+    """The folder of the configs: within the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
 def _natural(name: str) -> list[str | int]:
@@ -185,3 +239,6 @@ def _comment(lines: list[str], mark: yaml.Mark) -> str:
             break
         words.append(line[column:].lstrip("# "))
     return " ".join(words).strip()
+
+
+catalogue = cache(Catalogue)  # each reads every file of its groups

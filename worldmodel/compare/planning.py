@@ -5,9 +5,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worldmodel.cli.command import configs_folder
 from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import validated
+from worldmodel.cli.schema import configs_folder
 from worldmodel.cli.suggestion import near_choices
 from worldmodel.compare.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.compare.plan import Arm, Plan

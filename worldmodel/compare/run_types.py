@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from worldmodel.cli.compose import composed
-from worldmodel.cli.errors import validated
-from worldmodel.cli.schema import Catalogue
+from worldmodel.cli.compose import configured
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,9 @@ class Kind:
     def config(self, words: Sequence[str], configs: Path) -> Any:
         """The configuration that the command makes of words. Raises UsageError."""
         module, _, name = self.schema.partition(":")
-        composition = composed(_catalogue(configs, self.name), configs, self.name, words)
-        return validated(getattr(import_module(module), name), composition.values(), composition.texts)
+        return configured(self.name, getattr(import_module(module), name), words, configs)
 
 
-_catalogue = cache(Catalogue)  # each reads every file of its groups
 _PLAYED: dict[str, Any] = {
     "budget": "steps",
     "unit": "environment steps",

@@ -21,6 +21,7 @@ import yaml
 from hybrid_opt.paths import user_path
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.former_ids import with_current_ids
+from worldmodel.runs.parts import completed
 from worldmodel.runs.provenance import provenance
 from worldmodel.runs.yaml import read_yaml, to_yaml
 
@@ -294,7 +295,7 @@ def _without_removed(value: Any) -> Any:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str]) -> list[str]:
     """What differs between two configurations, a phrase for each key, apart from keys and sections that may."""
-    before, now = (dict(_flat(with_current_ids(_plain(values)))) for values in (before, now))
+    before, now = (dict(_flat(completed(with_current_ids(_plain(values))))) for values in (before, now))
     return [
         f"{key} was {_text(_value(before, key))}, is {_text(_value(now, key))}"
         for key in dict.fromkeys([*now, *before])

@@ -3,20 +3,19 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from worldmodel.cli.compose import UsageError, composed, is_group, parsed
-from worldmodel.cli.errors import validated
+from worldmodel.cli.compose import UsageError, configured, is_group, parsed
 from worldmodel.cli.overrides import word
-from worldmodel.cli.schema import Catalogue
+from worldmodel.cli.schema import Catalogue, catalogue
 from worldmodel.launch.launcher import LauncherChoice
 from worldmodel.model.config import ModelConfig
 from worldmodel.runs.folder import ADDED, REMOVED
+from worldmodel.runs.parts import defaults, part_config
 from worldmodel.search.objective import Objective
 from worldmodel.search.samplers import Pruner, Sampler
 from worldmodel.search.space import Parameter, Section, parameters
@@ -27,6 +26,15 @@ MAY_CHANGE = (  # when a search is continued
     *("trials", "workers", "logdir", "launcher", "heartbeat"),
     *("device", "threads", "log", "checkpoint", "env.vectorization"),
 )
+_WRITTEN_LATER = {  # options of solvers that earlier versions did not write into a search's identity
+    "exact": "samples shuffle",
+    "greedy": "evaluations shuffle",
+    "annealing": "beta_range penalty descent shuffle options constraints",
+    "path_integral": "beta_range penalty descent shuffle options",
+    "qaoa": "training_shots mixer penalty warm_start rounding descent precision device threads",
+    "grover": "queries growth oracle precision shuffle",
+    "vqe": "parameters penalty descent shuffle",
+}
 CURVE_POINTS = 20  # of a curve of episodes, over the whole run
 Positive = Annotated[int, Field(ge=1)]
 
@@ -82,6 +90,9 @@ class SearchConfig(TrainConfig):
             plain["replay"] |= REMOVED
         if self.model == ModelConfig():  # as of searches that had no such section
             del plain["model"]
+        plain["solver"] = _as_earlier(plain["solver"])
+        if isinstance(plain["optimizer"].get("solver"), dict):
+            plain["optimizer"]["solver"] = _as_earlier(plain["optimizer"]["solver"])
         return {key: value for key, value in plain.items() if key not in MAY_CHANGE}
 
     def folder(self) -> str:
@@ -93,9 +104,17 @@ class SearchConfig(TrainConfig):
         return f"runs/search-{name}-{digest[:8]}"
 
 
+def _as_earlier(solver: Mapping[str, Any]) -> dict[str, Any]:
+    """A solver without those options at their defaults that earlier versions did not write."""
+    schema = part_config("solver", solver.get("name"))
+    later = _WRITTEN_LATER.get(str(solver.get("name")), "").split()
+    usual = {key: value for key, value in (defaults(schema) if schema else {}).items() if key in later}
+    return {key: value for key, value in solver.items() if key not in usual or value != usual[key]}
+
+
 def training_words(words: Sequence[str], configs: Path) -> list[str]:
     """The words of a search that are for training."""
-    search, train = (_catalogue(configs, name) for name in ("search", "train"))
+    search, train = (catalogue(configs, name) for name in ("search", "train"))
     own = _roots(search) - _roots(train) | {"logdir"}
     return [word for word in words if str(parsed(word).key_or_group).partition(".")[0] not in own]
 
@@ -105,9 +124,9 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
 
     Every parameter is a key of training, and training takes its lowest, its highest and each of several values.
     """
-    catalogue = _catalogue(configs, "train")
+    training = catalogue(configs, "train")
     overrides = [parsed(word) for word in words]
-    given = [(str(override.key_or_group), is_group(override, catalogue)) for override in overrides]
+    given = [(str(override.key_or_group), is_group(override, training)) for override in overrides]
     found = {
         key: parameter
         for key, parameter in parameters(space).items()
@@ -130,8 +149,7 @@ def searched(space: Section, words: Sequence[str], configs: Path) -> dict[str, P
 
 def train_config(words: Sequence[str], configs: Path) -> TrainConfig:
     """What `worldmodel.train` makes of words. Raises UsageError."""
-    composition = composed(_catalogue(configs, "train"), configs, "train", words)
-    return validated(TrainConfig, composition.values(), composition.texts)
+    return configured("train", TrainConfig, words, configs)
 
 
 def as_mapping(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +159,6 @@ def as_mapping(words: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any
         key = f"~{override.key_or_group}" if override.is_delete() else str(override.input_line).partition("=")[0]
         mapping[key] = None if override.is_delete() else override.value()
     return {**{key: value for key, value in mapping.items() if key not in values}, **values}
-
-
-_catalogue = cache(Catalogue)  # each reads every file of its groups
 
 
 def _roots(catalogue: Catalogue) -> set[str]:

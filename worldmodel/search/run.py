@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from hybrid_opt.paths import user_path
-from worldmodel.cli.command import configs_folder, stopped_by_signals
+from worldmodel.cli.command import stopped_by_signals
+from worldmodel.cli.schema import configs_folder
 from worldmodel.envs import Environments
 from worldmodel.launch import hardware
 from worldmodel.launch.launcher import Launcher, Started, stop_all

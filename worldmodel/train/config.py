@@ -21,8 +21,7 @@ from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import LossConfig
 from worldmodel.replay.buffer import ReplayConfig
 from worldmodel.runs.folder import RunFolderError, read_config
-from worldmodel.train.hybrid import HybridConfig
-from worldmodel.train.laprop import LaPropConfig
+from worldmodel.train.optimizers import HybridConfig, LaPropConfig
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]

@@ -2,40 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hybrid_opt.backends import check_name
 from hybrid_opt.direction.config import DirectionConfig
 from hybrid_opt.direction.optimizer import HybridOptimizer
-from hybrid_opt.solvers import check_solver
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry, State, Windows
-from worldmodel.train.laprop import LaProp, LaPropConfig, LaPropOptions
+from worldmodel.train.laprop import LaProp
+from worldmodel.train.optimizers import HybridConfig, LaPropConfig, LaPropOptions
 
 WORLD_MODEL = "world_model."  # begins the names of what is learned of the environment
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
-class HybridConfig(LaPropOptions, DirectionConfig):
-    """LaProp, and what HybridOptimizer takes beside. windows: of each batch, on which the loss is modelled."""
-
-    name: Literal["hybrid"]
-    solver: str | dict[str, Any]
-    backend: str
-    windows: Annotated[int, Field(ge=1)]
-
-    def check(self) -> None:
-        """Raise ProblemError for a solver or backend that does not exist. Nothing is opened."""
-        check_name(self.backend)
-        check_solver(self.solver, "optimizer.solver")
-        if self.escape is not None:
-            check_solver(self.escape.solver, "optimizer.escape.solver")
 
 
 class _ModelLoss(nn.Module):

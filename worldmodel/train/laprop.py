@@ -2,14 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, overload
+from typing import Any, overload
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
@@ -20,26 +17,6 @@ class NonFiniteGradient(RuntimeError):
 def is_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite."""
     return bool(tensor.isfinite().all())
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
-class LaPropOptions:
-    """Options of the base optimiser. final_rate: see `Update`."""
-
-    lr: Annotated[float, Field(gt=0)]
-    clip: Annotated[float, Field(ge=0)]
-    beta1: Decay
-    beta2: Decay
-    eps: Annotated[float, Field(gt=0)]
-    warmup: Annotated[int, Field(ge=0)]
-    final_rate: Annotated[float, Field(gt=0, le=1)]
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True), kw_only=True)
-class LaPropConfig(LaPropOptions):
-    """The base optimiser alone."""
-
-    name: Literal["laprop"]
 
 
 class LaProp(torch.optim.Optimizer):

@@ -33,17 +33,21 @@ Planning = Callable[[threading.Event], Sequence[Plan]]
 """The slow work. It may end early, with fewer plans, once the event is set: nobody waits for them any more."""
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
 class PlanningConfig(FeaturedConfig):
     """How far ahead is planned, and the priorities of the sum tree that stands in where there is no plan.
 
-    shuffle: the control in which items have each other's features; see `PlannedSelector`.
+    shuffle: see `PlannedSelector`.
     """
 
     plans: Annotated[int, Field(ge=1)] = 32
+    """batches planned at once"""
     max_age: Annotated[int, Field(ge=1)] = 256
+    """draws after which a planned batch is too old"""
     inline: bool = False
+    """plan within the training loop, which makes it repeatable; false: in a thread"""
     shuffle: bool = False
+    """true: the control in which items have each other's features"""
 
 
 class _Prepared(NamedTuple):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from hybrid_opt import Qubo
+from hybrid_opt.direction.config import MOVES
 from hybrid_opt.direction.loss_model import NoReference, Trials, by_curvature, by_losses, subsets, sums
-from hybrid_opt.direction.moves import MOVES, Blocks, Moves, Span
+from hybrid_opt.direction.moves import Blocks, Moves, Span
 from hybrid_opt.errors import ProblemError
 
 SIZES = (3, 1, 2, 4)

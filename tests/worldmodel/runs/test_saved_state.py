@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from hybrid_opt import Qubo, make_solver
-from hybrid_opt.direction.config import DirectionConfig
-from hybrid_opt.direction.escape import EscapeConfig
+from hybrid_opt.direction.config import DirectionConfig, EscapeConfig
 from hybrid_opt.solvers.registry import SOLVERS
 from quantum_sampler import make_selector
 from quantum_sampler.registry import SELECTORS, selector_classes

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
-from worldmodel.train.laprop import LaProp, LaPropConfig, NonFiniteGradient
+from worldmodel.train.laprop import LaProp, NonFiniteGradient
+from worldmodel.train.optimizers import LaPropConfig
 
 Rows = list[list[float]]
 PRESET = Path(__file__).parents[3] / "configs" / "optimizer" / "laprop.yaml"

@@ -155,25 +155,17 @@ def world_model(name: str) -> Callable[[int], Task]:
     """The loss of a world model (deter 128) on windows of 16 recorded steps."""
 
     def make(seed: int) -> Task:
-        from worldmodel.cli.command import configs_folder
-        from worldmodel.cli.compose import composed
-        from worldmodel.cli.schema import Catalogue
+        from worldmodel.cli.compose import configured
         from worldmodel.kernels import for_agent
         from worldmodel.model.agent import Agent
         from worldmodel.model.batch import Carry
-        from worldmodel.model.returns import BehaviorConfig
-        from worldmodel.model.size import ModelSize
-        from worldmodel.model.world_model import LossConfig
+        from worldmodel.train.config import TrainConfig
         from worldmodel.train.hybrid import WORLD_MODEL, model_loss, some
 
-        configs = configs_folder()
-        values = composed(Catalogue(configs, "train"), configs, "train", []).values()
-        size = ModelSize(**{**values["size"], "deter": 128, "hidden": 32, "units": 32})
+        config = configured("train", TrainConfig, ["size.deter=128", "size.hidden=32", "size.units=32"])
         (observations, actions), data = _recorded(name)
         torch.manual_seed(seed)
-        agent = for_agent(
-            Agent(observations, actions, size, LossConfig(**values["loss"]), BehaviorConfig(**values["behavior"]))
-        )
+        agent = for_agent(Agent(observations, actions, config.size, config.loss, config.behavior))
         for parameter_name, parameter in agent.named_parameters():
             parameter.requires_grad_(parameter_name.startswith(WORLD_MODEL))
         count = len(data.weight)
