@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from worldmodel.model.batch import State
 from worldmodel.model.categorical import one_hot_sample, unimix
 from worldmodel.model.cells import CELLS
+from worldmodel.model.cells.cell import Cell
 from worldmodel.model.config import DEFAULT, ModelConfig
 from worldmodel.model.posterior import Posterior
 from worldmodel.model.size import ModelSize
@@ -29,7 +30,7 @@ class RSSM(nn.Module):
     def __init__(self, size: ModelSize, embed: int, action: int, parts: ModelConfig = DEFAULT) -> None:
         super().__init__()
         self.size = size
-        self.cell = CELLS.find(parts.cell, "model.cell")(size, action)
+        self.cell: Cell = CELLS.find(parts.cell, "model.cell")(size, action)
         self.posterior = Posterior(size.deter, embed, size.hidden, size.classes, size.stoch)
         self.prior_net = parts.head("prior")(size.deter, size.hidden, 2, size.stoch * size.classes)
 
