@@ -20,6 +20,7 @@ from worldmodel.runs.folder import METRICS
 
 Positive = Annotated[int, Field(ge=1)]
 COSTS = ("shots", "circuits", "evaluations", "queries", "choices")
+FIGURES = ("updates", "time/seconds", *(f"quantum/{key}" for key in (*COSTS, "acceptance")))
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -76,19 +77,11 @@ def run(config: FitConfig) -> int:
         while descent.equivalents < config.steps:
             descent.step()
             if descent.steps % config.test_every == 0 and descent.equivalents <= config.steps:
-                writer.write(int(descent.equivalents), {"eval/return": -descent.note(), **_figures(descent)})
+                figures = {key: value for key, value in descent.metrics().items() if key in FIGURES}
+                writer.write(int(descent.equivalents), {"eval/return": -descent.note(), **figures})
         writer.flush()
         loss = descent.at(0, config.steps)
         last = Episode(0, config.steps, -loss)
         write_evaluation(folder, [last], config.steps, folder / METRICS, finished=config.steps)
         print(f"{config.task}: held-out loss {loss:.4g} after {descent.steps} steps by {config.optimizer}")
     return 0
-
-
-def _figures(descent: Descent) -> dict[str, float]:
-    """Updates, seconds, and what solving has cost so far."""
-    row = {"updates": float(descent.steps), "time/seconds": descent.seconds}
-    if isinstance(descent.optimizer, HybridOptimizer):
-        metrics = descent.optimizer.metrics()
-        row |= {f"quantum/{key}": float(metrics[key]) for key in (*COSTS, "acceptance")}
-    return row

@@ -121,13 +121,9 @@ class TrainConfig:
             check_name(self.backend)
             check_solver(self.solver, "solver")
             self.model.check()
-            if isinstance(self.optimizer, HybridConfig):
-                self.optimizer.check()
+            self.optimizer.check(self.batch_size)
         except ProblemError as error:
             raise ValueError(str(error)) from error
-        if isinstance(self.optimizer, HybridConfig) and self.optimizer.windows > self.batch_size:
-            windows = self.optimizer.windows
-            raise ValueError(f"optimizer.windows={windows}: at most batch_size={self.batch_size} is accepted")
         for key, value in numbers(vars(self.size)):
             if value > WIDEST:
                 raise ValueError(f"size.{key}={value}: at most {WIDEST} is accepted")

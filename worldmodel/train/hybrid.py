@@ -77,7 +77,7 @@ def make_optimizer(
     """
     own = {field.name: getattr(config, field.name) for field in fields(LaPropOptions) if field.name != "final_rate"}
     named = [(name, p) for name, p in agent.named_parameters() if p.requires_grad]
-    if not isinstance(config, HybridConfig):
+    if config.name == "laprop":
         return LaProp([p for _, p in named], **own)
     options = {field.name: getattr(config, field.name) for field in fields(DirectionConfig)}
     options |= {"seed": seed} | ({"overhead": None} if deterministic else {})

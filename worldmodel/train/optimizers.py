@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends import check_name
 from hybrid_opt.direction.config import DirectionConfig, EscapeConfig
+from hybrid_opt.errors import ProblemError
 from hybrid_opt.solvers import check_solver
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -33,6 +34,9 @@ class LaPropOptions:
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """share of the learning rate left at the end of the run, to which it falls linearly; 1: constant"""
 
+    def check(self, batch_size: int) -> None:
+        """Raise ProblemError for what does not go with batches of this size, or does not exist."""
+
 
 @dataclass(config=_strict, kw_only=True)
 class LaPropConfig(LaPropOptions):
@@ -57,8 +61,10 @@ class HybridConfig(LaPropOptions, DirectionConfig):
     escape: EscapeConfig | None = field(default_factory=lambda: EscapeConfig(patience=None))
     """jumps out of flat or trapped places"""
 
-    def check(self) -> None:
-        """Raise ProblemError for a solver or backend that does not exist. Nothing is opened."""
+    def check(self, batch_size: int) -> None:
+        """Raise ProblemError for a solver or backend that does not exist, or too many windows. Nothing is opened."""
+        if self.windows > batch_size:
+            raise ProblemError(f"optimizer.windows={self.windows}: at most batch_size={batch_size} is accepted")
         check_name(self.backend)
         check_solver(self.solver, "optimizer.solver")
         if self.escape is not None:

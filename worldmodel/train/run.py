@@ -11,7 +11,6 @@ import torch
 
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
-from hybrid_opt.direction.optimizer import HybridOptimizer
 from hybrid_opt.paths import user_path
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel.cli.command import stopped_by_signals
@@ -97,9 +96,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         probe.bind(replay)
         deterministic = config.deterministic
         optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
-        if isinstance(optimizer, HybridOptimizer):
-            stack.callback(optimizer.close)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
+        stack.callback(update.steps.close)
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
         chosen = hardware.explained(config.device, device, small(agent))
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"

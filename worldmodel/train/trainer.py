@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hybrid_opt.direction.optimizer import HybridOptimizer
 from worldmodel.envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
@@ -222,10 +221,7 @@ class Trainer:
         if counters.step // every > (counters.step - self.environments.num * self.environments.action_repeat) // every:
             self._follow_folder()
             row = {f"replay/{key}": value for key, value in self.replay.selector.metrics().items()}
-            optimizer = self.update.optimizer
-            if isinstance(optimizer, HybridOptimizer):
-                row |= {f"quantum/{key}": value for key, value in optimizer.metrics().items()}
-                row["time/direction_share"] = optimizer.share
+            row |= self.update.steps.metrics()
             self._write(row | {"replay/steps": len(self.replay), "updates": counters.updates} | self.means.result())
 
     def _seconds(self) -> float:

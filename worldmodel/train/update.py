@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hybrid_opt.direction.optimizer import HybridOptimizer
+from hybrid_opt.direction.adapter import adapted
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Losses, State, Windows
 from worldmodel.train.laprop import NonFiniteGradient, is_finite
@@ -32,11 +32,17 @@ class Update:
         capture: bool = False,
         final_rate: float = 1.0,
     ) -> None:
-        self.agent, self.optimizer, self.generator = agent, optimizer, generator
+        self.agent, self.generator = agent, generator
+        self.steps = adapted(optimizer)
         self.precision = precision
         self._capture = capture
         self._rates, self._final = [float(group["lr"]) for group in optimizer.param_groups], final_rate
         self._graph: torch.cuda.CUDAGraph | None = None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the agent."""
+        return self.steps.optimizer
 
     def __call__(self, windows: Windows, progress: float = 0.0) -> Losses:
         """One update, `progress` of the run being done. Raises NonFiniteLoss before any weight has changed."""
@@ -48,10 +54,7 @@ class Update:
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]
             raise NonFiniteLoss(f"the loss is not finite ({', '.join(names) or 'total'}); the weights were not changed")
         try:
-            if isinstance(self.optimizer, HybridOptimizer):
-                self.optimizer.step(batch=windows, loss=losses.metrics["loss/model"])
-            else:
-                self.optimizer.step()
+            self.steps.step(windows, losses.metrics["loss/model"])
         except NonFiniteGradient as error:
             gradients = {name: p.grad for name, p in self.agent.named_parameters() if p.grad is not None}
             names = [name for name, gradient in gradients.items() if not is_finite(gradient)]

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from hybrid_opt.direction.optimizer import HybridOptimizer
+from hybrid_opt.direction.adapter import adapted
 from worldmodel.compare.tasks.losses import Task
 
 LAST = 3  # held-out losses whose mean counts
@@ -20,7 +20,7 @@ class Descent:
     """
 
     def __init__(self, task: Task, seed: int, optimizer: torch.optim.Optimizer) -> None:
-        self.task, self.optimizer = task, optimizer
+        self.task, self.optimizer, self._adapter = task, optimizer, adapted(optimizer)
         self.equivalents, self.seconds, self.steps = 0.0, 0.0, 0
         self.curve: list[tuple[float, float, float]] = []
         self._rng, self._noise = np.random.default_rng((seed, 1)), torch.Generator().manual_seed(seed)
@@ -32,13 +32,13 @@ class Descent:
         self.optimizer.zero_grad()
         self.task.loss(self.task.parameters, batch, self._noise).backward()
         self.steps += 1
-        if isinstance(self.optimizer, HybridOptimizer):
-            self.optimizer.step(batch=self.task.some(batch))
-            self.equivalents = self.steps + self.optimizer.counts.equivalents * self.task.share
-        else:
-            self.optimizer.step()
-            self.equivalents += 1
+        self._adapter.step(self.task.some(batch))
+        self.equivalents = self.steps + self._adapter.equivalents * self.task.share
         self.seconds += time.process_time() - begin
+
+    def metrics(self) -> dict[str, float]:
+        """Updates, seconds, and what the optimiser adds."""
+        return {"updates": float(self.steps), "time/seconds": self.seconds, **self._adapter.metrics()}
 
     def until(self, equivalents: float, seconds: float = 0.0, every: int = 20) -> Self:
         """Train until both are spent."""
