@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from worldmodel.model.player import Player
-from worldmodel.replay.buffer import Array, Replay
-from worldmodel.replay.stream import to_windows
+from worldmodel.replay.buffer import Array
+from worldmodel.replay.stream import Stream
 
 BATCH = 64  # items that pass through the model at once
 
@@ -18,19 +18,18 @@ class ModelProbe:
 
     def __init__(self, player: Player, seed: int) -> None:
         self._player, self._seed = player.copy(seed), seed
-        self._replay: Replay | None = None
+        self._stream: Stream | None = None
 
-    def bind(self, replay: Replay) -> None:
+    def bind(self, stream: Stream) -> None:
         """Say where the items are; a replay is made after its selector."""
-        self._replay = replay
+        self._stream = stream
 
     def __call__(self, ids: Array) -> Array:
         """Model loss float64 [B] of the first window of each item; ids int64 [B]. Raises LookupError for others."""
-        assert self._replay is not None
-        agent, generator, device = self._player.agent, self._player.generator, self._player.device
-        losses, classes = [np.empty(0)], agent.world_model.rssm.size.classes
+        assert self._stream is not None
+        agent, generator, losses = self._player.agent, self._player.generator, [np.empty(0)]
         for first in range(0, len(ids), BATCH):
-            windows = to_windows(self._replay.at(ids[first : first + BATCH]), device, classes)
+            windows = self._stream.at(ids[first : first + BATCH])
             generator.manual_seed(self._seed)
             with torch.no_grad(), self._player.autocast():
                 losses.append(agent.model_loss(windows, generator).double().cpu().numpy())

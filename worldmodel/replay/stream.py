@@ -1,15 +1,18 @@
-"""A step of experience: its fields in the replay, and how it gets there and back onto the device."""
+"""The stream of experience between environments, replay and agent: what a step is in each, and batches of windows."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from worldmodel.envs import ActionSpec, ObservationSpec, Records
-from worldmodel.model.batch import Carry, State, Windows
+from worldmodel.model.batch import Carry, Losses, State, Windows
 from worldmodel.model.size import ModelSize
-from worldmodel.replay.buffer import Array, Window
+from worldmodel.replay.buffer import Array, Replay, Window
+from worldmodel.replay.features import Pooling
 
 OBSERVATION = "observation/"
 
@@ -70,3 +73,49 @@ def to_windows(window: Window, device: torch.device, classes: int) -> Windows:
         Carry(state, before["action"].float()),
         torch.from_numpy(window.weight).to(device),
     )
+
+
+class Batch(NamedTuple):
+    """Windows as the agent takes them, and as the replay drew them. Valid until the next one."""
+
+    windows: Windows
+    drawn: Window
+
+
+class Stream:
+    """Batches from the replay to the agent, and what the agent has learned of them back.
+
+    size: windows of a batch; classes: of a latent; pooling: makes the features that the selector asks for.
+    """
+
+    def __init__(
+        self, replay: Replay, device: torch.device, classes: int, size: int = 1, pooling: Pooling | None = None
+    ) -> None:
+        self.replay, self._device, self._classes, self._size, self._pooling = replay, device, classes, size, pooling
+
+    def context(self, deter: Tensor) -> Array | None:
+        """What the selector is told of the states [E, D] that the agent is in."""
+        return self._pooling.present(deter) if self._pooling else None
+
+    def next(self, context: Array | None = None) -> Batch:
+        """Have the selector draw a batch. Raises EmptyReplay while there is none."""
+        drawn = self.replay.sample(self._size, context)
+        return Batch(self._windows(drawn), drawn)
+
+    def at(self, ids: Array) -> Windows:
+        """The first window of each of these items, which must be selectable."""
+        return self._windows(self.replay.at(ids))
+
+    def latest(self, steps: int) -> Windows:
+        """The last steps of the first stream as a batch of one."""
+        return self._windows(self.replay.latest(steps))
+
+    def write_back(self, batch: Batch, losses: Losses) -> None:
+        """Give the replay the fresh latents of a batch, and its selector the losses and features."""
+        deter, stoch = pack(losses.state)
+        features = self._pooling.windows(losses.state.deter) if self._pooling else None
+        item = losses.item.double().cpu().numpy()
+        self.replay.write_back(batch.drawn, {"deter": deter, "stoch": stoch}, item, features)
+
+    def _windows(self, window: Window) -> Windows:
+        return to_windows(window, self._device, self._classes)

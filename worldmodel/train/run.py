@@ -93,18 +93,19 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             print(f"{path}: no checkpoint to continue from; the run begins anew, what was there is in {aside.name}")
         backends = _Backends(config, path, stack)
         replay = _replay(config, environments, path, _selector(config, probe, backends))
-        probe.bind(replay)
+        pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
+        stream = experience.Stream(replay, device, config.size.classes, config.batch_size, pooling)
+        probe.bind(stream)
         deterministic = config.deterministic
         optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         stack.callback(update.steps.close)
-        pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
         chosen = hardware.explained(config.device, device, small(agent))
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
         if config.budget is not None and not backends.opened:
             print("budget: no part of this run is on a backend that counts; shots simulated here are free")
-        trainer = Trainer(config, folder, environments, replay, player, update, pooling)
+        trainer = Trainer(config, folder, environments, stream, player, update)
         stack.callback(trainer.close)
         if found:
             broken, sizes = trainer.resume(found[-1])

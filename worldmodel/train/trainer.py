@@ -20,9 +20,7 @@ from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
 from worldmodel.model.batch import Carry, State
 from worldmodel.model.player import Player
-from worldmodel.replay.buffer import Replay
-from worldmodel.replay.features import Pooling
-from worldmodel.replay.stream import pack, record, to_windows
+from worldmodel.replay.stream import Stream, pack, record
 from worldmodel.runs.checkpoint import Checkpoints, Stateful
 from worldmodel.runs.evaluation import write_evaluation
 from worldmodel.runs.folder import CHECKPOINTS, FolderMoved, RunFolder
@@ -92,14 +90,13 @@ class Trainer:
         config: TrainConfig,
         folder: RunFolder,
         environments: Environments,
-        replay: Replay,
+        stream: Stream,
         player: Player,
         update: Update,
-        pooling: Pooling | None = None,
     ) -> None:
-        """pooling: makes the features that the selector asks for."""
-        self.config, self.folder, self.pooling = config, folder, pooling
-        self.environments, self.replay, self.player, self.update = environments, replay, player, update
+        self.config, self.folder = config, folder
+        self.environments, self.stream, self.player, self.update = environments, stream, player, update
+        self.replay = stream.replay
         self.counters, self.means = Counters(), Means()
         self.memory = player.initial(environments.num)
         self.stopping = False
@@ -114,7 +111,7 @@ class Trainer:
             "means": self.means,
             "random": RandomStates(player.generator),
         }
-        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, config.checkpoint.keep, parts, replay)
+        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, config.checkpoint.keep, parts, self.replay)
         self._saved = time.monotonic()
         self._logged = (time.monotonic(), 0, 0)
 
@@ -201,18 +198,12 @@ class Trainer:
         config, counters = self.config, self.counters
         collected = counters.step / self.environments.action_repeat - config.prefill
         due = int(collected * config.train_ratio / (config.batch_size * config.batch_length))
-        pooling = self.pooling
-        context = pooling.present(self.memory.state.deter) if pooling and counters.updates < due else None
+        context = self.stream.context(self.memory.state.deter) if counters.updates < due else None
         while counters.updates < due:
             self.replay.selector.prepare(counters.updates)
-            window = self.replay.sample(config.batch_size, context)
-            windows = to_windows(window, self.player.device, config.size.classes)
-            losses = self.update(windows, self._share())
-            deter, stoch = pack(losses.state)
-            features = pooling.windows(losses.state.deter) if pooling else None
-            self.replay.write_back(
-                window, {"deter": deter, "stoch": stoch}, losses.item.double().cpu().numpy(), features
-            )
+            batch = self.stream.next(context)
+            losses = self.update(batch.windows, self._share())
+            self.stream.write_back(batch, losses)
             self.means.add(losses.metrics)
             counters.updates += 1
 
@@ -259,7 +250,7 @@ class Trainer:
             counters.evaluated = counters.step
         every = config.log.predictions_every
         if every and counters.updates and counters.step // every > counters.predicted // every:
-            windows = to_windows(self.replay.latest(PREDICTED), self.player.device, config.size.classes)
+            windows = self.stream.latest(PREDICTED)
             write_predictions(self.writer, counters.step, self.player.agent, windows, PREDICTED // 4)
             counters.predicted = counters.step
 

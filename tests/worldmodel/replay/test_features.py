@@ -12,7 +12,7 @@ from worldmodel.model.player import Player
 from worldmodel.replay.buffer import Replay
 from worldmodel.replay.features import WIDTH, Pooling
 from worldmodel.replay.probe import ModelProbe
-from worldmodel.replay.stream import fields, latents, pack, record, to_windows
+from worldmodel.replay.stream import Stream, fields, latents, pack, record, to_windows
 
 CPU = torch.device("cpu")
 T, B, D = 5, 40, 300
@@ -64,7 +64,7 @@ def test_a_probe_gives_the_model_loss_of_each_item_and_touches_nothing() -> None
     replay = filled_replay()
     player = Player(make_agent(), torch.float32, generator(5))
     probe = ModelProbe(player, 7)
-    probe.bind(replay)
+    probe.bind(Stream(replay, CPU, SIZE.classes))
     before = (player.generator.get_state(), {k: v.clone() for k, v in player.agent.state_dict().items()})
     drawn = replay.state_dict()["random"]
     ids = np.array([3, 0, 41, 3])
@@ -82,7 +82,7 @@ def test_a_probe_gives_the_model_loss_of_each_item_and_touches_nothing() -> None
 def test_many_items_are_probed_in_batches() -> None:
     """130 draws of 40 items; the noise of an item depends on its place among 64, so whole batches repeat."""
     probe = ModelProbe(Player(make_agent(), torch.float32, generator()), 1)
-    probe.bind(filled_replay())
+    probe.bind(Stream(filled_replay(), CPU, SIZE.classes))
     ids = np.arange(130) % 40
     losses = probe(ids)
     assert losses.shape == (130,)

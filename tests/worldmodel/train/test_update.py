@@ -133,5 +133,5 @@ def test_the_learning_rate_falls_linearly(progress: float, rate: float) -> None:
     optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], lr=1e-3)
     before = weights(agent)
     Update(agent, optimizer, torch.float32, generator(), final_rate=0.2)(make_windows(agent), progress)
-    moved = (agent.world_model.reward.out.bias - before["reward.out.bias"]).abs()
+    moved = (agent.world_model.reward.out.bias - before["world_model.reward.out.bias"]).abs()
     assert moved.max().item() == pytest.approx(1e-3 * rate, rel=1e-4)
