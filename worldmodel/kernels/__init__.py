@@ -4,14 +4,15 @@ from worldmodel.kernels.supported import has_kernels
 from worldmodel.model.agent import Agent
 
 
-def for_agent(agent: Agent) -> Agent:
+def for_agent(agent: Agent, threads: int = 1) -> Agent:
     """Give an agent the compiled loops that take its parts and sizes: in float32 on the CPU they replace operators.
 
-    Asked once, by who has made the agent; it is returned. Its tensors may be moved and cast afterwards.
+    Asked once, by who has made the agent; it is returned. Its tensors may be moved and cast afterwards. threads: among
+    which rollouts share their rows; at least those of PyTorch's operators.
     """
     if has_kernels(agent):
         from worldmodel.kernels.compiled_agent import CompiledAgent  # with a compiler, which takes its time to start
         from worldmodel.kernels.rssm_sequence import LOOPS
 
-        agent.kernels, agent.world_model.rssm.loops = CompiledAgent(agent), LOOPS
+        agent.kernels, agent.world_model.rssm.loops = CompiledAgent(agent, threads), LOOPS
     return agent

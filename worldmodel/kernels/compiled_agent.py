@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from worldmodel.kernels.act import Acting
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 class CompiledAgent:
     """What `worldmodel.model.agent.Kernels` asks for; None where the operators of PyTorch stay."""
 
-    def __init__(self, agent: "Agent") -> None:
+    def __init__(self, agent: "Agent", threads: int = 1) -> None:
         model, behavior = agent.world_model, agent.actor_critic
-        self._model, self._behavior = model, behavior
+        self._model, self._behavior, self._threads = model, behavior, threads
         self._acting = None if model.encoder.images else Acting(model.encoder.mlp, model.rssm, behavior.actor)
 
     def act(
@@ -34,4 +35,5 @@ class CompiledAgent:
     def imagine(self, start: State, noise: Tensor, chance: Tensor) -> Imagined | None:
         if self._model.rssm.size.units < REGISTER or not exact(start.deter):
             return None
-        return imagine(self._model, self._behavior, start, noise, chance)
+        threads = max(self._threads, torch.get_num_threads())
+        return imagine(self._model, self._behavior, start, noise, chance, threads)

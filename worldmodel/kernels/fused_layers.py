@@ -174,7 +174,8 @@ class PassedHead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pre: Tensor, out: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, pre: Tensor, out: Tensor, threads: int, *weights: Tensor) -> Tensor:
+        ctx.threads = threads
         ctx.save_for_backward(x, pre, *weights)
         return out.view_as(out)
 
@@ -184,14 +185,14 @@ class PassedHead(torch.autograd.Function):
         x, pre, *weights, matrix, _ = ctx.saved_tensors
         scales, sums, products = weights[2::3], [grad.sum(0)], []
         for number in range(len(pre) - 1, -1, -1):
-            products.append(aside(partial(_product, grad, pre[number], scales[number])))
+            products.append(aside(partial(_product, grad, pre[number], scales[number]), ctx.threads))
             at_pre, at_scale, at_bias = _back(grad @ matrix, pre[number], scales[number])
             sums += at_scale, at_bias
             grad, matrix = at_pre, weights[3 * number]
         found = [grad.t() @ x]
         for product in reversed(products):
             found += sums.pop(), sums.pop(), product.result()
-        return None, None, None, *found, sums.pop()
+        return None, None, None, None, *found, sums.pop()
 
 
 def _product(grad: Tensor, pre: Tensor, scale: Tensor) -> Tensor:
@@ -199,9 +200,12 @@ def _product(grad: Tensor, pre: Tensor, scale: Tensor) -> Tensor:
     return grad.t() @ _norm_silu_of(pre, scale)
 
 
-def head(net: MLPHead, x: Tensor, pre: Tensor, out: Tensor) -> Tensor:
-    """`out` [..., O], which `net` has given for x [..., I], with the gradients of its weights; pre [layers, ..., U]."""
+def head(net: MLPHead, x: Tensor, pre: Tensor, out: Tensor, threads: int = 1) -> Tensor:
+    """`out` [..., O], which `net` has given for x [..., I], with the gradients of its weights; pre [layers, ..., U].
+
+    threads: that the backward pass may use.
+    """
     weights = [part for linear, norm in net.trunk.pairs() for part in (linear.weight, linear.bias, norm.weight)]
     rows = (x.flatten(0, -2), pre.flatten(1, -2), out.flatten(0, -2))
-    passed: Tensor = PassedHead.apply(*rows, *weights, net.out.weight, net.out.bias)  # type: ignore[no-untyped-call]
+    passed: Tensor = PassedHead.apply(*rows, threads, *weights, net.out.weight, net.out.bias)  # type: ignore[no-untyped-call]
     return passed.view(out.shape)

@@ -13,7 +13,7 @@ from worldmodel.kernels.fused_layers import head
 from worldmodel.kernels.packing import PANEL, Array, Layer, Output, array, head_of
 from worldmodel.kernels.rssm_sequence import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
 from worldmodel.kernels.tile_ops import LANES, draw, gate, gather, lanes_for, mean, network, scatter
-from worldmodel.launch.hardware import in_threads, kernel_threads
+from worldmodel.launch.hardware import in_threads
 from worldmodel.model import actor as actor_module
 from worldmodel.model.actor import STD
 from worldmodel.model.actor_critic import ActorCritic
@@ -44,11 +44,12 @@ class Networks(NamedTuple):
     bins: Array  # the positive ones
 
 
-def imagine(model: WorldModel, behavior: ActorCritic, start: State, noise: Tensor, chance: Tensor) -> Imagined:
+def imagine(
+    model: WorldModel, behavior: ActorCritic, start: State, noise: Tensor, chance: Tensor, threads: int = 1
+) -> Imagined:
     """Roll the prior out under the actor, in float32 on the CPU.
 
-    start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as
-    `Actor.noise` gives it.
+    start [N]; noise [H, N, 1, S], uniform; chance [H, N, ...], as `Actor.noise` gives it; threads: that share the rows.
     """
     (steps, rows), size, bins = chance.shape[:2], model.rssm.size, len(model.twohot.bins)
     actor, critic, networks = behavior.actor, behavior.critic, _networks(model, behavior)
@@ -63,14 +64,15 @@ def imagine(model: WorldModel, behavior: ActorCritic, start: State, noise: Tenso
     widest = max(3 * size.deter, size.hidden, size.units, *outputs)
     discrete = actor.spec.kind == "discrete"
     sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
-    tiles, threads = -(-rows // LANES), kernel_threads()
+    tiles = -(-rows // LANES)
 
     def share(part: int) -> None:
         begin, end = (min(rows, LANES * (tiles * number // threads)) for number in (part, part + 1))
         _roll(networks, sizes, size.classes, widest, begin, end, *arrays)
 
     in_threads(share, threads)
-    logits, raw = head(critic, feature, passed[0], logits), head(actor.net, feature[:-1], passed[1], raw)
+    logits = head(critic, feature, passed[0], logits, threads)
+    raw = head(actor.net, feature[:-1], passed[1], raw, threads)
     return Imagined(feature, action, reward, live, slow, logits, raw)
 
 

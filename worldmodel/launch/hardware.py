@@ -20,7 +20,6 @@ T = TypeVar("T")
 
 MOST_THREADS = 1024  # more than any machine has; each takes memory, and PyTorch ends the process where it gets none
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
-_shares = 1  # threads of rollouts and of what is done aside, where they are more than PyTorch's
 
 
 class MachineError(ValueError):
@@ -96,17 +95,11 @@ def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
     small: with small operators, where a second thread waits more than it computes: auto then gives PyTorch one thread,
     and the others to compiled rollouts and to what is done `aside`.
     """
-    global _shares
     if threads != "auto" and threads > MOST_THREADS:
         raise MachineError(f"threads={threads}: auto or at most {MOST_THREADS} is accepted")
-    _shares = min(processors(), 8) if threads == "auto" else threads
-    torch.set_num_threads(1 if small and threads == "auto" else _shares)
-    return _shares
-
-
-def kernel_threads() -> int:
-    """Among how many threads a rollout shares its rows."""
-    return max(_shares, torch.get_num_threads())
+    number = min(processors(), 8) if threads == "auto" else threads
+    torch.set_num_threads(1 if small and threads == "auto" else number)
+    return number
 
 
 def in_threads(work: Callable[[int], None], parts: int) -> None:
@@ -117,9 +110,9 @@ def in_threads(work: Callable[[int], None], parts: int) -> None:
         other.result()
 
 
-def aside(work: Callable[[], T]) -> Future[T]:
-    """What work gives: done in a thread of its own where PyTorch's operators leave one idle, else here and now."""
-    if kernel_threads() > torch.get_num_threads():
+def aside(work: Callable[[], T], threads: int) -> Future[T]:
+    """What work gives: done in a thread of its own where PyTorch's operators leave one of them idle, else here."""
+    if threads > torch.get_num_threads():
         return _pool(torch.get_num_threads()).submit(work)
     done: Future[T] = Future()
     done.set_result(work())

@@ -79,7 +79,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         if device.type == "cuda":  # after the workers have been forked: this starts CUDA
             torch.cuda.set_device(device)  # whose streams and graphs are those of the current device
         _check_memory(config, environments, path, device)
-        agent = for_agent(_agent(config, environments, "cpu").to(device))
+        agent = for_agent(_agent(config, environments, "cpu").to(device), threads)
         if not found:
             if config.init is not None:
                 load_weights(agent, state_file(user_path(config.init, "init")))

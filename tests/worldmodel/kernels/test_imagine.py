@@ -34,7 +34,7 @@ def imagined(agent: Agent, rows: int, threads: int = 1) -> tuple[Imagined, Tenso
     before = torch.get_num_threads()
     hardware.set_threads(threads)
     try:
-        got = rollout.imagine(agent.world_model, agent.actor_critic, State(deter, stoch), noise, chance)
+        got = rollout.imagine(agent.world_model, agent.actor_critic, State(deter, stoch), noise, chance, threads)
     finally:
         hardware.set_threads(before)
     torch.testing.assert_close(got.feature[0], torch.cat([deter, stoch.flatten(1)], -1))

@@ -98,25 +98,23 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         for cores in (2, 12):
             monkeypatch.setattr(hardware, "processors", lambda cores=cores: cores)
             assert hardware.set_threads("auto") == min(cores, 8) == torch.get_num_threads()
-            assert hardware.set_threads("auto", small=True) == min(cores, 8) == hardware.kernel_threads()
+            assert hardware.set_threads("auto", small=True) == min(cores, 8)
             assert torch.get_num_threads() == 1
         assert hardware.set_threads(3, small=True) == 3 == torch.get_num_threads()
     finally:
         hardware.set_threads(before)
 
 
-def test_work_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_aside() -> None:
     """It has a thread of its own only where PyTorch leaves one idle."""
     before = torch.get_num_threads()
-    monkeypatch.setattr(hardware, "processors", lambda: 2)
     try:
-        hardware.set_threads("auto", small=True)
-        assert hardware.aside(threading.get_ident).result() != threading.get_ident()
         for threads in (1, 2):
-            hardware.set_threads(threads, small=True)
-            assert hardware.aside(threading.get_ident).result() == threading.get_ident()
+            torch.set_num_threads(threads)
+            assert hardware.aside(threading.get_ident, threads).result() == threading.get_ident()
+            assert hardware.aside(threading.get_ident, threads + 1).result() != threading.get_ident()
     finally:
-        hardware.set_threads(before)
+        torch.set_num_threads(before)
 
 
 def test_deterministic_mode_is_for_the_cpu() -> None:
