@@ -102,7 +102,7 @@ class Catalogue:
         if not self._ours or group not in NAMES:
             return {}
         schema = self._part(group, _read(self._configs / group / f"{choice}.yaml"))
-        return defaults(schema) if schema else {}
+        return {NAMES[group]: choice, **defaults(schema)} if schema else {}
 
     @cached_property
     def keys(self) -> frozenset[str]:

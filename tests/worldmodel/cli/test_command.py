@@ -347,6 +347,7 @@ def site(tmp_path: Path) -> Path:
     site = tmp_path / "site"
     unwanted = shutil.ignore_patterns("__pycache__", "configs")
     shutil.copytree(ROOT / "worldmodel", site / "worldmodel", ignore=unwanted)
+    shutil.copytree(ROOT / "hybrid_opt", site / "hybrid_opt", ignore=unwanted)
     shutil.copytree(ROOT / "envs", site / "worldmodel/envs", ignore=unwanted, dirs_exist_ok=True)
     for name, text in {**TREE, "needy.yaml": "steps: 1  # steps\n"}.items():
         (site / "worldmodel/configs" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -104,10 +104,8 @@ def test_an_empty_logdir_is_not_the_current_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    target = {"train": "training", "tune": "tuning", "search": "searching", "baseline": "model_free"}
-    place = "comparison.comparing" if module == "compare" else target[module]
     words = ["sampler=random", "space.optimizer.lr={type:float,low:1e-4,high:1e-2}"] if module == "search" else []
-    assert command(module, f"worldmodel.{place}:run", ["logdir=", *words]) == 2
+    assert command(module, f"worldmodel.{module}.run:run", ["logdir=", *words]) == 2
     assert line_of(capsys.readouterr().err).startswith("logdir=: is empty; ")
     assert list(tmp_path.iterdir()) == []
 

@@ -120,7 +120,7 @@ def test_a_run_from_before_the_scale_of_initial_weights_could_be_chosen(copy: Pa
     ("words", "differing"),
     [
         (("seed=1", "optimizer.lr=1e-3"), "seed was 0, is 1; optimizer.lr was 0.0004, is 0.001"),
-        (("replay=prioritized",), "replay.selector was uniform, is prioritized; replay.alpha was absent, is 0.6"),
+        (("replay=prioritized",), "replay.selector was uniform, is prioritized; replay.fresh_every was absent, is 0"),
         (("env.kwargs.sutton_barto_reward=true",), "env.kwargs.sutton_barto_reward was absent, is true"),
     ],
 )
