@@ -9,6 +9,7 @@ from contextlib import ContextDecorator
 from typing import Any, Literal
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, LostReply, ProblemError, TransientError
 
 Stage = Literal["opening", "sending", "waiting"]
@@ -78,7 +79,9 @@ class VendorCalls:
         """What an error is where jobs cannot be found again: one that may have been paid is not sent twice."""
         line = one_line(getattr(self, "name", type(self).__name__.lower()), error)
         free = stage == "opening" or not getattr(getattr(self, "capabilities", None), "remote", False)
-        return TransientError(line) if free and unanswered(error) else BackendError(line)
+        ours = TransientError(line) if free and unanswered(error) else BackendError(line)
+        ours.cost = Cost() if free else None
+        return ours
 
 
 def doubtful(error: Exception, line: str, stage: Stage, lost: bool = False) -> Exception:
