@@ -3,7 +3,6 @@
 import errno
 import functools
 import socket
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from hybrid_opt.backends.redaction import redact
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, LostReply, ProblemError, TransientError
+from hybrid_opt.notices import notice
 
 Stage = Literal["opening", "sending", "waiting"]
 STAGES: dict[str, Stage] = {  # the methods in which a backend may call its vendor's library
@@ -157,6 +157,6 @@ def _guarded(made: Callable[..., Any], method: str) -> Callable[..., Any]:
         try:
             guarded(self)
         except (ProblemError, BackendError) as error:
-            warnings.warn(f"not closed: {error}", RuntimeWarning, stacklevel=2)
+            notice(f"not closed: {error}", stacklevel=2)
 
     return closing if method == "close" else guarded

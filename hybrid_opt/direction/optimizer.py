@@ -1,7 +1,6 @@
 """HybridOptimizer: every so often, the update direction of the whole network is a combinatorial choice."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from hybrid_opt.direction.loss_model import Loss, NoReference, Trials, by_curvat
 from hybrid_opt.direction.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.errors import BackendError, ProblemError
 from hybrid_opt.job import Job
+from hybrid_opt.notices import notice
 from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
 
@@ -236,7 +236,7 @@ class HybridOptimizer(torch.optim.Optimizer):
             solution: Solution = asked.job.result()
         except BackendError as error:
             self.counts.failures += 1
-            warnings.warn(f"no update direction was chosen: {error}", RuntimeWarning, stacklevel=3)
+            notice(f"no update direction was chosen: {error}", stacklevel=3)
         else:
             self._record(solution, asked.qubo)
             accepted = self._taken(trials, start, asked, solution)
