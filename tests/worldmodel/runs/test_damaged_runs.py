@@ -194,6 +194,24 @@ def test_a_damaged_chunk_that_all_checkpoints_need(copy: Path, capsys: pytest.Ca
     assert train(*WORDS, f"init={newest}", f"logdir={copy.parent / 'other'}") == 0
 
 
+def test_a_checkpoint_of_another_optimizer_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each would be taken in part: the state of one is within that of the other."""
+    hybrid, words = copy.parent / "hybrid", ("optimizer=hybrid", "solver=exact", "optimizer.every=4")
+    assert train(*WORDS, *words, f"logdir={hybrid}") == 0
+    (copy / "checkpoints").rename(copy.parent / "kept")
+    (hybrid / "checkpoints").rename(copy / "checkpoints")
+    (copy.parent / "kept").rename(hybrid / "checkpoints")
+    for run, more, names in ((copy, (), ("hybrid", "laprop")), (hybrid, words, ("laprop", "hybrid"))):
+        before = content(run)
+        capsys.readouterr()
+        assert train(*MORE, *more, f"logdir={run}") == 2
+        there, here = (f"optimizer={name}" for name in names)
+        newest = checkpoints(run / "checkpoints")[-1]
+        line = f"{newest}: is of a run with {there}; this run has {here}; give another logdir"
+        assert line_of(capsys.readouterr().err) == line
+        assert content(run) == before
+
+
 def test_a_damaged_best_is_set_aside(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(copy / "checkpoints" / "best.pt")
     damaged = (copy / "checkpoints" / "best.pt").read_bytes()
