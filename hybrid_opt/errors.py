@@ -1,5 +1,7 @@
 """What can go wrong, by who has to do something about it."""
 
+from hybrid_opt.cost import Cost
+
 
 class ProblemError(ValueError):
     """The problem, or an option of a solver or backend, is not one that can be accepted."""
@@ -8,9 +10,13 @@ class ProblemError(ValueError):
 
 
 class BackendError(RuntimeError):
-    """A backend could not run a program."""
+    """A backend could not run a program.
+
+    cost: what the attempt was billed, or may have been; None where the backend does not tell.
+    """
 
     exit_code = 3
+    cost: Cost | None = None
 
 
 class TransientError(BackendError):

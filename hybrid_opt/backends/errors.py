@@ -3,13 +3,14 @@
 import errno
 import functools
 import socket
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import Any, Literal
 
 from hybrid_opt.backends.redaction import redact
+from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, CorruptResult, LostReply, ProblemError, TransientError
+from hybrid_opt.notices import notice
 
 Stage = Literal["opening", "sending", "waiting"]
 STAGES: dict[str, Stage] = {  # the methods in which a backend may call its vendor's library
@@ -78,7 +79,9 @@ class VendorCalls:
         """What an error is where jobs cannot be found again: one that may have been paid is not sent twice."""
         line = one_line(getattr(self, "name", type(self).__name__.lower()), error)
         free = stage == "opening" or not getattr(getattr(self, "capabilities", None), "remote", False)
-        return TransientError(line) if free and unanswered(error) else BackendError(line)
+        ours = TransientError(line) if free and unanswered(error) else BackendError(line)
+        ours.cost = Cost() if free else None
+        return ours
 
 
 def doubtful(error: Exception, line: str, stage: Stage, lost: bool = False) -> Exception:
@@ -154,6 +157,6 @@ def _guarded(made: Callable[..., Any], method: str) -> Callable[..., Any]:
         try:
             guarded(self)
         except (ProblemError, BackendError) as error:
-            warnings.warn(f"not closed: {error}", RuntimeWarning, stacklevel=2)
+            notice(f"not closed: {error}", stacklevel=2)
 
     return closing if method == "close" else guarded

@@ -1,6 +1,5 @@
 """A backend with what is wrapped around it: a fallback and a ledger."""
 
-import warnings
 from typing import Any
 
 from hybrid_opt.backends.backend import Backend
@@ -8,6 +7,7 @@ from hybrid_opt.backends.fallback import Fallback
 from hybrid_opt.backends.ledger.backend import Ledgered
 from hybrid_opt.backends.open import open_device
 from hybrid_opt.errors import TransientError
+from hybrid_opt.notices import notice
 
 
 def open_backend(
@@ -30,7 +30,7 @@ def open_backend(
             raise
         fallback = opened = open_device(fallback)
         reason = str(error)
-        warnings.warn(f"{reason}; fallback={opened.name} takes over", RuntimeWarning, stacklevel=2)
+        notice(f"{reason}; fallback={opened.name} takes over", stacklevel=2)
     if ledger is None and budget is None and fallback is None:
         return opened
     try:

@@ -1,6 +1,5 @@
 """Leaving flat or trapped places: a jump over a coarse grid of directions that training went."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass as plain
 from dataclasses import field
@@ -14,6 +13,7 @@ from hybrid_opt.direction.loss_model import NoReference, Trials, subsets, sums
 from hybrid_opt.direction.moves import Blocks, Span, Tensors
 from hybrid_opt.errors import BackendError
 from hybrid_opt.job import Job
+from hybrid_opt.notices import notice
 from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers.solver import Solution, Solver
 
@@ -157,7 +157,7 @@ class Escape:
             solution = asked.job.result()
         except BackendError as error:
             self.counts.failures += 1
-            warnings.warn(f"no escape: {error}", RuntimeWarning, stacklevel=2)
+            notice(f"no escape: {error}", stacklevel=2)
             return trials
         self.record(solution)
         drawn = np.concatenate([solution.bits[None], solution.samples[solution.energies.argsort(kind="stable")]])

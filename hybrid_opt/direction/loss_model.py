@@ -1,6 +1,5 @@
 """The loss as a pairwise function of choices, from losses at trial points or from curvature."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations, product
@@ -10,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.modules.module import register_module_forward_pre_hook
 
+from hybrid_opt.direction.buffers import buffers_kept
 from hybrid_opt.direction.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.problem.qubo import Qubo
@@ -30,15 +29,24 @@ WORST = 10.0  # a loss that is not finite counts as this many ranges above the l
 class Trials:
     """Losses of a batch at trial points around the parameters, all under the same random numbers.
 
-    The generator is seeded anew for every point, and so are torch's own. Their states, and the buffers of modules that
-    run, are put back: training sees nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the
-    memory of as many copies of the parameters.
+    The generator is seeded anew for every point, and so are torch's own. Their states, and the buffers of modules, are
+    put back: training sees nothing of it. chunk: points evaluated at once by torch.func.vmap, which takes the memory of
+    as many copies of the parameters. modules: those that the loss may use without calling them.
 
     Counts `forwards` and `gradients`.
     """
 
-    def __init__(self, loss: Loss, blocks: Blocks, batch: Any, seed: int, chunk: int = 1) -> None:
+    def __init__(
+        self,
+        loss: Loss,
+        blocks: Blocks,
+        batch: Any,
+        seed: int,
+        chunk: int = 1,
+        modules: Sequence[torch.nn.Module] = (),
+    ) -> None:
         self.loss, self.blocks, self.batch, self.seed, self.chunk = loss, blocks, batch, seed, chunk
+        self._modules = modules
         self.origin = blocks.values
         self._fixed = {name: value.detach() for name, value in blocks.parameters.items()}
         self._device = self.origin[0].device
@@ -66,7 +74,8 @@ class Trials:
 
     def gradient(self, span: Span, offsets: Floats) -> Floats:
         """Derivatives along the directions of a span at offsets [B, D], float64 [B, D]."""
-        with torch.enable_grad(), _buffers_kept():  # until the gradient is taken: it may need what was there
+        # Until the gradient is taken, which may need the buffers as they were.
+        with torch.enable_grad(), buffers_kept(self._modules):
             point = [tensor.detach().requires_grad_() for tensor in span.displaced(self.origin, offsets)]
             value = self._evaluate(point)
             slopes = torch.autograd.grad(value, point, allow_unused=True)
@@ -74,7 +83,7 @@ class Trials:
         return span.projected([torch.zeros_like(at) if g is None else g for at, g in zip(point, slopes, strict=True)])
 
     def _tried(self, point: Tensors) -> Tensor:
-        with _buffers_kept():
+        with buffers_kept(self._modules):
             return self._evaluate(point)
 
     def _evaluate(self, point: Tensors) -> Tensor:
@@ -103,33 +112,10 @@ class Trials:
             return self.loss({**self._fixed, **parameters}, self.batch, generator).reshape(())
 
         self.forwards += len(points)
-        with _untouched(self._device) as own, _buffers_kept():
+        with _untouched(self._device) as own, buffers_kept(self._modules):
             generator = self._seeded(own)
             values: Tensor = torch.func.vmap(one, randomness="same")(stacked)
         return values
-
-
-@contextmanager
-def _buffers_kept() -> Iterator[None]:
-    """Put back what modules that run in this thread change in their buffers, such as running statistics."""
-    kept: dict[tuple[int, str], tuple[torch.nn.Module, str, Tensor, Tensor]] = {}
-    thread = threading.get_ident()
-
-    def keep(module: torch.nn.Module, inputs: Any) -> None:
-        if threading.get_ident() == thread:
-            for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-                if (id(module), name) not in kept:
-                    kept[id(module), name] = (module, name, buffer, buffer.clone())
-
-    hook = register_module_forward_pre_hook(keep)
-    try:
-        yield
-    finally:
-        hook.remove()
-        with torch.no_grad():
-            for module, name, buffer, before in kept.values():
-                module._buffers[name] = buffer  # a module may assign another tensor
-                buffer.copy_(before)
 
 
 def by_losses(trials: Trials, moves: Moves) -> tuple[Qubo, float]:

@@ -1,7 +1,6 @@
 """HybridOptimizer: every so often, the update direction of the whole network is a combinatorial choice."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
@@ -10,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid_opt.direction.buffers import modules_of
 from hybrid_opt.direction.config import Counts, DirectionConfig, checked
 from hybrid_opt.direction.escape import Escape, like
 from hybrid_opt.direction.loss_model import Loss, NoReference, Trials, by_curvature, by_losses
 from hybrid_opt.direction.moves import Blocks, Floats, Moves, Span, Tensors
 from hybrid_opt.errors import BackendError, ProblemError
 from hybrid_opt.job import Job
+from hybrid_opt.notices import notice
 from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.solvers import Solution, Solver, check_solver, make_solver
 
@@ -87,6 +88,7 @@ class HybridOptimizer(torch.optim.Optimizer):
             waits = not other.remote if wait is None else wait
             self._escape = Escape(self.config.escape, other, waits, self._record)
         self._loss: Loss | None = None
+        self._modules: list[torch.nn.Module] = []  # that the loss can reach
         self._blocks: Blocks | None = None
         self._anchor: Tensors = []  # the parameters after the last choice
         self._last: Tensors = []  # the last accepted move
@@ -132,7 +134,8 @@ class HybridOptimizer(torch.optim.Optimizer):
 
         loss(parameters, batch, generator) gives a scalar: of parameters by name, for `torch.func.functional_call`, the
         batch that `step` is given, and a seeded generator for all that is random in it. What it changes in the
-        buffers of modules, such as running statistics, is put back.
+        buffers of modules, such as running statistics, is put back: of those that it calls, and of those that are in
+        its closure, its arguments, its object or its globals.
         parameters: those that the loss depends on, such as model.named_parameters(); by default all of the base's, by
         the names that it was given. blocks: names of parameters that move together.
 
@@ -145,6 +148,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         if not named or any(id(p) not in ours for p in named.values()):
             raise ProblemError("attach: parameters: those of the base optimiser, with their names, are accepted")
         self._loss, self._blocks = loss, Blocks(named, blocks or self.config.blocks)
+        self._modules = modules_of(loss)
         count = len(self.config.moves)
         size = self._blocks.count * count
         one_hot = [tuple(range(b, b + count)) for b in range(0, size, count)]
@@ -236,7 +240,7 @@ class HybridOptimizer(torch.optim.Optimizer):
             solution: Solution = asked.job.result()
         except BackendError as error:
             self.counts.failures += 1
-            warnings.warn(f"no update direction was chosen: {error}", RuntimeWarning, stacklevel=3)
+            notice(f"no update direction was chosen: {error}", stacklevel=3)
         else:
             self._record(solution, asked.qubo)
             accepted = self._taken(trials, start, asked, solution)
@@ -313,7 +317,7 @@ class HybridOptimizer(torch.optim.Optimizer):
 
     def _trials(self, blocks: Blocks, batch: Any, purpose: int) -> Trials:
         assert self._loss is not None
-        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk)
+        return Trials(self._loss, blocks, batch, self._seed(purpose), self.config.chunk, self._modules)
 
     def _seed(self, purpose: int) -> int:
         """Of one purpose at this step."""

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.problem.clipping import FORBIDDING
 from hybrid_opt.problem.quadratic import Bits, Floats, Quadratic
 from hybrid_opt.reals import real, reals
 
 Q = TypeVar("Q", bound=Quadratic)
 Weight = float | Literal["auto"]
 SUMS = 1 << 22  # sizes of a constraint's coefficients in all: their squares do not round away energies
-FORBIDDING = 2.0**20  # times a weight that suffices: a weight that large comes from entries that forbid
 
 
 def penalised(qubo: Q, weight: Weight = "auto") -> Q:

@@ -1,13 +1,14 @@
 """Qubo: the one problem that every solver takes."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.problem import constraints, enumeration
+from hybrid_opt.problem import clipping, constraints, enumeration
 from hybrid_opt.problem.constraints import Weight
 from hybrid_opt.problem.enumeration import FeasibleSpace
 from hybrid_opt.problem.quadratic import Bits, Floats, Quadratic, square
@@ -100,7 +101,8 @@ class Qubo(Quadratic):
 
         Raises ProblemError above 2^24 feasible states.
         """
-        return enumeration.k_best(self, k)
+        bits, energies = enumeration.k_best(self.clipped(), k)
+        return bits, energies if self.clipped() is self else self.energy(bits)
 
     def centred(self) -> "Qubo":
         """The same problem without its offset, which would round away what differs between its states."""
@@ -110,6 +112,17 @@ class Qubo(Quadratic):
         low, high = self.objective_range
         made.__dict__["objective_range"] = (low - self.offset, high - self.offset)
         return made
+
+    def clipped(self) -> "Qubo":
+        """The same order of all states, with coefficients that forbid, such as 1e17 among ones, cut to what suffices.
+
+        Solvers search and rank by it: beside such coefficients floats round the others away. Itself without any.
+        """
+        return self._clipped or self
+
+    @cached_property
+    def _clipped(self) -> "Qubo | None":
+        return clipping.clipped(self)
 
     def relaxed(self) -> "Qubo":
         """The same energies without constraints."""

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
@@ -19,6 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.notices import notice
 from hybrid_opt.problem.quadratic import Bits
 from hybrid_opt.problem.qubo import Qubo
 from hybrid_opt.search.axis import Axis
@@ -160,10 +160,9 @@ class QuboSampler(BaseSampler):
         if change != self._told:
             self._told = change
             names = ", ".join(sorted(changed))
-            warnings.warn(
+            notice(
                 f"the range of {names} changed: {len(finished) - len(kept)} of {len(finished)} earlier trials lie"
                 " outside of it and are not used",
-                RuntimeWarning,
                 stacklevel=2,
             )
         return kept

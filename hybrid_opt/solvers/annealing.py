@@ -78,7 +78,7 @@ class Annealing(Solver):
         if not qubos:
             return []
         rngs = [np.random.default_rng((seed, number)) for number in range(len(qubos))]
-        asked = [qubo.shuffled(rng) if self.config.shuffle else qubo for qubo, rng in zip(qubos, rngs, strict=True)]
+        asked = [self._asked(qubo, rng) for qubo, rng in zip(qubos, rngs, strict=True)]
         if self.backend is None:
             solutions = []
             for qubo, other, rng in zip(qubos, asked, rngs, strict=True):

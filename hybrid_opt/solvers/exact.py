@@ -40,7 +40,7 @@ class Exact(Solver):
         for number, qubo in enumerate(qubos):
             if stop.is_set():
                 raise Cancelled(f"job {key} was cancelled")
-            asked = qubo.shuffled(np.random.default_rng((seed, number))) if self.config.shuffle else qubo
+            asked = self._asked(qubo, np.random.default_rng((seed, number)))
             bits, _ = asked.k_best(self.config.samples)
             size = asked.feasible_space().size
             trace = np.array([[size, qubo.energy(bits).min()]])

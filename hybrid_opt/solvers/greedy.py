@@ -44,7 +44,7 @@ class Greedy(Solver):
         ]
 
     def _descents(self, qubo: Qubo, rng: np.random.Generator, key: str, stop: Event) -> Solution:
-        asked = qubo.shuffled(rng) if self.config.shuffle else qubo
+        asked = self._asked(qubo, rng)
         space, budget = asked.feasible_space(), self.config.evaluations
         minima: list[Bits] = []
         counts: list[NDArray[np.int64]] = []

@@ -79,7 +79,7 @@ class Grover(Solver):
         solutions = []
         for number, qubo in enumerate(qubos):
             rng = np.random.default_rng((seed, number))
-            asked = (qubo.shuffled(rng) if self.config.shuffle else qubo).centred()
+            asked = self._asked(qubo, rng).centred()
             if self.backend is None:
                 solutions.append(self._simulated(qubo, asked, rng, key, stop))
             else:

@@ -17,6 +17,7 @@ def descend(qubo: Qubo, bits: Bits, rng: np.random.Generator) -> tuple[Bits, NDA
     any variable of the other value. The start counts as an evaluation, and every move tried, though that
     takes one field only.
     """
+    qubo = qubo.clipped()
     x = bits.astype(np.float64)
     fields = qubo.linear + x @ qubo.couplings  # what setting a bit adds to the energy, [S, n]
     tolerance, coarse = _tolerances(qubo)

@@ -251,7 +251,7 @@ class Qaoa(Solver):
 
     def _problem(self, qubo: Qubo, rng: np.random.Generator) -> _Problem:
         config, training = self.config, Cost()
-        asked = self._penalised(qubo.shuffled(rng) if config.shuffle else qubo).centred()
+        asked = self._penalised(self._asked(qubo, rng)).centred()
         warm: Any = None if config.warm_start == "none" else config.warm_start
         if warm == "greedy":
             start, _ = asked.repair(rng.integers(0, 2, (1, qubo.n), np.uint8))

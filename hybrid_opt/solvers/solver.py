@@ -46,9 +46,10 @@ class Solution:
     def of(qubo: Qubo, samples: Bits, cost: SolverCost, **rest: Any) -> "Solution":
         """Evaluate samples [S, n] and pick the best feasible one."""
         samples = np.ascontiguousarray(samples, np.int8)
-        forms, feasible = qubo.form(samples), qubo.feasible(samples)
+        clipped, feasible = qubo.clipped(), qubo.feasible(samples)
+        forms = clipped.form(samples)
         best = int((np.where(feasible, forms, np.inf) if feasible.any() else forms).argmin())
-        energies = forms + qubo.offset
+        energies = forms + qubo.offset if clipped is qubo else qubo.energy(samples)
         return Solution(samples[best], float(energies[best]), samples, energies, feasible, cost, **rest)
 
     @property
@@ -157,6 +158,10 @@ class Solver(ABC):
         """Release what the solver opened."""
         if self.backend is not None:
             self.backend.close()
+
+    def _asked(self, qubo: Qubo, rng: np.random.Generator) -> Qubo:
+        """The problem that is searched: clipped, so that none of it is lost, and the control where `shuffle` is on."""
+        return (qubo.shuffled(rng) if self.config.shuffle else qubo).clipped()
 
     @abstractmethod
     def _solve(self, qubos: Sequence[Qubo], seed: int, key: str, stop: Event) -> list[Solution]:

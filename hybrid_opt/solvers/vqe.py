@@ -124,7 +124,7 @@ class Vqe(Solver):
         return [solutions[number] for number in range(len(qubos))]
 
     def _problem(self, qubo: Qubo, rng: np.random.Generator) -> _Problem:
-        asked = qubo.shuffled(rng) if self.config.shuffle else qubo
+        asked = self._asked(qubo, rng)
         asked = (asked.penalised(self.config.penalty) if asked.constrained else asked).centred()
         shape = (self.config.layers + 1, qubo.n)
         if self.config.parameters == "random":

@@ -1,6 +1,6 @@
 """What must not matter: a constant offset, the order of the variables, the type of the numbers, a forbidding entry."""
 
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,76 @@ def test_an_entry_that_forbids_blinds_nobody(seed: int, n: int, data: st.DataObj
         bits, energy = qubo.penalised().minimum()
         assert qubo.feasible(bits) and qubo.energy(bits) == pytest.approx(least, rel=1e-9, abs=1e-9)
         assert energy == pytest.approx(least, rel=1e-6, abs=1e-6)
+
+
+RULES: list[dict[str, Any]] = [{}, {"cardinality": 5}, {"one_hot": [(0, 1, 2), (4, 5)]}]
+
+
+def split(rng: np.random.Generator, n: int, forbidding: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients [n, n] of ordinary size, and in other places the integer numbers of forbidding ones."""
+    small, counts = np.triu(np.round(rng.normal(size=(n, n)), 3)), np.zeros((n, n), int)
+    for _ in range(forbidding):
+        i, j = sorted(rng.choice(n, 2))
+        counts[i, j] = rng.choice([1, 1, 2, 3]) * (sign or rng.choice([-1, 1]))
+        small[i, j] = 0.0
+    return small, counts
+
+
+HEURISTIC: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "annealing": {"reads": 16},
+    "path_integral": {"reads": 16},
+    "qaoa": {},
+    "grover": {},
+    "vqe": {"shots": 256},
+    "exact": {},
+}
+
+
+@pytest.mark.parametrize("name", HEURISTIC)
+def test_solvers_see_what_is_small_beside_entries_that_forbid_or_demand(name: str) -> None:
+    """Each finds the optimum of brute force, in which forbidding ones come first: floats of energies lose the rest."""
+    for seed in range(12):
+        forbidding, sign = (1, 3)[seed % 2], (1, -1, 0)[seed // 2 % 3]
+        small, counts = split(np.random.default_rng(seed), 12, forbidding, sign)
+        qubo = Qubo(small + 1e17 * counts, **RULES[seed % 3])
+        states = np.array(list(product((0, 1), repeat=12)))
+        states = states[qubo.feasible(states)]
+        first = np.einsum("si,ij,sj->s", states, counts, states)
+        rest = np.einsum("si,ij,sj->s", states, small, states)[first == first.min()].min()
+        solution = make_solver(name, **HEURISTIC[name]).solve(qubo, seed=seed)
+        bits = solution.bits.astype(int)
+        assert bits @ counts @ bits == first.min() and bits @ small @ bits == pytest.approx(rest, abs=1e-9), seed
+        assert solution.energy == pytest.approx(qubo.energy(solution.bits), rel=1e-12)  # that of the true problem
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e9, 1e17, 1e100]), data=st.data())
+def test_clipped_keeps_the_order_of_all_states(seed: int, scale: float, data: st.DataObject) -> None:
+    """Against integers; entries of two sizes that forbid, one far above the other, and opposite ones."""
+    rng = np.random.default_rng(seed)
+    small, counts = split(rng, 5, data.draw(st.integers(0, 4)), 0)
+    top = np.zeros_like(counts)
+    if data.draw(st.booleans()):
+        small[0, 4], counts[0, 4], top[0, 4] = 0, 0, 1
+    qubo = Qubo(small + scale * counts + 1e12 * scale * top)
+    made = qubo.clipped()
+    states = np.array(list(product((0, 1), repeat=5)))
+    parts = [np.einsum("si,ij,sj->s", states, part, states) for part in (top, counts, np.rint(1000 * small))]
+    forms, ranks = made.form(states), [tuple(int(part[k]) for part in parts) for k in range(32)]
+    for low, high in pairwise(sorted(range(32), key=ranks.__getitem__)):
+        assert forms[low] < forms[high] or (ranks[low] == ranks[high] and forms[low] == pytest.approx(forms[high]))
+    assert np.abs(made.matrix).max() < 1e5 and made.clipped() is made
+
+
+def test_ordinary_coefficients_are_not_clipped() -> None:
+    """Those of all sizes, and what rounding leaves of coefficients that cancel."""
+    rng = np.random.default_rng(0)
+    rounded = np.triu(rng.integers(-3, 4, (6, 6)) * 0.5)
+    rounded[0, 1] = 2.8e-17
+    for m in (matrix(6), np.zeros((3, 3)), np.eye(3), 1e17 * np.eye(3), 10.0 ** rng.uniform(-9, 9, (9, 9)), rounded):
+        qubo = Qubo(m)
+        assert qubo.clipped() is qubo
 
 
 def test_a_descent_sees_the_small_coefficients_of_a_row_that_forbids() -> None:

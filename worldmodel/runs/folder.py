@@ -244,14 +244,26 @@ class RunFolder:
         """Cut the metrics and event files to what they were when the marks were taken, before their writer opens them.
 
         Those without a mark, which were begun later, are removed. Returns the names of those that are not what they
-        were: they hold less than was marked, or something else.
+        were: they hold less than was marked, or something else. Of a row of metrics that is there in part, that is cut.
+
+        Raises RunFolderError or ReadError before anything is changed, where one is no file or may not be read or
+        written.
         """
+        for path in self._growing():
+            if not path.is_file():
+                raise RunFolderError(f"logdir={self.path}: its {path.name} is no file; move it away")
+            with readable(path), path.open("rb"):
+                pass
+            if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise RunFolderError(f"logdir={self.path}: its {path.name} may not be written; change its permissions")
         for path in self._growing():
             try:
                 if path.name not in marks:
                     path.unlink()
                 elif path.stat().st_size > marks[path.name]:
                     os.truncate(path, marks[path.name])
+                if path.name == METRICS and path.exists():
+                    _end_row(path)
             except OSError as error:
                 raise WriteError(path, error) from error
         sizes, sums = self.marks(), sums or {}
@@ -264,6 +276,21 @@ class RunFolder:
     def _growing(self) -> list[Path]:
         events = (path for path in self.path.glob(EVENTS) if _OUR_EVENTS.fullmatch(path.name))
         return sorted([*self.path.glob(METRICS), *events])
+
+
+def _end_row(path: Path) -> None:
+    """See to it that the next row begins a line: end the last one, or cut it where it is no whole row."""
+    rows = path.read_bytes()
+    last = rows[rows.rfind(b"\n") + 1 :]
+    if not last:
+        return
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        os.truncate(path, len(rows) - len(last))
+    else:
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from worldmodel.model.player import Player
 from worldmodel.replay.stream import Stream, pack, record
 from worldmodel.runs.checkpoint import Checkpoints, Stateful
 from worldmodel.runs.evaluation import write_evaluation
-from worldmodel.runs.folder import CHECKPOINTS, FolderMoved, RunFolder
+from worldmodel.runs.folder import CHECKPOINTS, FolderMoved, RunFolder, RunFolderError
 from worldmodel.runs.metrics import Means, MetricsWriter
 from worldmodel.runs.progress import Progress
 from worldmodel.train.config import TrainConfig
@@ -148,9 +148,15 @@ class Trainer:
         """Continue from a checkpoint; nothing in the folder is changed before all of it has been read.
 
         Returns the streams whose running episode could not be brought back, and the `marks` and `sums` of the files
-        that grow.
+        that grow. Raises RunFolderError for a checkpoint of a run with another kind of optimiser.
         """
         results, state = self.checkpoints.load(path)
+        name, directed = self.config.optimizer.name, "direction" in state["optimizer"]
+        if directed != isinstance(self.update.optimizer, HybridOptimizer):
+            other = "hybrid" if directed else "laprop"
+            raise RunFolderError(
+                f"{path}: is of a run with optimizer={other}; this run has optimizer={name}; give another logdir"
+            )
         broken: list[int] = results["environments"]
         for stream in broken:
             self.replay.truncate(stream)

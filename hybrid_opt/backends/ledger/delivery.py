@@ -18,6 +18,7 @@ from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, ProblemErr
 from hybrid_opt.job import Job
 
 SLICE = 0.2  # seconds between two looks at whether the job was cancelled
+STEADY = 10  # longest pauses: a wait that long without a failure ends a row of failures
 
 
 class Delivery:
@@ -38,10 +39,10 @@ class Delivery:
         self.handle: Job[Result] | None = None
         self.result: Result | None = None
         self.clear = claim.new
-        self.failures = 0  # of calls, in a row
+        self.failures = 0  # of calls, in a row; finding the job again ends no row, as its result may never come
         self.looks = 0  # in vain, since it was sent
         self.faults = 0  # corrupt results, and times that it was not there
-        self.error = ""
+        self.error, self.charged = "", Cost()  # of the last failure
         self._rng = np.random.default_rng()  # of the jitter only, which jobs and processes must not share
 
     def run(self) -> Result:
@@ -74,22 +75,21 @@ class Delivery:
                 self._settle()
                 return self.result
             except TransientError as error:
-                self.error = str(error)
+                self.error, self.charged = str(error), _charged(error)
                 self.failures += 1
                 if max(self.failures, self.faults) >= self.config.tries:
                     self._withdraw()
-                    raise BackendError(f"{self.backend.name}: given up; the last of many failures: {error}") from error
+                    raise self._given_up() from error
                 if time.monotonic() > deadline:
                     self._time_out(error)
                 self._pause(self._jitter(self.failures + self.faults))
 
     def _look(self) -> None:
-        """Find the job by its key; where it is not there, end the attempt, which cost nothing, and begin another."""
+        """Find the job by its key; where it is not there, end the attempt at its known cost, and begin another."""
         while self.looks < (self.config.looks if self.backend.capabilities.remote else 1):
             if self.looks:
                 self._pause(self._jitter(self.looks))
             self.handle = self.backend.find(self.key)
-            self.failures = 0
             if self.handle is not None:
                 self.looks = 0
                 self.ledger.accepted(self.key, self.number, _vendor_id(self.handle))
@@ -98,10 +98,16 @@ class Delivery:
         self.clear = True
         self.faults += 1
         if self.faults >= self.config.tries:
-            raise BackendError(f"{self.backend.name}: given up; the last of many failures: {self.error}")
+            raise self._given_up()
         estimate = self.backend.estimate(self.program)
         error = self.error or "it was not there"
-        self.number = self.ledger.again(self.key, self.number, "lost", error, self.backend.name, estimate, Cost())
+        self.number = self.ledger.again(self.key, self.number, "lost", error, self.backend.name, estimate, self.charged)
+        self.charged = Cost()
+
+    def _given_up(self) -> BackendError:
+        error = BackendError(f"{self.backend.name}: given up; the last of many failures: {self.error}")
+        error.cost = self.charged
+        return error
 
     def _send(self) -> None:
         self.clear, self.looks = False, 0
@@ -118,6 +124,7 @@ class Delivery:
     def _wait(self, deadline: float) -> Result:
         handle = self.handle
         assert handle is not None
+        begin = time.monotonic()
         while True:
             self._obey()
             try:
@@ -126,7 +133,8 @@ class Delivery:
                 self.failures = 0
                 return result
             except TimeoutError as error:
-                self.failures = 0
+                if time.monotonic() - begin > STEADY * self.config.longest_pause:
+                    self.failures = 0
                 if time.monotonic() >= deadline:
                     self._time_out(error)
             except TransientError as error:
@@ -242,6 +250,5 @@ def _vendor_id(job: Job[Result]) -> str | None:
 
 
 def _charged(error: BaseException) -> Cost:
-    """What a failed job was billed, where that is known."""
-    cost = getattr(error, "cost", None)
-    return cost if isinstance(cost, Cost) else Cost()
+    """What a failed job was billed, or may have been, where the backend tells."""
+    return getattr(error, "cost", None) or Cost()

@@ -15,7 +15,7 @@ from hybrid_opt.backends.backend import Bits, CircuitProgram, Program, Result
 from hybrid_opt.backends.local.compiled import CompiledCircuits
 from hybrid_opt.backends.local.observables import Basis
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import Cancelled, ProblemError
+from hybrid_opt.errors import BackendError, Cancelled, ProblemError
 from hybrid_opt.job import Job, ThreadJob
 
 Floats = NDArray[np.float64]
@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 class CircuitBackend(CompiledCircuits):
     """Base of the local backends. Subclasses give samples of a compiled circuit, and probabilities where they can.
 
+    Where a subclass calls a device elsewhere, a job that failed on the way is booked at its estimate.
     Observables under shots take `shots` in each basis; a standard error is that of the sample mean.
     """
 
@@ -35,13 +36,18 @@ class CircuitBackend(CompiledCircuits):
         compiled = self._prepare(program)
         assert isinstance(program, CircuitProgram)
 
-        @self.calling("waiting")
         def work(stop: Event) -> Result:
             with self._lock:
                 if stop.is_set():
                     raise Cancelled(f"job {key} was cancelled")
                 begin = time.perf_counter()
-                result = self._run(program, compiled, seed, stop)
+                try:
+                    with self.calling("waiting"):
+                        result = self._run(program, compiled, seed, stop)
+                except BackendError as error:
+                    if error.cost is None and self.capabilities.remote and not isinstance(error, Cancelled):
+                        error.cost = self.estimate(program)  # it may have been sent, and nobody can look for it
+                    raise
                 return _timed(result, time.perf_counter() - begin)
 
         return ThreadJob(key, work)

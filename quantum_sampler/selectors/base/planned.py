@@ -2,7 +2,6 @@
 
 import threading
 import time
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.errors import BackendError
 from hybrid_opt.job import ThreadJob
+from hybrid_opt.notices import notice
 from quantum_sampler.selector import Array, Floats, Ids, Probe, Selection
 from quantum_sampler.selectors.base.featured import FeaturedConfig, FeaturedSelector
 
@@ -212,7 +212,7 @@ class PlannedSelector(FeaturedSelector):
         except BackendError as error:
             self._failures += 1
             self._pause, self._waited = min(LONGEST_PAUSE, 2 * self._pause + 1), 0
-            warnings.warn(f"{type(self).__name__}: no batches planned: {error}", RuntimeWarning, stacklevel=2)
+            notice(f"{type(self).__name__}: no batches planned: {error}", stacklevel=2)
             return
         self._pause, self._waited = 0, 0
         self._busy += seconds

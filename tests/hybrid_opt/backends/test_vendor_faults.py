@@ -1,6 +1,7 @@
 """Faults at each call of vendors' libraries: what leaves is an error of ours, in one line, without a token."""
 
 import errno
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -322,6 +323,39 @@ def test_rows_of_local_jobs(monkeypatch: pytest.MonkeyPatch, name: str, target: 
     backend.close()
 
 
+def test_a_failed_job_elsewhere_is_booked_at_its_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of devices at which no job can be found again: it may have run there. Before that, nothing is booked."""
+    import pennylane
+    from qiskit.providers.fake_provider import GenericBackendV2
+
+    class Elsewhere(GenericBackendV2):
+        """Of no library that runs right here."""
+
+    monkeypatch.setattr("hybrid_opt.backends.local.pennylane.LOCAL", ())
+    for device, place in (
+        (Elsewhere(3, seed=0), (Elsewhere, "run")),
+        ("pennylane:default.qubit", (pennylane, "execute")),
+    ):
+        ledger = Ledger(":memory:", tries=3, **QUICK)
+        backend = Ledgered(open_backend(device), ledger)
+        assert backend.capabilities.remote
+        for fault in (ConnectionResetError(TEXT), KeyError(TEXT), CorruptResult("2 samples were to be 20")):
+            before, rows = ledger.spent.shots, len(statuses(ledger))
+            with monkeypatch.context() as patch, pytest.raises(BackendError):
+                patch.setattr(*place, raising(fault))
+                backend.submit(program(), str(fault)).result(30)
+            sent = len(statuses(ledger)) - rows
+            assert sent == (2 if isinstance(fault, CorruptResult) else 1) and ledger.spent.shots == before + 20 * sent
+        assert ledger.reserved.shots == 0
+        if device == "pennylane:default.qubit":
+            spent = ledger.spent.shots
+            with monkeypatch.context() as patch, pytest.raises(BackendError):
+                patch.setattr("pennylane.device", raising(KeyError(TEXT)))
+                backend.submit(program(), "unopened").result(30)
+            assert ledger.spent.shots == spent and statuses(ledger)[-1] == "failed"
+        backend.close()
+
+
 def _resolved(target: str) -> Any:
     from pkgutil import resolve_name
 
@@ -422,6 +456,7 @@ def test_a_new_backend_is_guarded_by_its_base(method: str) -> None:
     backend: Any = type("New", (VendorCalls,), body)()
     if method == "close":
         with pytest.warns(RuntimeWarning, match="^not closed: backend=new: KeyError"):
+            warnings.simplefilter("error")  # as the code of a user may
             backend.close()
         return
 

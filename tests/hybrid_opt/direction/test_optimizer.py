@@ -425,6 +425,87 @@ def test_buffers_that_are_assigned_are_put_back() -> None:
     torch.testing.assert_close(centred.mean, torch.full((3,), 1 - 0.9**6))
 
 
+class _Counting(torch.nn.Module):
+    """Its buffers change in methods, without a call of the module."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 1)
+        self.register_buffer("count", torch.zeros(()))
+
+    def encode(self, x: Tensor) -> Tensor:
+        self.count += 1
+        return x + 0.1 * self.count
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoded: Tensor = self.linear(self.encode(x))
+        return encoded
+
+
+class _Encoding(torch.nn.Module):
+    def __init__(self, model: _Counting) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoded: Tensor = self.model.linear(self.model.encode(x))
+        return encoded
+
+
+class _Trained:
+    def __init__(self, model: _Counting) -> None:
+        self.parts = {"model": model}
+
+    def loss(self, parameters: Any, batch: Tensor, generator: Any) -> Tensor:
+        model = self.parts["model"]
+        return torch.func.functional_call(model.linear, _of_linear(parameters), (model.encode(batch),)).square().mean()
+
+
+def _of_linear(parameters: Any) -> dict[str, Tensor]:
+    return {name.removeprefix("linear."): value for name, value in parameters.items()}
+
+
+MODEL = _Counting()
+
+
+def _of_a_global(parameters: Any, batch: Tensor, generator: Any) -> Tensor:
+    return torch.func.functional_call(MODEL.linear, _of_linear(parameters), (MODEL.encode(batch),)).square().mean()
+
+
+@pytest.mark.parametrize("how", ["forward", "wrapped", "closure", "method", "global"])
+@pytest.mark.parametrize("options", [{"every": 2}, {"every": 2, "model": "curvature"}, {"every": 2, "chunk": 4}])
+def test_buffers_that_methods_change_are_put_back(how: str, options: dict[str, Any]) -> None:
+    """In the module that is called, in one inside of it, and in one that is not called."""
+    model = MODEL if how == "global" else _Counting()
+    model.count.zero_()
+    wrapped = _Encoding(model)
+
+    def of_wrapped(parameters: Any, batch: Tensor, generator: Any) -> Tensor:
+        named = {f"model.{name}": value for name, value in parameters.items()}
+        return torch.func.functional_call(wrapped, named, (batch,)).square().mean()
+
+    def of_closure(parameters: Any, batch: Tensor, generator: Any) -> Tensor:
+        return torch.func.functional_call(model.linear, _of_linear(parameters), (model.encode(batch),)).square().mean()
+
+    losses: dict[str, Any] = {
+        "forward": partial(_partial, model),
+        "wrapped": of_wrapped,
+        "closure": of_closure,
+        "method": _Trained(model).loss,
+        "global": _of_a_global,
+    }
+    base = torch.optim.SGD(model.named_parameters(), lr=0.01)  # type: ignore[arg-type]
+    optimizer = HybridOptimizer(base, solver="exact", **options)
+    optimizer.attach(losses[how], model.named_parameters())
+    for _ in range(6):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step(batch=torch.ones(4, 3))
+    assert optimizer.counts.asked >= 1 and model.count == 6
+
+
 def test_what_is_no_optimiser_no_state_and_no_copy_is_refused() -> None:
     with pytest.raises(ProblemError, match="^base: a list; an optimiser"):
         HybridOptimizer([torch.ones(1)])  # type: ignore[arg-type]

@@ -96,6 +96,7 @@ def test_a_failure_is_warned_of_and_counted() -> None:
     assert ours.steps(0, 6) == other.steps(0, 6)
     solver.ready = BackendError("the fridge is warm")
     with pytest.warns(RuntimeWarning, match="the fridge is warm"):
+        warnings.simplefilter("error")  # as the code of a user may
         assert ours.steps(6, 7) == other.steps(6, 7)
     assert ours.optimizer.counts.failures == 1 and torch.equal(ours.weights, other.weights)
     assert ours.steps(7, 9) == other.steps(7, 9)

@@ -192,6 +192,24 @@ def test_a_damaged_chunk_that_all_checkpoints_need(copy: Path, capsys: pytest.Ca
     assert train(*WORDS, f"init={newest}", f"logdir={copy.parent / 'other'}") == 0
 
 
+def test_a_checkpoint_of_another_optimizer_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each would be taken in part: the state of one is within that of the other."""
+    hybrid, words = copy.parent / "hybrid", ("optimizer=hybrid", "solver=exact", "optimizer.every=4")
+    assert train(*WORDS, *words, f"logdir={hybrid}") == 0
+    (copy / "checkpoints").rename(copy.parent / "kept")
+    (hybrid / "checkpoints").rename(copy / "checkpoints")
+    (copy.parent / "kept").rename(hybrid / "checkpoints")
+    for run, more, names in ((copy, (), ("hybrid", "laprop")), (hybrid, words, ("laprop", "hybrid"))):
+        before = content(run)
+        capsys.readouterr()
+        assert train(*MORE, *more, f"logdir={run}") == 2
+        there, here = (f"optimizer={name}" for name in names)
+        newest = checkpoints(run / "checkpoints")[-1]
+        line = f"{newest}: is of a run with {there}; this run has {here}; give another logdir"
+        assert line_of(capsys.readouterr().err) == line
+        assert content(run) == before
+
+
 def test_a_damaged_best_is_set_aside(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(copy / "checkpoints" / "best.pt")
     damaged = (copy / "checkpoints" / "best.pt").read_bytes()
@@ -230,11 +248,15 @@ def another_user(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
-@pytest.mark.parametrize("name", ["checkpoints", "newest/state.pt", "newest/latents.npz", "evaluation.json", "best.pt"])
+@pytest.mark.parametrize(
+    "name",
+    ["checkpoints", "newest/state.pt", "newest/latents.npz", "evaluation.json", "best.pt", "metrics.jsonl"],
+)
 def test_what_may_not_be_read_is_not_told_as_damage(copy: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     denied = {
         "checkpoints": copy / name,
         "evaluation.json": copy / name,
+        "metrics.jsonl": copy / name,
         "best.pt": copy / "checkpoints" / name,
     }.get(name, checkpoints(copy / "checkpoints")[-1] / Path(name).name)
     before = content(copy)
@@ -253,6 +275,10 @@ def test_metrics_that_may_not_be_read(tmp_path: Path) -> None:
         (tmp_path / "metrics.jsonl").chmod(0)
         with pytest.raises(ReadError, match=r"metrics.jsonl: cannot be read: Permission denied"):
             folder.cut_back({"metrics.jsonl": 3}, {"metrics.jsonl": 0})
+        (tmp_path / "metrics.jsonl").chmod(0o444)
+        with pytest.raises(run_folder.RunFolderError, match=r"its metrics.jsonl may not be written; change its perm"):
+            folder.cut_back({"metrics.jsonl": 1})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"{}\n"
 
 
 def test_unreadable_folders_and_files_at_unit_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,6 +309,23 @@ def test_a_damaged_evaluation(copy: Path, capsys: pytest.CaptureFixture[str], te
     assert train(*MORE, f"logdir={copy}") == 2
     assert "its evaluation.json is damaged; remove it to evaluate again" in line_of(capsys.readouterr().err)
     assert content(copy) == before
+
+
+def test_metrics_that_are_a_folder_or_end_within_a_row(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = copy / "metrics.jsonl"
+    metrics.rename(copy / "kept")
+    metrics.mkdir()
+    before = content(copy)
+    assert train(*MORE, f"logdir={copy}") == 2
+    assert line_of(capsys.readouterr().err) == f"logdir={copy}: its metrics.jsonl is no file; move it away"
+    assert content(copy) == before
+    metrics.rmdir()
+    (copy / "kept").rename(metrics)
+    whole = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(whole[0] + whole[1][:9])
+    assert train(*MORE, f"logdir={copy}") == 0
+    assert f"{metrics}: is not what it was at the checkpoint; it was changed since\n" in capsys.readouterr().out
+    assert rows(copy)[-1]["step"] == 80
 
 
 def test_links_in_the_place_of_files_are_not_followed(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

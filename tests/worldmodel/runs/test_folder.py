@@ -230,6 +230,39 @@ def test_cut_back(tmp_path: Path) -> None:
         assert folder.cut_back({}) == [] and folder.marks() == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "left", "changed"),
+    [
+        ('{"step": 1}\n{"step": 2}', '{"step": 1}\n{"step": 2}\n', []),
+        ('{"step": 1}\n{"ste', '{"step": 1}\n', ["metrics.jsonl"]),
+        ('{"ste', "", ["metrics.jsonl"]),
+        ("", "", ["metrics.jsonl"]),
+        ('{"step": 1}\n{"step": 2}\n{"step', '{"step": 1}\n{"step": 2}\n', []),
+    ],
+)
+def test_the_next_row_begins_a_line(tmp_path: Path, text: str, left: str, changed: list[str]) -> None:
+    """Metrics that end within a row, or that an editor has saved without the last line's end."""
+    with RunFolder(tmp_path / "run") as folder:
+        metrics = folder.path / "metrics.jsonl"
+        metrics.write_text('{"step": 1}\n{"step": 2}\n')
+        marks, sums = folder.marks(), folder.sums()
+        metrics.write_text(text)
+        assert folder.cut_back(marks, sums) == changed
+        assert metrics.read_text() == left
+
+
+def test_nothing_is_cut_back_beside_what_is_no_file(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        first, metrics = folder.path / FIRST, folder.path / "metrics.jsonl"
+        first.write_text("event event")
+        for make in (metrics.mkdir, lambda: os.mkfifo(metrics)):
+            make()
+            with pytest.raises(RunFolderError, match=r"^logdir=.*: its metrics.jsonl is no file; move it away$"):
+                folder.cut_back({FIRST: 5, "metrics.jsonl": 7})
+            assert first.read_text() == "event event"
+            metrics.rmdir() if metrics.is_dir() else metrics.unlink()
+
+
 def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "latest.pt"
     path.write_bytes(b"old")

@@ -29,7 +29,7 @@ from hybrid_opt.errors import (
     ProblemError,
     TransientError,
 )
-from tests.hybrid_opt.backends.ledger.jobs import QUICK, RESTART, Vendor, anneal, in_another_process, resumed
+from tests.hybrid_opt.backends.ledger.jobs import QUICK, RESTART, Vendor, VendorJob, anneal, in_another_process, resumed
 from tests.hybrid_opt.flaky import Flaky
 
 
@@ -66,6 +66,43 @@ def test_retries_until_it_is_taken_and_gives_up_after_tries() -> None:
     with pytest.raises(BackendError, match="given up.*busy"):
         Ledgered(hopeless, ledger).submit(anneal(), "b").result()
     assert len(hopeless.sent) == 5 and ledger.spent.dollars == 0.75 and ledger.reserved.dollars == 0.0
+
+
+@pytest.mark.parametrize("waits", [0, 3])
+def test_results_that_never_come_are_given_up(monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
+    """The job is found by its key each time, also after waits; it stays open, to be found later."""
+    asked: list[float | None] = []
+
+    def broken(job: VendorJob, timeout: float | None = None) -> Any:
+        asked.append(timeout)
+        raise LostReply("no answer") if len(asked) % (waits + 1) == 0 else TimeoutError
+
+    monkeypatch.setattr(VendorJob, "result", broken)
+    ledger, vendor = Ledger(":memory:", tries=4, **QUICK), Vendor()
+    with pytest.raises(BackendError, match="given up.*no answer"):
+        Ledgered(vendor, ledger).submit(anneal(), "a").result(60)
+    assert len(asked) == 4 * (waits + 1) and vendor.sent == ["a"]
+    assert ledger.jobs()[0]["status"] == "open" and ledger.reserved.dollars == 1.0
+
+
+def test_failures_far_apart_are_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job in a queue for days outlives more failures than are tried in a row."""
+    failures: list[float] = []
+    finished = VendorJob.result
+
+    def flaky(job: VendorJob, timeout: float | None = None) -> Any:
+        if len(failures) == 9:
+            return finished(job, timeout)
+        if not failures or time.monotonic() - failures[-1] > 0.15:
+            failures.append(time.monotonic())
+            raise LostReply("no answer")
+        time.sleep(0.02)
+        raise TimeoutError
+
+    monkeypatch.setattr(VendorJob, "result", flaky)
+    ledger = Ledger(":memory:", tries=4, **QUICK)
+    assert Ledgered(Vendor(), ledger).submit(anneal(), "a").result(60).samples
+    assert len(failures) == 9
 
 
 def test_a_failure_for_good_is_not_retried() -> None:

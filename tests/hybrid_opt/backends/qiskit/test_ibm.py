@@ -1,6 +1,7 @@
 """IBM's processors, with the vendor's client code and a stand-in for its web service."""
 
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -297,6 +298,7 @@ def test_a_network_that_is_down_is_no_missing_account(monkeypatch: pytest.Monkey
     with pytest.raises(TransientError, match=r"^backend=ibm:ibm_torino: IBM's service cannot be reached: "):
         open_backend("ibm:ibm_torino")
     with pytest.warns(RuntimeWarning, match="cannot be reached.*; fallback=statevector takes over"):
+        warnings.simplefilter("error")  # as the code of a user may
         backend = open_backend("ibm:ibm_torino", fallback="statevector")
     about = backend.submit(program(), "key").result(30).about
     backend.close()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from itertools import permutations
 from typing import Any
 
@@ -142,6 +143,7 @@ def test_a_failing_backend_is_counted_and_asked_again_after_pauses() -> None:
         before = selector.asked
         if step in (0, 2, 6):
             with pytest.warns(RuntimeWarning, match="the queue is full"):
+                warnings.simplefilter("error")  # as the code of a user may
                 selector.prepare(step)
         else:
             selector.prepare(step)
