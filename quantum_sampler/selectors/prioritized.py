@@ -1,7 +1,6 @@
 """Prioritized experience replay on the loss of the model (Schaul et al., arXiv 1511.05952, proportional variant)."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from quantum_sampler.amplitude.fresh_loss import FreshLoss, FreshLossConfig
 from quantum_sampler.selector import Array, Floats, Ids, Probe, Selection
-from quantum_sampler.selectors.base.items import ItemSelector
+from quantum_sampler.selectors.base.features import Features
+from quantum_sampler.selectors.base.items import ItemSelector, Seed
 from quantum_sampler.selectors.base.sum_tree import SumTree
 
 
@@ -37,14 +37,15 @@ class TreeSelector(ItemSelector):
     def __init__(
         self,
         capacity: int,
-        seed: int | Sequence[int],
+        seed: Seed,
         feature_dim: int,
         probe: Probe | None,
         stratified: bool,
         weight_exponent: float,
         fresh: FreshLossConfig,
+        features: Features | None = None,
     ) -> None:
-        super().__init__(capacity, seed, feature_dim, probe)
+        super().__init__(capacity, seed, feature_dim, probe, features)
         self._tree = SumTree(capacity)
         self._fresh = FreshLoss(fresh.fresh_every, fresh.fresh_queries, fresh.fresh_method)
         self._stratified = stratified
@@ -53,6 +54,20 @@ class TreeSelector(ItemSelector):
     @abstractmethod
     def _score(self, slots: Ids, losses: Floats) -> Floats:
         """Scores [n] > 0 of the items of these slots, if their losses are these."""
+
+    @property
+    def scores(self) -> Floats:
+        """The scores by slot, a view; slots without an item have 0."""
+        return self._tree.values
+
+    @property
+    def total(self) -> float:
+        """The sum of all scores."""
+        return self._tree.total
+
+    def spawn(self) -> np.random.Generator:
+        """Return a generator for work whose length must not change what is drawn here."""
+        return np.random.default_rng(self._rng.integers(2**63))
 
     def select(self, batch_size: int, context: Array | None = None) -> Selection:
         self._check_batch(batch_size)
@@ -67,9 +82,8 @@ class TreeSelector(ItemSelector):
             return
         ids = self._items.ids
         slots = ids % self._items.capacity
-        rng = np.random.default_rng(self._rng.integers(2**63))
         stored = self._tree.values[slots]
-        self._fresh.observe(self._probe, ids, rng, stored, lambda i, losses: self._score(slots[i], losses))
+        self._fresh.observe(self._probe, ids, self.spawn(), stored, lambda i, losses: self._score(slots[i], losses))
 
     def metrics(self) -> dict[str, float]:
         """priority_mean, priority_max: of the scores; effective_sample_size: their (sum)^2 / sum of squares; and those
@@ -116,11 +130,13 @@ class Prioritized(TreeSelector):
         self,
         config: PrioritizedConfig,
         capacity: int,
-        seed: int | Sequence[int],
+        seed: Seed,
         feature_dim: int,
         probe: Probe | None = None,
+        features: Features | None = None,
     ) -> None:
-        super().__init__(capacity, seed, feature_dim, probe, config.stratified, config.weight_exponent, config)
+        given = capacity, seed, feature_dim, probe
+        super().__init__(*given, config.stratified, config.weight_exponent, config, features)
         self._config = config
         self._largest: float | None = None  # loss seen so far
 
