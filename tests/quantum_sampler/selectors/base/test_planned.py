@@ -11,9 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from hybrid_opt.errors import TransientError
+from quantum_sampler import make_selector
 from quantum_sampler.selector import Floats
 from quantum_sampler.selectors.base.planned import PlanningConfig, make_planned
-from quantum_sampler.selectors.base.planner import Plan, Planner, View
+from quantum_sampler.selectors.base.planner import Plan, Planner, Plans, View
 from quantum_sampler.selectors.mixture import Mixture
 from quantum_sampler.selectors.uniform import Uniform, UniformConfig
 
@@ -166,6 +167,49 @@ def test_a_fault_of_the_code_is_raised() -> None:
     selector.select(BATCH)
     with pytest.raises(ZeroDivisionError):
         selector.prepare(0)
+
+
+class Counting(Planner):
+    """A planner of the user's with a method of its own, `plan`: it draws uniformly and counts its plannings."""
+
+    def __init__(self, config: PlanningConfig, seed: Any, feature_dim: int) -> None:
+        self.most = 12
+
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+        inclusion = np.full(batch, view.stage * batch / view.ids.size)
+        made = (Plan(rng.choice(view.ids, batch, False), inclusion) for _ in range(count))
+        return Plans(made, 1 + (view.learned or 0))
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_planner_of_the_users_needs_plan_alone(inline: bool) -> None:
+    """It is found by name and shown 12 of the 30 items, and what it learned comes back to it."""
+    selector: Any = make_selector(f"{__name__}:Counting", 64, 0, 2, plans=4, inline=inline)
+    selector.add(np.arange(ITEMS))
+    selector.select(BATCH)
+    for learned in range(1, 6):
+        end = time.monotonic() + 60.0
+        while selector._learned != learned:
+            selector.prepare(0)
+            assert time.monotonic() < end
+        while selector.metrics()["plans"] > 2:  # the next planning is asked for at half of 4
+            batch = selector.select(BATCH)
+            assert is_planned(batch)
+            np.testing.assert_allclose(batch.inclusion, BATCH / ITEMS)
+        assert batch.law(np.arange(ITEMS), BATCH).sum() == pytest.approx(BATCH)
+    selector.close()
+
+
+def test_a_view_is_a_snapshot() -> None:
+    selector = make()
+    selector.update([1], [1.0], [[1.0, 2.0]])
+    view = selector._view(np.arange(4))
+    before = [np.copy(part) for part in view[:5]]
+    selector.update([1, 2], [9.0, 9.0], np.ones((2, 2)))
+    selector.remove([0, 3])
+    for part, was in zip(view, before, strict=False):
+        np.testing.assert_array_equal(part, was)
+    assert view.population == ITEMS and view.seen.tolist() == [False, True, False, False]
 
 
 def test_state_holds_plans_and_features() -> None:
