@@ -94,8 +94,8 @@ class Recall(Prioritized):
         self._check_batch(batch_size)
         queries = self._encoded(context)
         radius, marked = self._marked(queries)  # slots [M]
-        bounds = np.cumsum(self._tree.values.take(marked))  # [M]
-        mass = min(1.0, float(bounds[-1]) / self._tree.total) if marked.size else 0.0
+        bounds = np.cumsum(self.tree.values.take(marked))  # [M]
+        mass = min(1.0, float(bounds[-1]) / self.tree.total) if marked.size else 0.0
         floor = self._options.floor
         searches = batch_size - int(floor * batch_size + self._rng.random())
         found, success = 0, 0.0
@@ -116,7 +116,7 @@ class Recall(Prioritized):
         self._fallbacks += searches - found
         points = self._rng.random(found) * (bounds[-1] if found else 1.0)
         recalled = marked.take(np.minimum(bounds.searchsorted(points, side="right"), marked.size - 1))
-        drawn, _ = self._tree.draw(self._rng, batch_size - found, self._stratified)
+        drawn, _ = self.tree.draw(self._rng, batch_size - found, self._stratified)
         slots = np.concatenate([recalled, drawn])  # [B]
         outside = 1.0 - (1.0 - floor) * success
         inside = outside + ((1.0 - floor) * success / mass if mass else 0.0)

@@ -88,8 +88,7 @@ class ItemSelector:
     def remove(self, ids: ArrayLike) -> None:
         checked = self._checked_ids(ids)
         self._ignored += int(np.count_nonzero(~self._items.contains(checked)))
-        slots = self._items.remove(checked)
-        self._removed(slots)
+        self._removed(slots := self._items.remove(checked))
         if self.features is not None:
             self.features.clear(slots)
 

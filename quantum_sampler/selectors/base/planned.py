@@ -5,10 +5,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -39,12 +38,6 @@ class PlanningConfig(PrioritizedConfig):
     """true: the control in which items have each other's features"""
 
 
-class _Prepared(NamedTuple):
-    made: int  # selects before it was asked for
-    ids: Ids
-    inclusion: Floats
-
-
 class Planned:
     """Hands out the batches of a planner. Where none fits, the fallback draws, which is counted.
 
@@ -60,14 +53,15 @@ class Planned:
     def __init__(self, planner: Planner, fallback: TreeSelector, config: PlanningConfig | None = None) -> None:
         assert fallback.features is not None, "a planner is shown features, so the fallback has to keep them"
         self.planner, self.fallback, self._features = planner, fallback, fallback.features
+        self.add, self.remove, self.update = fallback.add, fallback.remove, fallback.update
         self._config = config or PlanningConfig()
         self._learned: Any = None
-        self._plans: list[_Prepared] = []
+        self._plans: list[tuple[int, Plan]] = []  # and the selects before each was asked for
         self._sizes: list[int] = []  # of the last batches, latest first
         self._job: ThreadJob[tuple[float, Sequence[Plan]]] | None = None
         self._asked = (0, 0)  # selects before the running job was asked for, the size of its batches
         self._selects, self._fallbacks, self._age, self._failures = 0, 0, 0, 0
-        self._prepares, self._pause, self._waited = 0, 0, 0  # the latter: prepares to let pass after a failure
+        self._prepares, self._pause, self._waited = 0, 0, 0  # in all; to let pass after a failure; passed since
         self._busy, self._born = 0.0, time.monotonic()
 
     @property
@@ -78,29 +72,20 @@ class Planned:
     def __len__(self) -> int:
         return len(self.fallback)
 
-    def add(self, ids: ArrayLike, priorities: ArrayLike | None = None, features: ArrayLike | None = None) -> None:
-        self.fallback.add(ids, priorities, features)
-
-    def remove(self, ids: ArrayLike) -> None:
-        self.fallback.remove(ids)
-
-    def update(self, ids: ArrayLike, priorities: ArrayLike, features: ArrayLike | None = None) -> None:
-        self.fallback.update(ids, priorities, features)
-
     def select(self, batch_size: int, context: Array | None = None) -> Selection:
         check_batch_size(batch_size)
         if not batch_size or not len(self):
             return self.fallback.select(batch_size)
         self._selects += 1
         self._sizes = [batch_size, *(size for size in self._sizes if size != batch_size)][:SIZES]
-        plan = self._fitting(batch_size)
-        if plan is None:
+        found = self._fitting(batch_size)
+        if found is None:
             self._fallbacks += 1
             return replace(self.fallback.select(batch_size), source=np.ones(batch_size, np.int64))
-        self._age = self._selects - 1 - plan.made
+        made, plan = found
+        self._age = self._selects - 1 - made
         weight = (len(self) * plan.inclusion / batch_size) ** -self._config.weight_exponent
-        source = np.zeros(batch_size, np.int64)
-        return Selection(plan.ids, plan.inclusion, weight, source, self._age, law=self._law)
+        return Selection(*plan, weight, np.zeros(batch_size, np.int64), self._age, law=self._law)
 
     def prepare(self, step: int) -> None:
         """Take over the plans that are made, and have new ones made."""
@@ -115,7 +100,7 @@ class Planned:
             self._waited += 1
             return
         for size in self._sizes:
-            if sum(plan.ids.size == size for plan in self._plans) <= self._config.plans // 2:
+            if sum(plan.ids.size == size for _, plan in self._plans) <= self._config.plans // 2:
                 self._plan(size)
 
     def metrics(self) -> dict[str, float]:
@@ -142,10 +127,10 @@ class Planned:
     def state_dict(self) -> dict[str, Any]:
         import torch
 
-        plans = self._plans
+        plans = [plan for _, plan in self._plans]
         return {
             **self.fallback.state_dict(),
-            "made": [plan.made for plan in plans],
+            "made": [made for made, _ in self._plans],
             "lengths": [plan.ids.size for plan in plans],
             "planned": torch.from_numpy(np.concatenate([np.empty(0, np.int64), *(plan.ids for plan in plans)])),
             "inclusion": torch.from_numpy(np.concatenate([np.empty(0), *(plan.inclusion for plan in plans)])),
@@ -161,7 +146,7 @@ class Planned:
         self._job = None  # what it makes is of another past
         ends = np.cumsum(state["lengths"])[:-1]
         parts = (np.split(state[key].numpy().copy(), ends) for key in ("planned", "inclusion"))
-        self._plans = [_Prepared(*plan) for plan in zip(state["made"], *parts, strict=True)] if state["made"] else []
+        self._plans = list(zip(state["made"], map(Plan, *parts), strict=False))  # a split of nothing has one part
         self._sizes = list(state["sizes"])
         self._selects, self._fallbacks, self._age, self._failures, self._pause, self._waited = state["counts"]
         self._prepares = state.get("prepares", 0)  # once a part of the states of boltzmann only
@@ -169,7 +154,7 @@ class Planned:
 
     def _plan(self, size: int) -> None:
         rng, count = self.fallback.spawn(), self._config.plans
-        ids, stage = self.planner.pools(self.fallback.items, self.fallback.scores, size, count, rng)
+        ids, stage = self.planner.pools(self.fallback.items, self.fallback.tree.values, size, count, rng)
         if not ids.size or self._job is not None:
             return
         self._asked = (self._selects, size)
@@ -188,8 +173,8 @@ class Planned:
     def _view(self, ids: Ids, stage: Floats | float = 1.0) -> View:
         fallback, features = self.fallback, self._features
         slots = ids % fallback.items.capacity
-        shown = fallback.scores[slots], features.shown(slots), features.seen[slots]
-        return View(ids, stage, *shown, len(self), fallback.total, self._prepares, self._learned, Event())
+        shown = fallback.tree.values[slots], features.shown(slots), features.seen[slots]
+        return View(ids, stage, *shown, len(self), fallback.tree.total, self._prepares, self._learned, Event())
 
     def _take(self, result: Callable[[], tuple[float, Sequence[Plan]]]) -> None:
         made, size = self._asked
@@ -208,19 +193,19 @@ class Planned:
             self._learned = plans.learned
         for plan in plans:
             assert plan.ids.size == plan.inclusion.size == size
-            self._plans.append(_Prepared(made, plan.ids, plan.inclusion))
+            self._plans.append((made, plan))
 
-    def _fitting(self, batch_size: int) -> _Prepared | None:
+    def _fitting(self, batch_size: int) -> tuple[int, Plan] | None:
         """The next plan that fits; those before it that never will are dropped."""
-        kept: list[_Prepared] = []
-        found: _Prepared | None = None
-        for plan in self._plans:
-            if self._selects - 1 - plan.made > self._config.max_age:
+        kept: list[tuple[int, Plan]] = []
+        found: tuple[int, Plan] | None = None
+        for made, plan in self._plans:
+            if self._selects - 1 - made > self._config.max_age:
                 continue
             if found is not None or plan.ids.size != batch_size:
-                kept.append(plan)
+                kept.append((made, plan))
             elif self.fallback.items.contains(plan.ids).all():
-                found = plan
+                found = made, plan
         self._plans = kept
         return found
 

@@ -90,7 +90,7 @@ def test_weighted_batches_have_the_mean_of_the_buffer() -> None:
 def test_without_novelty_it_is_prioritised_replay() -> None:
     """tilt 1, novelty 0: every item by its score; so whatever the codes are, they do not matter."""
     law = expected_law(filled(), novelty=0.0, tilt=1.0, floor=0.1)
-    scores = filled().fallback.scores[:ITEMS]
+    scores = filled()._view(np.arange(ITEMS)).scores
     seen = scores[:SEEN] / scores[:SEEN].sum()
     np.testing.assert_allclose(law[:SEEN], 0.9 * seen + 0.1 * scores[:SEEN] / scores.sum())
 
