@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Table, middle, parse, resampled, write
+from quantum_sampler import make_selector
 from quantum_sampler.batches import BatchLaw, Engine, Reads, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.engine import Local
 from quantum_sampler.batches.repair import repaired
-from quantum_sampler.selectors.annealed import Annealed, AnnealedConfig
+from quantum_sampler.selectors.annealed import AnnealedConfig
 from quantum_sampler.selectors.prioritized import Prioritized, PrioritizedConfig
 
 TABLES = ("error", "consecutive", "law", "time")
@@ -169,7 +170,7 @@ def consecutive_table(plannings: int, alignment: float, size: int = 8) -> dict[s
     for label, options in shapes.items():
         selector: Any = Prioritized(PrioritizedConfig(**exact, stratified=False), 4096, 0, 16)
         if options is not None:
-            selector = Annealed(AnnealedConfig(**exact, inline=True, **options), 4096, 0, 16)
+            selector = make_selector("annealed", 4096, 0, 16, **exact, inline=True, **options)
         selector.add(np.arange(4096), priorities, features.astype(np.float32))
         selector.select(size)
         one, many = [], []

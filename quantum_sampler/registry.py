@@ -7,14 +7,15 @@ import numpy as np
 
 from hybrid_opt.parts import Parts, checked, config_of
 from quantum_sampler.selector import OptionError, Probe, Selector, is_integer
+from quantum_sampler.selectors.base.planned import PlanningConfig, make_planned
 from quantum_sampler.selectors.mixture import Mixture, MixtureConfig, PartConfig
 
 MIXTURE = "mixture"
 SELECTORS = Parts("selector", "quantum_sampler.selectors", "Selector", error=OptionError)
 
 
-def selector_classes(name: str, path: str = "replay") -> tuple[Callable[..., Selector], Any]:
-    """The class of a selector, which is not the mixture, and that of its config."""
+def selector_classes(name: str, path: str = "replay") -> tuple[Callable[..., Any], Any]:
+    """The class of a selector, which is not the mixture, or of a planner, and that of its config."""
     kind = SELECTORS.find(name, f"{path}.selector", [MIXTURE])
     return kind, config_of(kind)
 
@@ -87,7 +88,11 @@ def _make(
 ) -> Selector:
     config = selector_config(name, path, **options)
     if not isinstance(config, MixtureConfig):
-        return selector_classes(name)[0](config, capacity, seed, feature_dim, probe)
+        kind = selector_classes(name)[0]
+        if isinstance(config, PlanningConfig):
+            return make_planned(kind(config, seed, feature_dim), config, capacity, seed, feature_dim, probe)
+        made: Selector = kind(config, capacity, seed, feature_dim, probe)
+        return made
     components = {}
     for number, key in enumerate(config.components):
         part = _part(config, path, key)

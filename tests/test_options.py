@@ -352,9 +352,10 @@ def test_the_overhead_puts_trainings_off(overhead: float | None, due: bool) -> N
     selector.add(np.arange(50), features=np.random.default_rng(0).normal(size=(50, 3)))
     selector.select(4)
     selector.prepare(0)
-    selector._settings = replace(selector._settings, inline=False, overhead=overhead)
-    selector._prepares += selector._settings.every
-    assert selector._due() is due
+    planner = selector.planner
+    planner._config = replace(planner._config, inline=False, overhead=overhead)
+    selector._prepares += planner._config.every
+    assert planner._due(selector._view(np.arange(50))) is due
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import field
 from math import ceil
-from threading import Event
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -14,8 +13,9 @@ from hybrid_opt.effect import refuse_idle
 from quantum_sampler.batches import BatchLaw, check_engine, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.proportional import proportional, systematic
 from quantum_sampler.batches.registry import SOLVERS
-from quantum_sampler.selector import Floats, Ids, OptionError, Probe
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.selector import Floats, Ids, ItemSet, OptionError
+from quantum_sampler.selectors.base.planned import PlanningConfig
+from quantum_sampler.selectors.base.planner import Plan, Planner, View
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
@@ -75,7 +75,7 @@ class AnnealedConfig(PlanningConfig):
         return self
 
 
-class Annealed(PlannedSelector):
+class Annealed(Planner):
     """Draws pools of N items and from each of them batches of k by `BatchLaw`, ahead of time.
 
     The inclusion of a plan is that of the pool times that within the pool, and both are exact, whatever the engine
@@ -83,16 +83,8 @@ class Annealed(PlannedSelector):
     leaves nothing but redundancy to decide. Items never visited have no features and repel nothing.
     """
 
-    def __init__(
-        self,
-        config: AnnealedConfig,
-        capacity: int,
-        seed: int | Sequence[int],
-        feature_dim: int,
-        probe: Probe | None = None,
-    ) -> None:
-        super().__init__(config, capacity, seed, feature_dim, probe)
-        self._annealed = config
+    def __init__(self, config: AnnealedConfig, seed: int | Sequence[int], feature_dim: int) -> None:
+        self._config = config
         self._engine = make_engine(
             config.engine,
             reads=config.reads,
@@ -102,57 +94,51 @@ class Annealed(PlannedSelector):
             backend=config.backend,
         )
 
-    def close(self) -> None:
-        super().close()
-        self._engine.close()
-
-    def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
-        config, pool = self._annealed, min(self._annealed.pool, len(self))
-        if len(self) < batch_size:
-            return None
-        if pool < batch_size:
-            raise OptionError(f"replay.pool={config.pool}: batches of {batch_size} need a pool of at least as many")
-        self._engine.check(pool, batch_size)
-        ids, stage = self._pools(ceil(plans / config.per_pool), pool, rng)  # [P, N], and the inclusion of each
-        slots = ids % self._items.capacity
-        scores, features, seen = self._tree.values[slots], self._shown(slots), self._seen[slots]
-
-        def work(stop: Event) -> list[Plan]:
-            utilities = np.log(np.maximum(scores / stage, np.finfo(float).tiny))
-            laws = []
-            for utility, latents, known in zip(utilities, features, seen, strict=True):
-                alike = similarity(latents, known)
-                shape = (alike, batch_size, config.redundancy, config.temperature)
-                laws.append(BatchLaw(matched(utility, *shape) if config.utility == "inclusion" else utility, *shape))
-            made = []
-            for place, reads in enumerate(self._engine.draw(laws, config.per_pool, rng, stop)):
-                batches, inclusion = drawn(laws[place], reads, config.per_pool, config.floor, rng)
-                made.append([Plan(ids[place][row], (stage[place] * inclusion)[row]) for row in batches])
-            return [plan for turn in zip(*made, strict=True) for plan in turn][:plans]  # those of one pool far apart
-
-        return work
-
-    def _pools(self, count: int, size: int, rng: np.random.Generator) -> tuple[Ids, Floats]:
-        """Ids int64 [count, size], and how likely each was to come into its pool, float64 [count, size]."""
-        if self._annealed.pool_by == "uniform":
-            indices = np.stack([rng.choice(len(self), size, replace=False) for _ in range(count)])
-            return self._items.at(indices), np.full((count, size), size / len(self))
-        ids = self._items.ids
-        inclusion = proportional(self._tree.values[ids % self._items.capacity], size)
-        places = systematic(inclusion, count, rng)
+    def pools(
+        self, items: ItemSet, scores: Floats, batch: int, count: int, rng: np.random.Generator
+    ) -> tuple[Ids, Floats]:
+        """Ids int64 [P, N], and how likely each was to come into its pool; none where the items fill no batch."""
+        config, size = self._config, min(self._config.pool, len(items))
+        if len(items) < batch:
+            return np.empty(0, np.int64), np.empty(0)
+        if size < batch:
+            raise OptionError(f"replay.pool={config.pool}: batches of {batch} need a pool of at least as many")
+        self._engine.check(size, batch)
+        number = ceil(count / config.per_pool)
+        if config.pool_by == "uniform":
+            indices = np.stack([rng.choice(len(items), size, replace=False) for _ in range(number)])
+            return items.at(indices), np.full((number, size), size / len(items))
+        ids = items.ids
+        inclusion = proportional(scores[ids % items.capacity], size)
+        places = systematic(inclusion, number, rng)
         return ids[places], inclusion[places]
 
-    def _reference(self, ids: Ids, batch_size: int) -> Floats:
-        share = self._tree.values[ids % self._items.capacity] / self._tree.total
-        floor = self._annealed.floor
-        return np.asarray(batch_size * ((1.0 - floor) * share + floor / max(1, len(self))))
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+        config, ids, stage = self._config, view.ids, np.asarray(view.stage)
+        utilities = np.log(np.maximum(view.scores / stage, np.finfo(float).tiny))
+        laws = []
+        for utility, latents, known in zip(utilities, view.features, view.seen, strict=True):
+            alike = similarity(latents, known)
+            shape = (alike, batch, config.redundancy, config.temperature)
+            laws.append(BatchLaw(matched(utility, *shape) if config.utility == "inclusion" else utility, *shape))
+        made = []
+        for place, reads in enumerate(self._engine.draw(laws, config.per_pool, rng, view.stop)):
+            batches, inclusion = drawn(laws[place], reads, config.per_pool, config.floor, rng)
+            made.append([Plan(ids[place][row], (stage[place] * inclusion)[row]) for row in batches])
+        return [plan for turn in zip(*made, strict=True) for plan in turn][:count]  # those of one pool far apart
 
-    def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "engine": self._engine.state_dict()}
+    def reference(self, view: View, batch: int) -> Floats:
+        share, floor = view.scores / view.total, self._config.floor
+        return np.asarray(batch * ((1.0 - floor) * share + floor / max(1, view.population)))
 
-    def _load(self, state: dict[str, Any], slots: Ids) -> None:
-        super()._load(state, slots)
+    def metrics(self, learned: Any) -> dict[str, float]:
+        return self._engine.metrics()
+
+    def state(self, learned: Any) -> dict[str, Any]:
+        return {"engine": self._engine.state_dict()}
+
+    def restored(self, state: dict[str, Any]) -> None:
         self._engine.load_state_dict(state.get("engine", {}))
 
-    def _planning_metrics(self) -> dict[str, float]:
-        return self._engine.metrics()
+    def close(self) -> None:
+        self._engine.close()

@@ -1,11 +1,10 @@
 """Replay of what a Boltzmann machine over latent codes finds unlikely."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass as record
 from dataclasses import replace
-from threading import Event
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -21,8 +20,9 @@ from quantum_sampler.machines.independent import IndependentBits
 from quantum_sampler.machines.machine import Machine
 from quantum_sampler.machines.reader import AnnealerReader, PathIntegralReader
 from quantum_sampler.machines.transverse import EXACT_UNITS, TransverseMachine
-from quantum_sampler.selector import Array, Floats, Ids, Mask, OptionError, Probe
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.selector import Array, Floats, Ids, Mask, OptionError
+from quantum_sampler.selectors.base.planned import PlanningConfig
+from quantum_sampler.selectors.base.planner import Plan, Planner, Plans, View
 
 FEWEST = 32  # items with features, below which no machine is trained
 SCALARS = ("trained_at", "mean", "deviation", "largest", "weight")  # of a model's state
@@ -92,6 +92,7 @@ class _Model:
     machine: Machine
     trained_at: int  # prepares
     figures: dict[str, float]
+    seconds: float = 0.0  # that trainings took
     mean: float = 0.0  # of the free energies of the last pool
     deviation: float = 1.0
     largest: float = 0.0  # standardised and clipped free energy there
@@ -103,14 +104,7 @@ class _Model:
         return self.machine.free_energy(codes)[inverse]
 
 
-class _Plans(list[Plan]):
-    """Plans, the model that they were made with, and the seconds that its training took."""
-
-    model: _Model
-    seconds: float
-
-
-class Boltzmann(PlannedSelector):
+class Boltzmann(Planner):
     """Draws items by P(i) ~ exp(novelty z_i) score_i^tilt, z the standardised free energy of their codes.
 
     Features become codes of a few bits, and a machine is trained on those of the buffer: what it finds unlikely has a
@@ -126,20 +120,10 @@ class Boltzmann(PlannedSelector):
     1, 2, 4, 8, ..., for latents that settle.
     """
 
-    def __init__(
-        self,
-        config: BoltzmannConfig,
-        capacity: int,
-        seed: int | Sequence[int],
-        feature_dim: int,
-        probe: Probe | None = None,
-    ) -> None:
-        super().__init__(config, capacity, seed, feature_dim, probe)
-        self._settings = config
+    def __init__(self, config: BoltzmannConfig, seed: int | Sequence[int], feature_dim: int) -> None:
+        self._config, self.most, self._feature_dim = config, config.pool, feature_dim
         self._entropy = [*seed] if isinstance(seed, Sequence) else [seed]
-        self._prepares = 0
-        self._training = 0.0  # seconds
-        self._model: _Model | None = None
+        self._born = time.monotonic()
         if config.binarisation == "learned" and config.bits > feature_dim:
             raise OptionError(f"replay.bits={config.bits}: learned codes have at most {feature_dim}, one for a feature")
         anneals = config.backend != "statevector"
@@ -150,72 +134,40 @@ class Boltzmann(PlannedSelector):
                 "replay.hidden=0: an rbm without hidden units knows no correlation; at least 1 is accepted"
             )
 
-    def prepare(self, step: int) -> None:
-        self._prepares += 1
-        super().prepare(step)
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+        model, features = view.learned, view.features[view.seen]
+        if len(features) < FEWEST:
+            return []
+        if self._due(view):
+            model = self._trained(view, features, rng)
+            if model is None:
+                return []
+        model, law = self._law_of(model, view, features)
+        edges = np.cumsum(law)
+        edges /= edges[-1]
+        points = rng.random((count, batch))
+        if self._config.stratified:
+            points = (points + np.arange(batch)) / batch
+        places = np.minimum(edges.searchsorted(points, side="right"), law.size - 1)
+        stage = view.stage * batch
+        return Plans((Plan(view.ids[drawn], stage * law[drawn]) for drawn in places), model)
 
-    def close(self) -> None:
-        super().close()
-        if self._reader is not None:
-            self._reader.close()
-
-    def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
-        config, count, model, prepares = self._settings, len(self), self._model, self._prepares
-        if count > config.pool:
-            ids = self._items.at(rng.choice(count, config.pool, replace=False, shuffle=False))
-        else:
-            ids = self._items.ids
-        slots = ids % self._items.capacity
-        seen = self._seen[slots]
-        if np.count_nonzero(seen) < FEWEST:
-            return None
-        features, scores = self._shown(slots[seen]), self._tree.values[slots]
-        due = self._due()
-        stage = ids.size / count * batch_size
-
-        def work(stop: Event) -> Sequence[Plan]:
-            current, begin = model, time.monotonic()
-            if current is None or due:
-                current = self._trained(model, features, held_out(ids[seen]), prepares, rng, stop)
-                if current is None:
-                    return []
-            made = _Plans()
-            made.seconds = time.monotonic() - begin
-            current, law = self._law_of(current, features, seen, scores)
-            made.model = current
-            edges = np.cumsum(law)
-            edges /= edges[-1]
-            points = rng.random((plans, batch_size))
-            if config.stratified:
-                points = (points + np.arange(batch_size)) / batch_size
-            for drawn in np.minimum(edges.searchsorted(points, side="right"), law.size - 1):
-                made.append(Plan(ids[drawn], stage * law[drawn]))
-            return made
-
-        return work
-
-    def _due(self) -> bool:
-        """Whether the next planning trains the machine."""
-        model, limit = self._model, self._settings.overhead
+    def _due(self, view: View) -> bool:
+        """Whether a planning trains the machine."""
+        model, limit = view.learned, self._config.overhead
         if model is None:
             return True
-        if self._prepares - model.trained_at < self._settings.every:
+        if view.prepares - model.trained_at < self._config.every:
             return False
-        if limit is None or self._settings.inline or (self._reader is not None and self._reader.remote):
+        if limit is None or self._config.inline or (self._reader is not None and self._reader.remote):
             return True
-        return self._training <= limit * (time.monotonic() - self._born - self._training)
+        return bool(model.seconds <= limit * (time.monotonic() - self._born - model.seconds))
 
-    def _trained(
-        self,
-        model: _Model | None,
-        features: Array,
-        held: Mask,
-        prepares: int,
-        rng: np.random.Generator,
-        stop: Event,
-    ) -> _Model | None:
-        """The next model, None where it was stopped; nothing of this selector is read but its settings."""
-        config = self._settings
+    def _trained(self, view: View, features: Array, rng: np.random.Generator) -> _Model | None:
+        """The next model, None where it was stopped. features: those that were seen."""
+        config, begin = self._config, time.monotonic()
+        model: _Model | None = view.learned
+        held = held_out(view.ids[view.seen])
         trainings = int(model.figures["trainings"]) if model is not None else 0
         encoder = deepcopy(model.encoder) if model is not None else self._make_encoder()
         if trainings & (trainings - 1) == 0:
@@ -224,7 +176,7 @@ class Boltzmann(PlannedSelector):
         codes = encoder.encode(features)
         failed, error = 0, BackendError("no step")
         for _ in range(config.steps):
-            if stop.is_set():
+            if view.stop.is_set():
                 return None
             try:
                 machine.train(codes[~held], 1, config.learning_rate, rng)
@@ -242,69 +194,57 @@ class Boltzmann(PlannedSelector):
             figures["log_likelihood_independent"] = independent.log_likelihood(codes[held], rng)
         if isinstance(machine, TransverseMachine):
             figures["beta"] = machine.beta
-        return _Model(encoder, machine, prepares, figures)
+        seconds = time.monotonic() - begin + (model.seconds if model is not None else 0.0)
+        return _Model(encoder, machine, view.prepares, figures, seconds)
 
-    def _law_of(self, model: _Model, features: Array, seen: Mask, scores: Floats) -> tuple[_Model, Floats]:
+    def _law_of(self, model: _Model, view: View, features: Array) -> tuple[_Model, Floats]:
         """The probabilities of a pool's items [P], and the model with what standardises its free energies."""
         energies = model.energies(features)
         model = replace(model, mean=float(energies.mean()), deviation=float(energies.std()))
         z = self._standardised(model, energies)
         model = replace(model, largest=float(z.max()))
-        novelty = np.full(seen.size, model.largest)
-        novelty[seen] = z
-        weights = self._weights(novelty, scores)
+        weights = self._weights(model, view, z)
         model = replace(model, weight=float(weights.mean()))
-        return model, ((1.0 - self._settings.floor) * weights / model.weight + self._settings.floor) / weights.size
+        return model, ((1.0 - self._config.floor) * weights / model.weight + self._config.floor) / weights.size
 
     def _standardised(self, model: _Model, energies: Floats) -> Floats:
-        clip = self._settings.clip
+        clip = self._config.clip
         if model.deviation < 1e-9:
             return np.zeros(energies.size)
         z: Floats = np.clip((energies - model.mean) / model.deviation, -clip, clip)
         return z
 
-    def _weights(self, novelty: Floats, scores: Floats) -> Floats:
-        """exp(novelty z) score^tilt [N]."""
-        weights: Floats = np.exp(self._settings.novelty * novelty) * scores**self._settings.tilt
+    def _weights(self, model: _Model, view: View, z: Floats) -> Floats:
+        """exp(novelty z) score^tilt [N]; z: of the items that were seen, the others are as novel as any."""
+        novelty = np.full(view.seen.size, model.largest)
+        novelty[view.seen] = z
+        weights: Floats = np.exp(self._config.novelty * novelty) * view.scores**self._config.tilt
         return weights
 
-    def _reference(self, ids: Ids, batch_size: int) -> Floats:
+    def reference(self, view: View, batch: int) -> Floats:
         """The replay law with the normaliser of the last pool."""
-        model, floor = self._model, self._settings.floor
+        model, floor = view.learned, self._config.floor
         if model is None:
-            return self._law(ids, batch_size)
-        relative = self._weights_of(model, ids % self._items.capacity) / model.weight
-        return ((1.0 - floor) * relative + floor) * (batch_size / len(self))
+            return super().reference(view, batch)
+        z = self._standardised(model, model.energies(view.features[view.seen])) if view.seen.any() else np.empty(0)
+        relative = self._weights(model, view, z) / model.weight
+        return np.asarray(((1.0 - floor) * relative + floor) * (batch / view.population))
 
-    def _weights_of(self, model: _Model, slots: Ids) -> Floats:
-        """Replay weights [n] of the items of slots, as they are now."""
-        seen = self._seen[slots]
-        novelty = np.full(slots.size, model.largest)
-        if seen.any():
-            novelty[seen] = self._standardised(model, model.energies(self._shown(slots[seen])))
-        return self._weights(novelty, self._tree.values[slots])
-
-    def _planning_metrics(self) -> dict[str, float]:
+    def metrics(self, learned: Any) -> dict[str, float]:
         """trainings, failed_steps, log_likelihood and log_likelihood_independent of codes held out, and beta of an
         annealer, from the first training on."""
-        return {} if self._model is None else dict(self._model.figures)
+        return {} if learned is None else dict(learned.figures)
 
-    def _take(self, result: Callable[[], tuple[float, Sequence[Plan]]]) -> None:
-        def adopted() -> tuple[float, Sequence[Plan]]:
-            seconds, plans = result()
-            if isinstance(plans, _Plans):
-                self._training += plans.seconds
-                self._model = plans.model
-            return seconds, plans
-
-        super()._take(adopted)
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
     def _make_encoder(self) -> Encoder:
-        kind = LearnedCodes if self._settings.binarisation == "learned" else RandomProjection
-        return kind(self._feature_dim, self._settings.bits, [*self._entropy, 1])
+        kind = LearnedCodes if self._config.binarisation == "learned" else RandomProjection
+        return kind(self._feature_dim, self._config.bits, [*self._entropy, 1])
 
     def _make_reader(self) -> AnnealerReader | PathIntegralReader | None:
-        config = self._settings
+        config = self._config
         if self._kind != "transverse":
             return None
         if config.backend != "statevector":
@@ -317,7 +257,7 @@ class Boltzmann(PlannedSelector):
         return PathIntegralReader(config.gamma, config.chains)
 
     def _make_machine(self) -> Machine:
-        config, rng = self._settings, np.random.default_rng([*self._entropy, 2])
+        config, rng = self._config, np.random.default_rng([*self._entropy, 2])
         if self._kind == "transverse":
             bits, hidden, chains = config.bits, config.hidden, config.chains
             return TransverseMachine(bits, hidden, rng, gamma=config.gamma, chains=chains, reader=self._reader)
@@ -326,28 +266,26 @@ class Boltzmann(PlannedSelector):
         )
         return machine
 
-    def _state(self) -> dict[str, Any]:
-        state = {**super()._state(), "prepares": self._prepares, "model": None}
-        if self._model is not None:
-            model = self._model
-            state["model"] = {
-                "encoder": model.encoder.state_dict(),
-                "machine": model.machine.state_dict(),
-                "figures": dict(model.figures),
-                **{name: getattr(model, name) for name in SCALARS},
-            }
-        return state
+    def state(self, learned: Any) -> dict[str, Any]:
+        if learned is None:
+            return {"model": None}
+        model = {
+            "encoder": learned.encoder.state_dict(),
+            "machine": learned.machine.state_dict(),
+            "figures": dict(learned.figures),
+            **{name: getattr(learned, name) for name in SCALARS},
+        }
+        return {"model": model}
 
-    def _load(self, state: dict[str, Any], slots: Ids) -> None:
-        super()._load(state, slots)
-        self._prepares, self._model = state["prepares"], None
+    def restored(self, state: dict[str, Any]) -> _Model | None:
         saved = state["model"]
-        if saved is not None:
-            encoder, machine = self._make_encoder(), self._make_machine()
-            encoder.load_state_dict(saved["encoder"])
-            machine.load_state_dict(saved["machine"])
-            scalars = {name: saved[name] for name in SCALARS}
-            self._model = _Model(encoder, machine, figures=dict(saved["figures"]), **scalars)
+        if saved is None:
+            return None
+        encoder, machine = self._make_encoder(), self._make_machine()
+        encoder.load_state_dict(saved["encoder"])
+        machine.load_state_dict(saved["machine"])
+        scalars = {name: saved[name] for name in SCALARS}
+        return _Model(encoder, machine, figures=dict(saved["figures"]), **scalars)
 
 
 def held_out(ids: Ids) -> Mask:

@@ -60,11 +60,11 @@ class Curious(TreeSelector):
 
     def _added(self, slots: Ids, priorities: Floats | None) -> None:
         self._visits[slots] = 0
-        self._tree.set(slots, self._config.initial if priorities is None else self._score(slots, priorities))
+        self.tree.set(slots, self._config.initial if priorities is None else self._score(slots, priorities))
 
     def _updated(self, slots: Ids, priorities: Floats) -> None:
         self._visits[slots] = self._visits.take(slots) + 1  # an item that repeats in the batch counts once
-        self._tree.set(slots, self._score(slots, priorities))
+        self.tree.set(slots, self._score(slots, priorities))
 
     def _state(self) -> dict[str, Any]:
         import torch

@@ -1,7 +1,7 @@
 """Replay by quantum-enhanced Markov chains over latent codes (Layden et al. 2023, arXiv 2203.12497)."""
 
-import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -18,8 +18,9 @@ from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.codes.distribution import CodeLaw
 from quantum_sampler.codes.projection import RandomProjection
-from quantum_sampler.selector import Floats, Ids, OptionError, Probe
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler.selector import Array, Floats, Ids, OptionError
+from quantum_sampler.selectors.base.planned import PlanningConfig
+from quantum_sampler.selectors.base.planner import Plan, Planner, Plans, View
 
 
 def _rising(interval: tuple[float, float]) -> tuple[float, float]:
@@ -84,10 +85,10 @@ class MarkovConfig(PlanningConfig):
 
 
 class _Fit(NamedTuple):
-    """What one planning leaves to the next, and to `_reference`."""
+    """What one planning leaves to the next, and to `reference`."""
 
     number: int  # plannings so far
-    centre: dict[str, Any]  # state of the projection
+    projection: RandomProjection
     machine: Ising
     states: Ids  # [R, C], where the chains are
     bonus: Floats  # log of what a code adds to an item's score, [2^bits]
@@ -95,7 +96,7 @@ class _Fit(NamedTuple):
     metrics: dict[str, float]
 
 
-class Markov(PlannedSelector):
+class Markov(Planner):
     """Draws items where chains over the codes of their features stop; the codes that a Boltzmann machine finds unlikely
     come more often.
 
@@ -112,80 +113,54 @@ class Markov(PlannedSelector):
     control that wins as long as the table of 2^bits codes fits. Shapes: N items, C chains, R replicas of each.
     """
 
-    def __init__(
-        self,
-        config: MarkovConfig,
-        capacity: int,
-        seed: int | Sequence[int],
-        feature_dim: int,
-        probe: Probe | None = None,
-    ) -> None:
+    def __init__(self, config: MarkovConfig, seed: int | Sequence[int], feature_dim: int) -> None:
         if feature_dim < 1:
             raise OptionError(f"feature_dim={feature_dim}: markov needs features; at least 1 is accepted")
-        super().__init__(config, capacity, seed, feature_dim, probe)
-        self._options = config
+        self._options, self.most, self._feature_dim = config, config.pool, feature_dim
         self._projection_seed = (*(seed if isinstance(seed, Sequence) else (seed,)), 0x636F6465)
-        self._projection = RandomProjection(feature_dim, config.bits, self._projection_seed)
-        self._fit: _Fit | None = None
-        self._finished: list[_Fit] = []  # by plannings, the latest last
 
-    def prepare(self, step: int) -> None:
-        super().prepare(step)
-        self._adopt()
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+        if not view.seen.any():
+            return []
+        options, known = self._options, view.learned
+        order = np.concatenate([np.flatnonzero(view.seen), np.flatnonzero(~view.seen)])  # those with features first
+        ids, features = view.ids[order], view.features[view.seen]
+        projection, machine = self._fitted(features, known)
+        law = CodeLaw(projection.encode(features).astype(np.int64), view.scores[order], machine.energies(), options)
+        states = self._started(law, known, rng)
+        chains = self._chains(machine, law)
+        states = chains.run(states, options.burn_in, rng).last if options.burn_in else states
+        made: list[Plan] = []
+        energies, accepted = [], []
+        rounds = -(-batch // options.chains)
+        while len(made) < count and not view.stop.is_set():
+            trace = chains.run(states, rounds * options.thin, rng)
+            states = trace.last
+            stops = trace.visited[options.thin - 1 :: options.thin].reshape(-1)[:batch]
+            drawn = law.items(stops, rng)
+            made.append(Plan(ids[drawn], law.inclusion(drawn, batch) * view.stage))
+            energies.append(law.energies[trace.visited])
+            accepted.append(trace.acceptance)
+        if not made:
+            return []
+        metrics = {
+            "acceptance": float(np.mean(accepted)),
+            "autocorrelation": integrated_time(np.concatenate(energies)),
+            "codes": law.codes,
+            "code_log_likelihood": law.log_likelihood,
+        }
+        number, mass = 1 if known is None else known.number + 1, law.mass / float(view.stage)
+        return Plans(made, _Fit(number, projection, machine, states, law.bonus, mass, metrics))
 
-    def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
-        self._adopt()
-        ids, population = self._items.ids, len(self)
-        if ids.size > self._options.pool:
-            ids = rng.choice(ids, self._options.pool, replace=False, shuffle=False)
-        slots = ids % self._items.capacity
-        seen = self._seen[slots]
-        if not seen.any():
-            return None
-        ids = np.concatenate([ids[seen], ids[~seen]])  # those with features first
-        slots = ids % self._items.capacity
-        features, scores = self._shown(slots[: np.count_nonzero(seen)]), self._tree.values[slots]
-        stage, finished, known = ids.size / population, self._finished, self._fit
-
-        def work(stop: threading.Event) -> list[Plan]:
-            projection, machine = self._learned(features, known)
-            law = CodeLaw(projection.encode(features).astype(np.int64), scores, machine.energies(), self._options)
-            states = self._started(law, known, rng)
-            chains = self._chains(machine, law)
-            states = chains.run(states, self._options.burn_in, rng).last if self._options.burn_in else states
-            made: list[Plan] = []
-            energies, accepted = [], []
-            rounds = -(-batch_size // self._options.chains)
-            while len(made) < plans and not stop.is_set():
-                trace = chains.run(states, rounds * self._options.thin, rng)
-                states = trace.last
-                stops = trace.visited[self._options.thin - 1 :: self._options.thin].reshape(-1)[:batch_size]
-                drawn = law.items(stops, rng)
-                made.append(Plan(ids[drawn], law.inclusion(drawn, batch_size) * stage))
-                energies.append(law.energies[trace.visited])
-                accepted.append(trace.acceptance)
-            if made:
-                metrics = {
-                    "acceptance": float(np.mean(accepted)),
-                    "autocorrelation": integrated_time(np.concatenate(energies)),
-                    "codes": law.codes,
-                    "code_log_likelihood": law.log_likelihood,
-                }
-                number = 1 if known is None else known.number + 1
-                centre, mass = projection.state_dict(), law.mass / stage
-                finished.append(_Fit(number, centre, machine, states, law.bonus, mass, metrics))
-            return made
-
-        return work
-
-    def _learned(self, features: Any, known: _Fit | None) -> tuple[RandomProjection, Ising]:
+    def _fitted(self, features: Array, known: _Fit | None) -> tuple[RandomProjection, Ising]:
         """Thresholds and machine: those of the planning before, or fitted anew every so many plannings."""
         options = self._options
-        projection = RandomProjection(self._feature_dim, options.bits, self._projection_seed)
-        if known is not None:
-            projection.load_state_dict(known.centre)
-            if known.number % options.every:
-                return projection, known.machine
+        if known is None:
+            projection = RandomProjection(self._feature_dim, options.bits, self._projection_seed)
+        elif known.number % options.every:
+            return known.projection, known.machine
+        else:
+            projection = deepcopy(known.projection)
         projection.fit(features)
         counts = np.bincount(projection.encode(features).astype(np.int64), minlength=1 << options.bits)
         return projection, fit_ising(counts.astype(np.float64), options.l2, None if known is None else known.machine)
@@ -221,53 +196,36 @@ class Markov(PlannedSelector):
             case "shuffled":
                 return np.random.default_rng((*self._projection_seed, 1)).permutation(machine.energies())
 
-    def _adopt(self) -> None:
-        """Take over what plannings have left."""
-        if self._finished:
-            self._fit = self._finished[-1]
-            self._finished.clear()
-            self._projection.load_state_dict(self._fit.centre)
+    def reference(self, view: View, batch: int) -> Floats:
+        drawn, fit = view.scores / view.total, view.learned
+        if fit is not None:
+            codes = fit.projection.encode(view.features).astype(np.int64)
+            raised = np.where(view.seen, np.exp(fit.bonus[codes]) * view.scores**self._options.tilt, 0.0)
+            drawn = self._options.floor * drawn + (1 - self._options.floor) * raised / fit.mass
+        return np.asarray(batch * drawn)
 
-    def _raised(self, slots: Ids) -> Floats:
-        """exp(novelty z) score^tilt of the items of slots, 0 without features."""
-        assert self._fit is not None
-        codes = self._projection.encode(self._shown(slots)).astype(np.int64)
-        raised = np.exp(self._fit.bonus[codes]) * self._tree.values[slots] ** self._options.tilt
-        return np.where(self._seen[slots], raised, 0.0)
-
-    def _reference(self, ids: Ids, batch_size: int) -> Floats:
-        slots = ids % self._items.capacity
-        drawn = self._tree.values[slots] / self._tree.total
-        if self._fit is not None:
-            floor = self._options.floor
-            drawn = floor * drawn + (1 - floor) * self._raised(slots) / self._fit.mass
-        return np.asarray(batch_size * drawn)
-
-    def _planning_metrics(self) -> dict[str, float]:
+    def metrics(self, learned: Any) -> dict[str, float]:
         """acceptance, autocorrelation (of the energy, in steps of a chain), codes that items have, code_log_likelihood
         (mean, by the machine)."""
-        return {} if self._fit is None else dict(self._fit.metrics)
+        return {} if learned is None else dict(learned.metrics)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self, learned: Any) -> dict[str, Any]:
         import torch
 
-        self._adopt()
-        fit = None
-        if self._fit is not None:
-            fit = {
-                **self._fit._asdict(),
-                "machine": {key: torch.from_numpy(value.copy()) for key, value in self._fit.machine._asdict().items()},
-                "states": torch.from_numpy(self._fit.states.copy()),
-                "bonus": torch.from_numpy(self._fit.bonus.copy()),
-            }
-        return {**super()._state(), "fit": fit}
+        if learned is None:
+            return {"fit": None}
+        fit = learned._asdict()
+        fit["centre"] = fit.pop("projection").state_dict()
+        fit["machine"] = {key: torch.from_numpy(value.copy()) for key, value in learned.machine._asdict().items()}
+        fit |= {key: torch.from_numpy(fit[key].copy()) for key in ("states", "bonus")}
+        return {"fit": fit}
 
-    def _load(self, state: dict[str, Any], slots: Ids) -> None:
-        super()._load(state, slots)
-        self._finished = []  # what is still being planned is of another past
-        self._fit = None
-        if (fit := state["fit"]) is not None:
-            machine = Ising(**{key: value.numpy().copy() for key, value in fit["machine"].items()})
-            arrays = {key: fit[key].numpy().copy() for key in ("states", "bonus")}
-            self._fit = _Fit(**{**fit, **arrays, "machine": machine})
-            self._projection.load_state_dict(self._fit.centre)
+    def restored(self, state: dict[str, Any]) -> _Fit | None:
+        if state["fit"] is None:
+            return None
+        fit = dict(state["fit"])
+        projection = RandomProjection(self._feature_dim, self._options.bits, self._projection_seed)
+        projection.load_state_dict(fit.pop("centre"))
+        machine = Ising(**{key: value.numpy().copy() for key, value in fit["machine"].items()})
+        arrays = {key: fit[key].numpy().copy() for key in ("states", "bonus")}
+        return _Fit(**{**fit, **arrays, "machine": machine, "projection": projection})

@@ -1,7 +1,6 @@
 """Prioritized experience replay on the loss of the model (Schaul et al., arXiv 1511.05952, proportional variant)."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,7 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from quantum_sampler.amplitude.fresh_loss import FreshLoss, FreshLossConfig
 from quantum_sampler.selector import Array, Floats, Ids, Probe, Selection
-from quantum_sampler.selectors.base.items import ItemSelector
+from quantum_sampler.selectors.base.features import Features
+from quantum_sampler.selectors.base.items import ItemSelector, Seed
 from quantum_sampler.selectors.base.sum_tree import SumTree
 
 
@@ -37,15 +37,16 @@ class TreeSelector(ItemSelector):
     def __init__(
         self,
         capacity: int,
-        seed: int | Sequence[int],
+        seed: Seed,
         feature_dim: int,
         probe: Probe | None,
         stratified: bool,
         weight_exponent: float,
         fresh: FreshLossConfig,
+        features: Features | None = None,
     ) -> None:
-        super().__init__(capacity, seed, feature_dim, probe)
-        self._tree = SumTree(capacity)
+        super().__init__(capacity, seed, feature_dim, probe, features)
+        self.tree = SumTree(capacity)
         self._fresh = FreshLoss(fresh.fresh_every, fresh.fresh_queries, fresh.fresh_method)
         self._stratified = stratified
         self._weight_exponent = weight_exponent
@@ -54,10 +55,14 @@ class TreeSelector(ItemSelector):
     def _score(self, slots: Ids, losses: Floats) -> Floats:
         """Scores [n] > 0 of the items of these slots, if their losses are these."""
 
+    def spawn(self) -> np.random.Generator:
+        """Return a generator for work whose length must not change what is drawn here."""
+        return np.random.default_rng(self._rng.integers(2**63))
+
     def select(self, batch_size: int, context: Array | None = None) -> Selection:
         self._check_batch(batch_size)
-        slots, scores = self._tree.draw(self._rng, batch_size, self._stratified)  # [B]
-        total = self._tree.total
+        slots, scores = self.tree.draw(self._rng, batch_size, self._stratified)  # [B]
+        total = self.tree.total
         weight = (scores * (len(self._items) / total)) ** -self._weight_exponent if self._weight_exponent else None
         return self._selection(self._items.in_slots(slots), scores * (batch_size / total), self._law, weight)
 
@@ -67,42 +72,41 @@ class TreeSelector(ItemSelector):
             return
         ids = self._items.ids
         slots = ids % self._items.capacity
-        rng = np.random.default_rng(self._rng.integers(2**63))
-        stored = self._tree.values[slots]
-        self._fresh.observe(self._probe, ids, rng, stored, lambda i, losses: self._score(slots[i], losses))
+        stored = self.tree.values[slots]
+        self._fresh.observe(self._probe, ids, self.spawn(), stored, lambda i, losses: self._score(slots[i], losses))
 
     def metrics(self) -> dict[str, float]:
         """priority_mean, priority_max: of the scores; effective_sample_size: their (sum)^2 / sum of squares; and those
         of FreshLoss."""
-        scores = self._tree.values
+        scores = self.tree.values
         largest = float(scores.max())
         relative = scores / (largest or 1.0)
         squares = float(np.square(relative).sum())
         return {
             **super().metrics(),
-            "priority_mean": self._tree.total / max(1, len(self)),
+            "priority_mean": self.tree.total / max(1, len(self)),
             "priority_max": largest,
             "effective_sample_size": float(relative.sum()) ** 2 / (squares or 1.0),
             **self._fresh.metrics(),
         }
 
     def _removed(self, slots: Ids) -> None:
-        self._tree.set(slots, 0.0)
+        self.tree.set(slots, 0.0)
 
     def _state(self) -> dict[str, Any]:
         import torch
 
-        scores = self._tree.values[self._items.ids % self._items.capacity]
+        scores = self.tree.values[self._items.ids % self._items.capacity]
         return {"scores": torch.from_numpy(scores), "fresh": self._fresh.state_dict()}
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
-        self._tree = SumTree(self._items.capacity)
-        self._tree.set(slots, state["scores"].numpy())
+        self.tree = SumTree(self._items.capacity)
+        self.tree.set(slots, state["scores"].numpy())
         self._fresh.load_state_dict(state["fresh"])
 
     def _law(self, ids: Ids, batch_size: int) -> Floats:
-        scores = self._tree.values.take(ids % self._items.capacity)
-        return np.where(self._items.contains(ids), scores * (batch_size / self._tree.total), 0.0)
+        scores = self.tree.values.take(ids % self._items.capacity)
+        return np.where(self._items.contains(ids), scores * (batch_size / self.tree.total), 0.0)
 
 
 class Prioritized(TreeSelector):
@@ -116,11 +120,13 @@ class Prioritized(TreeSelector):
         self,
         config: PrioritizedConfig,
         capacity: int,
-        seed: int | Sequence[int],
+        seed: Seed,
         feature_dim: int,
         probe: Probe | None = None,
+        features: Features | None = None,
     ) -> None:
-        super().__init__(capacity, seed, feature_dim, probe, config.stratified, config.weight_exponent, config)
+        law = config.stratified, config.weight_exponent, config
+        super().__init__(capacity, seed, feature_dim, probe, *law, features)
         self._config = config
         self._largest: float | None = None  # loss seen so far
 
@@ -132,7 +138,7 @@ class Prioritized(TreeSelector):
             self._updated(slots, priorities)
         else:
             unvisited = np.full(slots.size, 1.0 if self._largest is None else self._largest)
-            self._tree.set(slots, self._score(slots, unvisited))
+            self.tree.set(slots, self._score(slots, unvisited))
 
     def _updated(self, slots: Ids, priorities: Floats) -> None:
         if not slots.size:
@@ -140,9 +146,9 @@ class Prioritized(TreeSelector):
         largest = float(priorities.max())
         if self._largest is None:  # the items that came before the first loss are as unvisited as those after it
             everywhere = self._items.ids % self._items.capacity
-            self._tree.set(everywhere, self._score(everywhere, np.full(len(self), largest)))
+            self.tree.set(everywhere, self._score(everywhere, np.full(len(self), largest)))
         self._largest = max(largest, self._largest or 0.0)
-        self._tree.set(slots, self._score(slots, priorities))
+        self.tree.set(slots, self._score(slots, priorities))
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "largest": self._largest}

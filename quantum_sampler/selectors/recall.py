@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,18 @@ from pydantic.dataclasses import dataclass
 from quantum_sampler.amplitude.amplification import Search
 from quantum_sampler.codes.projection import Codes, RandomProjection
 from quantum_sampler.selector import Array, Floats, Ids, OptionError, Probe, Selection
-from quantum_sampler.selectors.base.featured import FeaturedConfig, FeaturedSelector
+from quantum_sampler.selectors.base.features import Features
+from quantum_sampler.selectors.prioritized import Prioritized, PrioritizedConfig
 
 CHUNK = 1 << 15  # items that are looked at or encoded at once, and about the most that the projection is fitted on
 FAR = 255  # distance of an item without a code
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False))
-class RecallConfig(FeaturedConfig):
+class RecallConfig(PrioritizedConfig):
     """Items that resemble what the agent is in now, found by amplitude amplification."""
 
+    uses_features: ClassVar[bool] = True
     weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
     """importance weights to this power: 1 corrects the bias fully, 0 not at all"""
     bits: Annotated[int, Field(ge=1, le=64)] = 32
@@ -40,7 +42,7 @@ class RecallConfig(FeaturedConfig):
     """or random: the control that looks for what resembles a random item"""
 
 
-class Recall(FeaturedSelector):
+class Recall(Prioritized):
     """Draws items whose codes are near that of the context, each draw by a quantum search over the whole buffer.
 
     A search starts from amplitudes sqrt(p_i) with p_i = score_i / total, amplifies the items within a Hamming radius of
@@ -69,7 +71,8 @@ class Recall(FeaturedSelector):
     ) -> None:
         if feature_dim < 1:
             raise OptionError(f"replay.selector=recall: items need features, feature_dim={feature_dim} gives them none")
-        super().__init__(config, capacity, seed, feature_dim, probe)
+        self._known = Features(capacity, feature_dim)
+        super().__init__(config, capacity, seed, feature_dim, probe, self._known)
         self._options = config
         self._projection = RandomProjection(feature_dim, config.bits, [*np.atleast_1d(seed).tolist(), 1])
         self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
@@ -91,8 +94,8 @@ class Recall(FeaturedSelector):
         self._check_batch(batch_size)
         queries = self._encoded(context)
         radius, marked = self._marked(queries)  # slots [M]
-        bounds = np.cumsum(self._tree.values.take(marked))  # [M]
-        mass = min(1.0, float(bounds[-1]) / self._tree.total) if marked.size else 0.0
+        bounds = np.cumsum(self.tree.values.take(marked))  # [M]
+        mass = min(1.0, float(bounds[-1]) / self.tree.total) if marked.size else 0.0
         floor = self._options.floor
         searches = batch_size - int(floor * batch_size + self._rng.random())
         found, success = 0, 0.0
@@ -113,7 +116,7 @@ class Recall(FeaturedSelector):
         self._fallbacks += searches - found
         points = self._rng.random(found) * (bounds[-1] if found else 1.0)
         recalled = marked.take(np.minimum(bounds.searchsorted(points, side="right"), marked.size - 1))
-        drawn, _ = self._tree.draw(self._rng, batch_size - found, self._stratified)
+        drawn, _ = self.tree.draw(self._rng, batch_size - found, self._stratified)
         slots = np.concatenate([recalled, drawn])  # [B]
         outside = 1.0 - (1.0 - floor) * success
         inside = outside + ((1.0 - floor) * success / mass if mass else 0.0)
@@ -135,14 +138,14 @@ class Recall(FeaturedSelector):
         super().prepare(step)
         moved_on = self._fitted and self._arrived >= self._held
         least = self._options.fit if moved_on else 2 * self._fitted or self._options.fit
-        if np.count_nonzero(self._seen[: self._end]) < least:
+        if np.count_nonzero(self._known.seen[: self._end]) < least:
             return
-        seen = np.flatnonzero(self._seen)
+        seen = np.flatnonzero(self._known.seen)
         self._fitted, self._held, self._arrived = seen.size, len(self), 0
-        self._projection.fit(self._features[seen[:: -(-seen.size // CHUNK)]])
+        self._projection.fit(self._known.values[seen[:: -(-seen.size // CHUNK)]])
         for start in range(0, seen.size, CHUNK):
             slots = seen[start : start + CHUNK]
-            self._codes[slots] = self._projection.encode(self._features[slots])
+            self._codes[slots] = self._projection.encode(self._known.values[slots])
 
     def metrics(self) -> dict[str, float]:
         """Beside those of `prioritized`, of the last batch: marked, the share of the items; marked_mass, of the law;
@@ -164,7 +167,7 @@ class Recall(FeaturedSelector):
         if not self._fitted:
             return np.empty(0, np.uint64)
         if self._options.context == "random":
-            seen = np.flatnonzero(self._seen)
+            seen = np.flatnonzero(self._known.seen)
             return np.unique(self._codes[self._rng.choice(seen, len(rows))]) if seen.size else np.empty(0, np.uint64)
         return np.unique(self._projection.encode(rows))
 
@@ -174,7 +177,7 @@ class Recall(FeaturedSelector):
         distance = np.full(codes.shape, FAR, np.uint8)
         for query in queries:
             np.minimum(distance, np.bitwise_count(codes ^ query), out=distance)
-        return np.where(self._seen[slots], distance, np.uint8(FAR))
+        return np.where(self._known.seen[slots], distance, np.uint8(FAR))
 
     def _marked(self, queries: Codes) -> tuple[int, Ids]:
         """The radius, and the slots [M] of the items within it."""

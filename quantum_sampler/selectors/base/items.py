@@ -17,21 +17,28 @@ from quantum_sampler.selector import (
     Selection,
     check_batch_size,
 )
+from quantum_sampler.selectors.base.features import Features
 from quantum_sampler.selectors.base.random_state import generator_state, load_generator
+
+Seed = int | Sequence[int] | np.random.Generator
+"""Of what a selector draws; a generator is shared with whoever gave it."""
 
 
 class ItemSelector:
     """A selector with its own items and its own randomness.
 
     A subclass gives `select`; one that keeps something by slot also gives `_added`, `_removed`, `_updated`,
-    `_featured`, which see checked arrays, and `_state`, `_load`.
+    `_featured`, which see checked arrays, and `_state`, `_load`. features: keeps the latest ones, where they are used.
     """
 
-    def __init__(self, capacity: int, seed: int | Sequence[int], feature_dim: int, probe: Probe | None) -> None:
+    def __init__(
+        self, capacity: int, seed: Seed, feature_dim: int, probe: Probe | None, features: Features | None = None
+    ) -> None:
         self._items = ItemSet(capacity)
         self._rng = np.random.default_rng(seed)
         self._feature_dim = feature_dim
         self._probe = probe
+        self.features = features
         self._ignored = 0
 
     def _added(self, slots: Ids, priorities: Floats | None) -> None:
@@ -45,6 +52,8 @@ class ItemSelector:
 
     def _featured(self, slots: Ids, features: Array) -> None:
         """Features [n, F] of the items of these slots came; slots may repeat, the last one wins."""
+        if self.features is not None:
+            self.features.set(slots, features)
 
     def _state(self) -> dict[str, Any]:
         """What the subclass adds to the state; arrays by item are in the order of `ItemSet.ids`."""
@@ -52,6 +61,10 @@ class ItemSelector:
 
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         """Take back `_state`; slots [N] are those of the items."""
+
+    @property
+    def items(self) -> ItemSet:
+        return self._items
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -67,13 +80,17 @@ class ItemSelector:
         kept = self._items.add(checked)
         slots = checked[kept] % self._items.capacity
         self._added(slots, None if values is None else values[kept])
+        if self.features is not None:
+            self.features.clear(slots)
         if vectors is not None:
             self._featured(slots, vectors[kept])
 
     def remove(self, ids: ArrayLike) -> None:
         checked = self._checked_ids(ids)
         self._ignored += int(np.count_nonzero(~self._items.contains(checked)))
-        self._removed(self._items.remove(checked))
+        self._removed(slots := self._items.remove(checked))
+        if self.features is not None:
+            self.features.clear(slots)
 
     def update(self, ids: ArrayLike, priorities: ArrayLike, features: ArrayLike | None = None) -> None:
         checked = self._checked_ids(ids)
@@ -101,11 +118,13 @@ class ItemSelector:
     def state_dict(self) -> dict[str, Any]:
         import torch
 
+        slots = self._items.ids % self._items.capacity
         return {
             "capacity": self._items.capacity,
             "ids": torch.from_numpy(self._items.ids),
             "ignored": self._ignored,
             "random": generator_state(self._rng),
+            **({} if self.features is None else self.features.state_dict(slots)),
             **self._state(),
         }
 
@@ -117,7 +136,10 @@ class ItemSelector:
         self._items.restore(ids)
         self._ignored = state["ignored"]
         load_generator(self._rng, state["random"])
-        self._load(state, ids % self._items.capacity)
+        slots = ids % self._items.capacity
+        if self.features is not None:
+            self.features.load_state_dict(state, slots)
+        self._load(state, slots)
 
     def _selection(
         self, ids: Ids, inclusion: Floats, law: Law, weight: Floats | None = None, plan_age: int = 0

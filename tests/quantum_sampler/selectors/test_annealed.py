@@ -6,21 +6,20 @@ import pytest
 
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.ledger.store import Ledger
-from quantum_sampler import make_selector
+from quantum_sampler import Selector, make_selector
 from quantum_sampler.selector import OptionError
-from quantum_sampler.selectors.annealed import Annealed, AnnealedConfig
 from tests.hybrid_opt.flaky.client import NAME
 
 ITEMS, WIDTH = 24, 4
 
 
-def made(items: int = ITEMS, seed: int = 0, **options: Any) -> Annealed:
+def made(items: int = ITEMS, seed: int = 0, **options: Any) -> Selector:
     """A selector with losses and features of its items, those of the last third without features."""
     rng = np.random.default_rng(100)
     unread = options.get("engine") in ("greedy", "facility_greedy", "dpp", "systematic", "pivotal")
     reads = {} if unread else {"reads": 8}
-    config = AnnealedConfig(**{"inline": True, "pool": 12, **reads, "plans": 8, **options})
-    selector = Annealed(config, 2 * items, seed, WIDTH)
+    small = {"inline": True, "pool": 12, **reads, "plans": 8}
+    selector = make_selector("annealed", 2 * items, seed, WIDTH, **{**small, **options})
     selector.add(np.arange(items))
     losses, features = rng.lognormal(0, 1, items), rng.normal(size=(items, WIDTH))
     seen = items - items // 3
@@ -68,7 +67,7 @@ def test_batches_are_less_redundant_than_those_of_the_tree() -> None:
     features = np.eye(4)[cluster] + 0.05 * rng.normal(size=(200, 4))
 
     def together(redundancy: float) -> float:
-        selector = Annealed(AnnealedConfig(inline=True, plans=64, redundancy=redundancy), 200, 0, 4)
+        selector = make_selector("annealed", 200, 0, 4, inline=True, plans=64, redundancy=redundancy)
         selector.add(np.arange(200), np.ones(200), features.astype(np.float32))
         selector.select(4)
         selector.prepare(0)
@@ -162,7 +161,7 @@ def test_what_a_backend_brings_is_no_option_of_its_own(option: str) -> None:
 
 
 def test_reference_is_positive_and_sums_to_the_batch() -> None:
-    selector = made()
-    law = selector._reference(np.arange(ITEMS), 5)
+    selector: Any = made()
+    law = selector._law(np.arange(ITEMS), 5)
     assert law.min() > 0
     assert law.sum() == pytest.approx(5)

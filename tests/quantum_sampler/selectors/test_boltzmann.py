@@ -14,14 +14,16 @@ from hybrid_opt.problem.quadratic import Bits
 from hybrid_opt.problem.qubo import Qubo
 from quantum_sampler.codes.projection import pack
 from quantum_sampler.selector import OptionError
+from quantum_sampler.selectors.base.planned import make_planned
 from quantum_sampler.selectors.boltzmann import Boltzmann, BoltzmannConfig, held_out
 
 FEATURES, COMMON = 8, 270
 SMALL = {"bits": 8, "hidden": 4, "steps": 20, "inline": True, "learning_rate": 0.1, "every": 4}
 
 
-def make(seed: int = 0, capacity: int = 512, feature_dim: int = FEATURES, **options: Any) -> Boltzmann:
-    return Boltzmann(BoltzmannConfig(**{**SMALL, **options}), capacity, [seed], feature_dim)
+def make(seed: int = 0, capacity: int = 512, feature_dim: int = FEATURES, **options: Any) -> Any:
+    config = BoltzmannConfig(**{**SMALL, **options})
+    return make_planned(Boltzmann(config, [seed], feature_dim), config, capacity, [seed], feature_dim)
 
 
 def features(count: int, rare: int = 0, seed: int = 3) -> np.ndarray:
@@ -32,7 +34,7 @@ def features(count: int, rare: int = 0, seed: int = 3) -> np.ndarray:
     return (centres[labels] + 0.3 * rng.standard_normal((count, FEATURES))).astype(np.float32)
 
 
-def filled(seed: int = 0, items: int = 300, rare: int = 30, losses: float = 1.0, **options: Any) -> Boltzmann:
+def filled(seed: int = 0, items: int = 300, rare: int = 30, losses: float = 1.0, **options: Any) -> Any:
     """The items from 270 on are of the third cluster."""
     selector = make(seed, **options)
     selector.add(np.arange(items))
@@ -40,7 +42,7 @@ def filled(seed: int = 0, items: int = 300, rare: int = 30, losses: float = 1.0,
     return selector
 
 
-def planned(selector: Boltzmann, batch_size: int = 8) -> Any:
+def planned(selector: Any, batch_size: int = 8) -> Any:
     """A batch of a plan."""
     selector.select(batch_size)
     selector.prepare(0)
@@ -49,17 +51,17 @@ def planned(selector: Boltzmann, batch_size: int = 8) -> Any:
     return batch
 
 
-def law_of(selector: Boltzmann, count: int) -> np.ndarray:
+def law_of(selector: Any, count: int) -> np.ndarray:
     """p [N] by the formula, from the machine and the scores as they are."""
-    model, config = selector._model, selector._settings
+    view, config = selector._view(np.arange(count)), selector._config
+    model, seen = view.learned, view.seen
     assert model is not None
-    seen = selector._seen[:count]
-    energies = model.machine.free_energy(model.encoder.encode(selector._features[:count][seen]))
+    energies = model.machine.free_energy(model.encoder.encode(view.features[seen]))
     z = np.clip((energies - energies.mean()) / energies.std(), -config.clip, config.clip)
     novelty = np.full(count, z.max())
     novelty[seen] = z
-    weights = np.exp(config.novelty * novelty) * selector._tree.values[:count] ** config.tilt
-    return (1 - config.floor) * weights / weights.sum() + config.floor / count
+    weights = np.exp(config.novelty * novelty) * view.scores**config.tilt
+    return np.asarray((1 - config.floor) * weights / weights.sum() + config.floor / count)
 
 
 @pytest.mark.parametrize("machine", ["semi_quantum", "rbm", "transverse"])
@@ -74,7 +76,8 @@ def test_inclusion_is_that_of_the_replay_law(machine: str, binarisation: str) ->
     np.testing.assert_allclose(batch.inclusion, 8 * law[batch.ids], rtol=1e-9)
     np.testing.assert_allclose(batch.weight, 1 / (301 * law[batch.ids]), rtol=1e-9)
     np.testing.assert_allclose(batch.law(np.arange(301), 8), 8 * law, rtol=1e-9)
-    assert law[300] == law[np.flatnonzero(selector._tree.values[:301] == selector._tree.values[300])].max()
+    scores = selector._view(np.arange(301)).scores
+    assert law[300] == law[np.flatnonzero(scores == scores[300])].max()
 
 
 def test_items_are_drawn_as_often_as_the_law_says() -> None:
@@ -85,7 +88,7 @@ def test_items_are_drawn_as_often_as_the_law_says() -> None:
     for _ in range(20):
         selector._plans.clear()
         selector.prepare(0)
-        for plan in selector._plans:
+        for _, plan in selector._plans:
             counts += np.bincount(plan.ids, minlength=60)
     assert counts.sum() == 20_000
     # Strata only lower the variance.
@@ -165,7 +168,7 @@ def test_a_tenth_is_held_out_for_good() -> None:
     np.testing.assert_array_equal(held_out(ids[1000:2000]), held[1000:2000])
 
 
-def run(selector: Boltzmann, steps: int) -> list[Any]:
+def run(selector: Any, steps: int) -> list[Any]:
     seen: list[Any] = []
     for step in range(steps):
         batch = selector.select(5)
@@ -222,8 +225,8 @@ def test_trainings_wait_where_they_would_take_too_much_of_this_machine(
     options: dict[str, Any], remote: bool, limited: bool
 ) -> None:
     selector = filled(backend="dwave:mock", steps=1, chains=16, every=1, plans=1, **options)
-    assert selector._reader is not None and not selector._reader.remote
-    selector._reader.remote = remote
+    assert selector.planner._reader is not None and not selector.planner._reader.remote
+    selector.planner._reader.remote = remote
     begin, planned = time.monotonic(), 0
     while planned < 4:
         planned += not selector.select(8).source.any()
@@ -255,7 +258,7 @@ class Broken:
 
 def test_steps_that_fail_are_counted_and_left_out() -> None:
     selector = filled(machine="transverse", steps=6)
-    selector._reader = Broken({1, 2, 5})  # type: ignore[assignment]
+    selector.planner._reader = Broken({1, 2, 5})
     planned(selector)
     assert selector.metrics()["failed_steps"] == 3
     assert selector.metrics()["beta"] > 0
@@ -263,7 +266,7 @@ def test_steps_that_fail_are_counted_and_left_out() -> None:
 
 def test_a_first_training_that_fails_altogether_is_a_failed_planning() -> None:
     selector = filled(machine="transverse", steps=3)
-    selector._reader = reader = Broken({1, 2, 3})  # type: ignore[assignment]
+    selector.planner._reader = reader = Broken({1, 2, 3})
     selector.select(8)
     with pytest.warns(RuntimeWarning, match="the queue is full"):
         selector.prepare(0)
@@ -275,7 +278,7 @@ def test_a_first_training_that_fails_altogether_is_a_failed_planning() -> None:
 
 def test_batches_are_planned_by_the_last_machine_while_the_backend_fails() -> None:
     selector = filled(machine="transverse", steps=3, every=1, plans=1)
-    selector._reader = Broken(set(range(4, 100)))  # type: ignore[assignment]
+    selector.planner._reader = Broken(set(range(4, 100)))
     planned(selector)
     for _ in range(4):
         planned(selector)
@@ -323,7 +326,7 @@ def test_features_that_are_all_the_same_leave_the_priorities() -> None:
 def test_codes_are_what_the_machine_sees() -> None:
     selector = filled(binarisation="learned", bits=3)
     planned(selector)
-    model = selector._model
+    model = selector._learned
     assert model is not None
     codes = model.encoder.encode(features(300, 30))
     assert codes.max() < 8 and codes.dtype == pack(np.zeros((1, 3))).dtype
@@ -333,7 +336,7 @@ def test_codes_are_what_the_machine_sees() -> None:
 def test_without_training_the_machine_stays_as_random_as_it_began() -> None:
     selector = filled(machine="rbm", steps=0, every=1, learning_rate=0.02)
     planned(selector)
-    assert selector._model is not None
-    for key, value in selector._make_machine().parameters.items():
-        np.testing.assert_array_equal(selector._model.machine.parameters[key], value)
+    assert selector._learned is not None
+    for key, value in selector.planner._make_machine().parameters.items():
+        np.testing.assert_array_equal(selector._learned.machine.parameters[key], value)
     assert planned(selector).source[0] == 0

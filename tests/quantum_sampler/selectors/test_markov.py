@@ -9,7 +9,8 @@ from quantum_sampler.chains.ising_fit import fit_ising
 from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.codes.distribution import CodeLaw
 from quantum_sampler.codes.projection import RandomProjection
-from quantum_sampler.selector import Floats, OptionError
+from quantum_sampler.selector import Floats, OptionError, Probe
+from quantum_sampler.selectors.base.planned import make_planned
 from quantum_sampler.selectors.markov import Markov, MarkovConfig
 
 PROPOSALS = ["quantum", "local", "uniform", "tempering", "direct"]
@@ -20,9 +21,14 @@ def config(**options: Any) -> MarkovConfig:
     return MarkovConfig(**{"bits": BITS, "inline": True, "chains": 8, **options})
 
 
-def filled(capacity: int = 64, seed: int = 0, **options: Any) -> Markov:
+def empty(capacity: int = 64, seed: int = 0, probe: Probe | None = None, **options: Any) -> Any:
+    given = config(**options)
+    return make_planned(Markov(given, seed, FEATURES), given, capacity, seed, FEATURES, probe)
+
+
+def filled(**options: Any) -> Any:
     """60 items, of which 45 have features in clusters, and losses over an order of magnitude."""
-    selector = Markov(config(**options), capacity, seed, FEATURES)
+    selector = empty(**options)
     selector.add(np.arange(ITEMS))
     rng = np.random.default_rng(1)
     features = rng.normal(size=(4, FEATURES))[rng.integers(4, size=SEEN)] + 0.5 * rng.normal(size=(SEEN, FEATURES))
@@ -30,12 +36,13 @@ def filled(capacity: int = 64, seed: int = 0, **options: Any) -> Markov:
     return selector
 
 
-def expected_law(selector: Markov, novelty: float, tilt: float, floor: float) -> Floats:
+def expected_law(selector: Any, novelty: float, tilt: float, floor: float) -> Floats:
     """p [ITEMS] from the definitions: codes of the projection, an Ising fit, and sums over the items one by one."""
-    scores = selector._tree.values[:ITEMS]
-    projection = RandomProjection(FEATURES, BITS, selector._projection_seed)
-    projection.fit(selector._features[:SEEN])
-    codes = projection.encode(selector._features[:SEEN]).astype(int)
+    view = selector._view(np.arange(ITEMS))
+    scores, features = view.scores, view.features[:SEEN]
+    projection = RandomProjection(FEATURES, BITS, selector.planner._projection_seed)
+    projection.fit(features)
+    codes = projection.encode(features).astype(int)
     energies = fit_ising(np.bincount(codes, minlength=16).astype(float), 0.01).energies()[codes]
     z = np.clip((energies - energies.mean()) / energies.std(), -3, 3)
     raised = np.exp(novelty * z) * scores[:SEEN] ** tilt
@@ -83,7 +90,7 @@ def test_weighted_batches_have_the_mean_of_the_buffer() -> None:
 def test_without_novelty_it_is_prioritised_replay() -> None:
     """tilt 1, novelty 0: every item by its score; so whatever the codes are, they do not matter."""
     law = expected_law(filled(), novelty=0.0, tilt=1.0, floor=0.1)
-    scores = filled()._tree.values[:ITEMS]
+    scores = filled()._view(np.arange(ITEMS)).scores
     seen = scores[:SEEN] / scores[:SEEN].sum()
     np.testing.assert_allclose(law[:SEEN], 0.9 * seen + 0.1 * scores[:SEEN] / scores.sum())
 
@@ -117,7 +124,7 @@ def test_novelty_brings_rare_codes() -> None:
 
 
 def test_a_state_continues_exactly() -> None:
-    def run(selector: Markov, steps: int) -> list[Any]:
+    def run(selector: Any, steps: int) -> list[Any]:
         seen: list[Any] = []
         for step in range(steps):
             selector.prepare(step)
@@ -129,8 +136,7 @@ def test_a_state_continues_exactly() -> None:
     for proposal in ("quantum", "tempering"):
         first = filled(proposal=proposal, plans=4, every=2)
         run(first, 13)
-        again = Markov(config(proposal=proposal, plans=4, every=2), 64, 99, FEATURES)
-        again._projection_seed, again._projection = first._projection_seed, first._projection
+        again = empty(proposal=proposal, plans=4, every=2, seed=99)
         again.load_state_dict(first.state_dict())
         assert run(first, 20) == run(again, 20)
 
@@ -149,7 +155,7 @@ def test_a_pool_is_a_stage_of_the_inclusion() -> None:
 
 
 def test_nothing_is_planned_before_there_are_features() -> None:
-    selector = Markov(config(), 8, 0, FEATURES)
+    selector = empty(capacity=8)
     selector.add(np.arange(8))
     for step in range(3):
         selector.select(4)
@@ -181,7 +187,7 @@ def test_threads_plan_and_metrics_say_how_well() -> None:
 def test_fresh_loss_is_logged() -> None:
     losses = np.random.default_rng(6).uniform(1.0, 3.0, ITEMS)
     options = {"fresh_every": 2, "fresh_queries": 300, "fresh_method": "amplitude"}
-    selector = Markov(config(**options), 64, 0, FEATURES, probe=lambda ids: losses[ids])
+    selector = empty(probe=lambda ids: losses[ids], **options)
     selector.add(np.arange(ITEMS))
     selector.prepare(0)
     assert "fresh_loss" not in selector.metrics()
@@ -193,7 +199,7 @@ def test_fresh_loss_is_logged() -> None:
 
 def test_it_needs_features() -> None:
     with pytest.raises(OptionError, match="feature_dim=0: markov needs features"):
-        Markov(config(), 8, 0, 0)
+        Markov(config(), 0, 0)
 
 
 @pytest.mark.parametrize("options", [{"bits": 13}, {"gammas": (0.6, 0.2)}, {"floor": 0.0}, {"proposal": "warp"}])
@@ -209,9 +215,8 @@ def test_controls_of_the_proposal(hamiltonian: str) -> None:
     selector = filled(hamiltonian=hamiltonian, plans=1)
     selector.select(8)
     selector.prepare(0)
-    assert selector._fit is not None
-    machine = selector._fit.machine
-    energies = selector._evolved(machine)
+    machine = selector._learned.machine
+    energies = selector.planner._evolved(machine)
     matrix = QuantumProposal(energies).matrix(0.4, 5.0)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
     if hamiltonian == "shuffled":

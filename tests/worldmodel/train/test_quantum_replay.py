@@ -9,8 +9,8 @@ from hybrid_opt.backends.ledger.store import Ledger
 from quantum_sampler import registry
 from tests.hybrid_opt.flaky.client import NAME
 from tests.worldmodel.train.runs import line_of, rows, train
-from worldmodel.cli.schema import configs_folder
 from worldmodel.cli.compose import UsageError
+from worldmodel.cli.schema import configs_folder
 from worldmodel.search.config import train_config
 
 SHORT = ("steps=300", "log.every=50", "replay.plans=4")

@@ -12,45 +12,50 @@ import torch
 from numpy.typing import ArrayLike
 
 from hybrid_opt.errors import TransientError
-from quantum_sampler.selector import Floats, Ids
-from quantum_sampler.selectors.base.planned import Plan, PlannedSelector, Planning, PlanningConfig
+from quantum_sampler import make_selector
+from quantum_sampler.selector import Floats
+from quantum_sampler.selectors.base.planned import PlanningConfig, make_planned
+from quantum_sampler.selectors.base.planner import Plan, Planner, Plans, View
 from quantum_sampler.selectors.mixture import Mixture
 from quantum_sampler.selectors.uniform import Uniform, UniformConfig
 
 ITEMS, BATCH = 30, 6
 
 
-class Halves(PlannedSelector):
+class Halves(Planner):
     """Plans distinct items, all of them even or all of them odd: of every other batch the inclusion is 0."""
 
     gate: threading.Event | None = None
     failing = 0
     asked = 0
 
-    def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
-        ids, gate = self._items.ids, self.gate
+    def pools(self, *given: Any) -> Any:
         self.asked += 1
+        return super().pools(*given)
+
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
         failing, self.failing = self.failing, max(0, self.failing - 1)
+        if self.gate is not None:
+            self.gate.wait(60)
+        if failing:
+            raise TransientError("the queue is full")
+        made = []
+        for _ in range(count):
+            pool = view.ids[view.ids % 2 == rng.integers(2)]
+            made.append(Plan(rng.choice(pool, batch, False), np.full(batch, batch / pool.size / 2)))
+        return made
 
-        def work(stop: threading.Event) -> list[Plan]:
-            if gate is not None:
-                gate.wait(60)
-            if failing:
-                raise TransientError("the queue is full")
-            made = []
-            for _ in range(plans):
-                pool = ids[ids % 2 == rng.integers(2)]
-                made.append(Plan(rng.choice(pool, batch_size, False), np.full(batch_size, batch_size / pool.size / 2)))
-            return made
-
-        return work
-
-    def _reference(self, ids: Ids, batch_size: int) -> Floats:
-        return batch_size * (1.0 + ids % 3) / (2.0 * len(self))  # far from the truth
+    def reference(self, view: View, batch: int) -> Floats:
+        return np.asarray(batch * (1.0 + view.ids % 3) / (2.0 * view.population))  # far from the truth
 
 
-def make(**options: Any) -> Halves:
-    selector = Halves(PlanningConfig(**{"inline": True, **options}), 64, 0, 2)
+def empty(planner: Planner | None = None, capacity: int = 64, seed: int = 0, width: int = 2, **options: Any) -> Any:
+    config = PlanningConfig(**{"inline": True, **options})
+    return make_planned(planner or Halves(), config, capacity, seed, width)
+
+
+def make(planner: Planner | None = None, **options: Any) -> Any:
+    selector = empty(planner, **options)
     selector.add(np.arange(ITEMS))
     return selector
 
@@ -70,7 +75,7 @@ def test_the_first_batch_has_no_plan_and_the_next_ones_do() -> None:
         np.testing.assert_allclose(batch.inclusion, BATCH / ITEMS)
         np.testing.assert_allclose(batch.weight, 1.0)
     assert selector.metrics()["fallback_rate"] == pytest.approx(1 / 21)
-    assert selector.asked == 6  # the second time when 2 of 4 are left, then every 4 batches
+    assert selector.planner.asked == 6  # the second time when 2 of 4 are left, then every 4 batches
 
 
 def test_plans_that_are_too_old_are_not_used() -> None:
@@ -107,13 +112,13 @@ def test_two_batch_sizes_are_planned_for() -> None:
 
 def test_it_never_waits_for_a_thread() -> None:
     selector = make(inline=False, plans=4)
-    selector.gate = threading.Event()
+    selector.planner.gate = threading.Event()
     selector.select(BATCH)
     for step in range(5):
         selector.prepare(step)
         assert not is_planned(selector.select(BATCH))
-    assert selector.asked == 1
-    selector.gate.set()
+    assert selector.planner.asked == 1
+    selector.planner.gate.set()
     while not selector.metrics()["plans"]:
         selector.prepare(9)
     batch = selector.select(BATCH)
@@ -125,29 +130,29 @@ def test_it_never_waits_for_a_thread() -> None:
 
 def test_close_does_not_wait() -> None:
     selector = make(inline=False)
-    selector.gate = threading.Event()
+    selector.planner.gate = threading.Event()
     selector.select(BATCH)
     selector.prepare(0)
     start = time.monotonic()
     selector.close()
     assert time.monotonic() - start < 10.0  # the planning would take a minute
-    selector.gate.set()
+    selector.planner.gate.set()
 
 
 def test_a_failing_backend_is_counted_and_asked_again_after_pauses() -> None:
     selector = make()
-    selector.failing = 3
+    selector.planner.failing = 3
     selector.select(BATCH)
     tries = []
     for step in range(14):
-        before = selector.asked
+        before = selector.planner.asked
         if step in (0, 2, 6):
             with pytest.warns(RuntimeWarning, match="the queue is full"):
                 warnings.simplefilter("error")  # as the code of a user may
                 selector.prepare(step)
         else:
             selector.prepare(step)
-        if selector.asked > before:
+        if selector.planner.asked > before:
             tries.append(step)
     assert tries == [0, 2, 6, 14][:3]
     assert selector.metrics()["plan_failures"] == 3
@@ -156,18 +161,57 @@ def test_a_failing_backend_is_counted_and_asked_again_after_pauses() -> None:
 
 
 def test_a_fault_of_the_code_is_raised() -> None:
-    class Wrong(Halves):
-        def _request(self, batch_size: int, plans: int, rng: np.random.Generator) -> Planning | None:
-            def work(stop: threading.Event) -> list[Plan]:
-                raise ZeroDivisionError
+    class Wrong(Planner):
+        def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+            raise ZeroDivisionError
 
-            return work
-
-    selector = Wrong(PlanningConfig(inline=True), 64, 0, 2)
-    selector.add(np.arange(ITEMS))
+    selector = make(Wrong())
     selector.select(BATCH)
     with pytest.raises(ZeroDivisionError):
         selector.prepare(0)
+
+
+class Counting(Planner):
+    """A planner of the user's with a method of its own, `plan`: it draws uniformly and counts its plannings."""
+
+    def __init__(self, config: PlanningConfig, seed: Any, feature_dim: int) -> None:
+        self.most = 12
+
+    def plan(self, view: View, batch: int, count: int, rng: np.random.Generator) -> list[Plan]:
+        inclusion = np.full(batch, view.stage * batch / view.ids.size)
+        made = (Plan(rng.choice(view.ids, batch, False), inclusion) for _ in range(count))
+        return Plans(made, 1 + (view.learned or 0))
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_planner_of_the_users_needs_plan_alone(inline: bool) -> None:
+    """It is found by name and shown 12 of the 30 items, and what it learned comes back to it."""
+    selector: Any = make_selector(f"{__name__}:Counting", 64, 0, 2, plans=4, inline=inline)
+    selector.add(np.arange(ITEMS))
+    selector.select(BATCH)
+    for learned in range(1, 6):
+        end = time.monotonic() + 60.0
+        while selector._learned != learned:
+            selector.prepare(0)
+            assert time.monotonic() < end
+        while selector.metrics()["plans"] > 2:  # the next planning is asked for at half of 4
+            batch = selector.select(BATCH)
+            assert is_planned(batch)
+            np.testing.assert_allclose(batch.inclusion, BATCH / ITEMS)
+        assert batch.law(np.arange(ITEMS), BATCH).sum() == pytest.approx(BATCH)
+    selector.close()
+
+
+def test_a_view_is_a_snapshot() -> None:
+    selector = make()
+    selector.update([1], [1.0], [[1.0, 2.0]])
+    view = selector._view(np.arange(4))
+    before = [np.copy(part) for part in view[:5]]
+    selector.update([1, 2], [9.0, 9.0], np.ones((2, 2)))
+    selector.remove([0, 3])
+    for part, was in zip(view, before, strict=False):
+        np.testing.assert_array_equal(part, was)
+    assert view.population == ITEMS and view.seen.tolist() == [False, True, False, False]
 
 
 def test_state_holds_plans_and_features() -> None:
@@ -176,7 +220,7 @@ def test_state_holds_plans_and_features() -> None:
     selector.select(BATCH)
     selector.prepare(0)
     selector.select(BATCH)
-    other = Halves(PlanningConfig(inline=True), 64, 5, 2)
+    other = empty(seed=5)
     other.load_state_dict(selector.state_dict())
     for step in range(40):
         selector.prepare(step)
@@ -188,7 +232,7 @@ def test_state_holds_plans_and_features() -> None:
 
 
 def test_a_new_item_loses_the_features_of_the_one_before_it() -> None:
-    selector = Halves(PlanningConfig(inline=True), 4, 0, 2)
+    selector = empty(capacity=4)
     selector.add(np.arange(4), features=np.ones((4, 2)))
     selector.add([4])
     state = selector.state_dict()
@@ -222,15 +266,16 @@ def test_a_mixture_is_unbiased_whatever_the_reference_says(correction: Any) -> N
     assert abs(np.mean(means) - g.mean()) < 5 * np.std(means) / 4000**0.5
 
 
-def shuffled(capacity: int, seed: int) -> Halves:
-    return Halves(PlanningConfig(inline=True, shuffle=True), capacity, seed, 1)
+def shuffled(capacity: int, seed: int) -> Any:
+    return empty(capacity=capacity, seed=seed, width=1, shuffle=True)
 
 
-def shown(selector: Halves, ids: ArrayLike) -> list[float]:
-    return selector._shown(np.asarray(ids, np.int64) % selector._items.capacity)[:, 0].tolist()
+def shown(selector: Any, ids: ArrayLike) -> list[float]:
+    features: list[float] = selector._view(np.asarray(ids, np.int64)).features[:, 0].tolist()
+    return features
 
 
-def visit(selector: Halves, ids: list[int], values: list[float]) -> None:
+def visit(selector: Any, ids: list[int], values: list[float]) -> None:
     selector.update(ids, np.ones(len(ids)), np.array(values)[:, None])
 
 
@@ -261,10 +306,10 @@ def test_shuffled_features_stay_a_permutation_of_the_latest() -> None:
             latest.pop(newest - 16, None)
             newest += 1
         if step % 7 == 0:
-            gone = int(rng.choice(selector._items.ids))
+            gone = int(rng.choice(selector.fallback.items.ids))
             selector.remove([gone])
             latest.pop(gone, None)
-        ids = rng.choice(selector._items.ids, 4).tolist() if len(selector) else []
+        ids = rng.choice(selector.fallback.items.ids, 4).tolist() if len(selector) else []
         latest |= (values := dict(zip(ids, rng.random(len(ids)), strict=True)))
         visit(selector, list(values), list(values.values()))
         seen = sorted(latest)
