@@ -1,5 +1,6 @@
 """One way to call any optimiser, so that no training loop asks for its class."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ class OptimizerAdapter:
         """What it adds to a row of metrics, by their full names."""
         return {}
 
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Whether this is the state of an optimiser of this kind."""
+        return "direction" not in state
+
     def close(self) -> None:
         """Release what it holds."""
 
@@ -42,6 +47,9 @@ class HybridAdapter(OptimizerAdapter):
     def metrics(self) -> dict[str, float]:
         own = {f"quantum/{key}": value for key, value in self.optimizer.metrics().items()}
         return {**own, "time/direction_share": self.optimizer.share}
+
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        return "direction" in state
 
     def close(self) -> None:
         self.optimizer.close()

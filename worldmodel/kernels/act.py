@@ -72,7 +72,7 @@ class Acting:
         return Networks(
             trunk_of(self._encoder),
             (packed(rssm.posterior.embed.weight), padded(rssm.posterior.deter.bias)),
-            drive_of(rssm.cell),
+            drive_of(rssm),
             cell_of(rssm),
             *head_of(self._actor.net),
         )

@@ -79,7 +79,7 @@ def imagine(
 def _networks(model: WorldModel, behavior: ActorCritic) -> Networks:
     rssm, bins = model.rssm, model.twohot.bins
     return Networks(
-        drive_of(rssm.cell),
+        drive_of(rssm),
         cell_of(rssm),
         *head_of(rssm.prior_net),
         *head_of(behavior.actor.net),

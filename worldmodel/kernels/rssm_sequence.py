@@ -1,6 +1,6 @@
 """The recurrent cell on the processor, compiled: a step of a tile of rows, and whole sequences with their way back."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -85,9 +85,14 @@ class Saved(NamedTuple):
     hidden: Array
 
 
+def _gru(rssm: RSSM) -> BlockGRU:
+    """Its cell, which `has_kernels` has seen to be one."""
+    return cast(BlockGRU, rssm.cell)
+
+
 def cell_of(rssm: RSSM) -> Cell:
     """The weights of its cell and posterior, detached."""
-    return packed_cell(Weights(**rssm.cell.weights(), **rssm.posterior.weights()))
+    return packed_cell(Weights(**_gru(rssm).weights(), **rssm.posterior.weights()))
 
 
 def packed_cell(w: Weights) -> Cell:
@@ -107,8 +112,9 @@ def packed_cell(w: Weights) -> Cell:
     )
 
 
-def drive_of(cell: BlockGRU) -> Drive:
-    """Its weights, detached."""
+def drive_of(rssm: RSSM) -> Drive:
+    """The weights of what actions drive its cell by, detached."""
+    cell = _gru(rssm)
     linear, norm = cell.action_in
     assert isinstance(linear, Linear) and isinstance(norm, NormAct)
     return Drive(layer_of(linear, norm), output_of(cell.mix_action))

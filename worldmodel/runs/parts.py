@@ -70,7 +70,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     for group, key in NAMES.items():
         section = made.get(group)
         name = section.get(key) if isinstance(section, dict) else None
-        if isinstance(name, str) and (schema := part_config(group, name)):
+        if isinstance(section, dict) and isinstance(name, str) and (schema := part_config(group, name)):
             made[group] = {key: name, **defaults(schema), **section}
     return made
 

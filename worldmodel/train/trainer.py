@@ -151,9 +151,9 @@ class Trainer:
         that grow. Raises RunFolderError for a checkpoint of a run with another kind of optimiser.
         """
         results, state = self.checkpoints.load(path)
-        name, directed = self.config.optimizer.name, "direction" in state["optimizer"]
-        if directed != isinstance(self.update.optimizer, HybridOptimizer):
-            other = "hybrid" if directed else "laprop"
+        if not self.update.steps.fits(state["optimizer"]):
+            name = self.config.optimizer.name
+            other = "laprop" if name == "hybrid" else "hybrid"
             raise RunFolderError(
                 f"{path}: is of a run with optimizer={other}; this run has optimizer={name}; give another logdir"
             )

@@ -173,8 +173,8 @@ def test_damaged_file(run: Path, name: str, line: str, capsys: pytest.CaptureFix
     [
         ("init={run}/metrics.jsonl", "metrics.jsonl: cannot be read ("),
         ("init={run}/checkpoints", "checkpoints: holds no checkpoint; "),
-        ("init={run} size.units=32", "holds weights of another architecture (size mismatch for world_model.encoder.mlp"),
-        ("init={run} env=pendulum", "holds weights of another architecture (size mismatch for world_model.encoder.mlp"),
+        ("init={run} size.units=32", "holds weights of another architecture (size mismatch for world_model.encoder"),
+        ("init={run} env=pendulum", "holds weights of another architecture (size mismatch for world_model.encoder"),
         ("init={run} env.id=tests.worldmodel.worlds:Picture-v0", "holds weights of another architecture (Missing key"),
     ],
 )  # fmt: skip
