@@ -15,7 +15,7 @@ _OWN = (
 )
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class BaselineConfig(TrainConfig):
     """A run of PPO, DQN or SAC. Of the keys of training, those of the world model have no effect."""
 

@@ -48,7 +48,7 @@ KINDS = {
     "train": Kind("train", "worldmodel.train.config:TrainConfig", **_PLAYED),
     "hpo": Kind(
         "hpo",
-        "worldmodel.hpo.run:HpoConfig",
+        "worldmodel.hpo.config:HpoConfig",
         budget="trials",
         unit="trials",
         final="minus the least loss of all trials",
@@ -56,7 +56,7 @@ KINDS = {
     ),
     "fit": Kind(
         "fit",
-        "worldmodel.fit.run:FitConfig",
+        "worldmodel.fit.config:FitConfig",
         budget="steps",
         unit="gradient-equivalents",
         final="minus the held-out loss at the end (the mean of its last three evaluations)",

@@ -39,7 +39,7 @@ CURVE_POINTS = 20  # of a curve of episodes, over the whole run
 Positive = Annotated[int, Field(ge=1)]
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class SearchConfig(TrainConfig):
     """A search: the keys of training are those that every trial has in common."""
 

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from worldmodel.envs.circuits.qaoa_angles import TuningConfig, tuning_config
 from worldmodel.train.config import Count, Positive, TrainConfig
 
-_strict = ConfigDict(extra="forbid", frozen=True)
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 ID = "CircuitTuning-v0"
 _EFFECTIVE = (*("steps", "seed", "logdir", "device", "threads"), *("env", "eval", "log", "checkpoint", "agent"))
 
@@ -29,7 +29,7 @@ class AgentConfig:
     landscape: Count = 0  # earlier runs have no such key
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class TuneConfig(TrainConfig):
     """A run that trains a tuning policy. With ppo and sac the keys of the world model have no effect."""
 
