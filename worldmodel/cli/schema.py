@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from worldmodel.runs.parts import NAMES, Option, command_config, defaults, options, part_config
+from worldmodel.runs.parts import NAMES, Option, command_config, options, part_config, top
 from worldmodel.runs.yaml import LOADER
 
+_UNDECLARED = Option(None, "", section=False)
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 
 
@@ -103,11 +104,11 @@ class Catalogue:
 
     def defaults(self, choices: Mapping[str, str]) -> dict[str, Any]:
         """The defaults of all keys, those of the chosen parts included."""
-        values = {key: option.default for key, option in self._declared.items() if "." not in key}
+        values = top(self._declared)
         for group in self.groups.keys() & choices.keys() if self._ours else ():
             if schema := self._part(group, _read(self._configs / group / f"{choices[group]}.yaml")):
                 own = values.get(group)
-                values[group] = {**defaults(schema), **(own if isinstance(own, dict) else {})}
+                values[group] = {**top(options(schema)), **(own if isinstance(own, dict) else {})}
         return values
 
     @cached_property
@@ -126,10 +127,15 @@ class Catalogue:
         return frozenset(main | (others - sections))  # a preset may write a section in braces
 
     def comment(self, key: str, choices: Mapping[str, str]) -> str:
-        """The sentence of a key: the command's, that of a choice, or that of any other; empty where there is none."""
+        """The sentence of a key: the command's, that of a choice, or that of any other; empty where there is none.
+
+        A group that takes any keys, such as `space`, is one of keys of the command, and has their sentences.
+        """
         chosen = (self.options.get(choice, {}) for choice in choices.items())
         files = [self._entries, *chosen, *self.options.values()]
-        return next((file[key].comment for file in files if key in file and file[key].comment), "")
+        found = next((file[key].comment for file in files if key in file and file[key].comment), "")
+        group, _, inner = key.partition(".")
+        return self.comment(inner, choices) if not found and group in self.groups and self.is_free(group) else found
 
     def is_section(self, key: str, choices: Mapping[str, str]) -> bool:
         """Whether the key takes no other keys, or is what the choice of a group wrote that does."""
@@ -153,14 +159,15 @@ class Catalogue:
 
 
 def _with_options(entries: Sequence[Entry], declared: Mapping[str, Option], title: str = "") -> Iterator[Entry]:
-    """The entries of a file, then the options that it leaves at their defaults."""
-    for entry in entries:
-        sentence = declared[entry.key].sentence if entry.key in declared else ""
-        yield replace(entry, comment=entry.comment or sentence or title)
-    written = {entry.key for entry in entries}
-    for name, option in declared.items():
-        if name not in written:
-            yield Entry(name, "" if option.section else shown(option.default), option.sentence, option.section)
+    """The entries of a file, with the sentences of the options, and the options that it leaves at their defaults.
+
+    title: the sentence of an entry that has no other, such as the name of a part.
+    """
+    written = {entry.key: entry for entry in entries}
+    for key in dict.fromkeys([*(key for key in written if key not in declared), *declared]):
+        option = declared.get(key, _UNDECLARED)
+        entry = written.get(key, Entry(key, "" if option.section else shown(option.default), "", option.section))
+        yield replace(entry, comment=entry.comment or option.sentence or (title if key in written else ""))
 
 
 def shown(value: Any) -> str:

@@ -55,7 +55,7 @@ def options(schema: type[Any], given: Any = None) -> dict[str, Option]:
             made = is_dataclass(default) and not isinstance(default, type)
             kind = type(default) if made else declared.annotation
             inner = options(kind, default if made else None) if is_dataclass(kind) else {}
-            value = _top(inner) if inner else REQUIRED if default is MISSING else _plain(default)
+            value = top(inner) if inner else REQUIRED if default is MISSING else _plain(default)
             found[field.name] = Option(value, _sentence(schema, field.name), bool(inner))
             found |= {f"{field.name}.{name}": option for name, option in inner.items()}
     return found
@@ -63,10 +63,11 @@ def options(schema: type[Any], given: Any = None) -> dict[str, Option]:
 
 def defaults(schema: type[Any]) -> dict[str, Any]:
     """The defaults of a config dataclass, without those of options that must be given."""
-    return {name: value for name, value in _top(options(schema)).items() if value != REQUIRED}
+    return {name: value for name, value in top(options(schema)).items() if value != REQUIRED}
 
 
-def _top(found: Mapping[str, Option]) -> dict[str, Any]:
+def top(found: Mapping[str, Option]) -> dict[str, Any]:
+    """The defaults of options, those of sections nested."""
     return {name: option.default for name, option in found.items() if "." not in name}
 
 
