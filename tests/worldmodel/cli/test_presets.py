@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from tests.worldmodel.train.runs import ROOT
-from worldmodel.cli.compose import composed, leaves
+from worldmodel.cli.compose import composed, configured, leaves
 from worldmodel.cli.schema import catalogue
 from worldmodel.compare.config import ArmConfig, TaskConfig
 from worldmodel.runs.parts import command_config, options, top
+from worldmodel.train.config import TrainConfig
 
 CONFIGS = ROOT / "configs"
 COMMANDS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -71,3 +72,10 @@ def test_what_the_check_finds(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("steps: 3\nlog: {every: 250, keep: null}\nname: mine\n")
     usual = {"steps": 4, "log": {"every": 250}, "name": "mine"}
     assert repeated(tmp_path / "mine.yaml", usual) == ["log.every"]
+
+
+def test_a_folder_of_a_users_with_every_value_needs_no_defaults(tmp_path: Path) -> None:
+    values = composed(catalogue(CONFIGS, "train"), CONFIGS, "train", ["replay=prioritized"]).values()
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
+    made = configured("train", TrainConfig, ["replay.alpha=0.5", "steps=7"], tmp_path)
+    assert made == configured("train", TrainConfig, ["replay=prioritized", "replay.alpha=0.5", "steps=7"])
