@@ -12,18 +12,20 @@ from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
-from worldmodel.cli.compose import UsageError
+from worldmodel.cli.compose import UsageError, leaves
 from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
 from worldmodel.model.config import BehaviorConfig, LossConfig, ModelConfig
 from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import ReplayConfig
 from worldmodel.runs.folder import RunFolderError, read_config
+from worldmodel.runs.parts import options
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 LARGEST = 3.4e38  # what float32 holds
+_LATER = ("seconds", "model.", "env.", "eval.environments", "size.fan_in")  # what earlier runs have not all written
 WIDEST = 1 << 20  # of a layer: sizes in bytes stay within 64 bits
 _strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -173,7 +175,12 @@ class TrainConfig:
 
 def run_config(path: Path) -> TrainConfig:
     """The configuration of the run in a folder. Raises RunFolderError."""
+    values = read_config(path)
+    written = [f"{key}." for key in leaves(values)]
     try:
-        return validated(TrainConfig, read_config(path), {})
+        for key, option in options(TrainConfig).items():
+            if not (option.section or key.startswith(_LATER) or any(each.startswith(f"{key}.") for each in written)):
+                raise UsageError(f"{key}: must be given")
+        return validated(TrainConfig, values, {})
     except UsageError as error:
         raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error
