@@ -78,7 +78,7 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
         section = made.get(group)
         name = section.get(key) if isinstance(section, dict) else None
         if isinstance(name, str) and (schema := part_config(group, name)):
-            made[group] = {**defaults(schema), **made[group]}
+            made[group] |= {key: value for key, value in defaults(schema).items() if key not in made[group]}
     return made
 
 
