@@ -28,9 +28,8 @@ from worldmodel.kernels.supported import WIDEST
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Windows
-from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig
 from worldmodel.model.size import ModelSize
-from worldmodel.model.world_model import LossConfig
 from worldmodel.train.laprop import LaProp
 from worldmodel.train.update import Update
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from worldmodel.envs.action_log import ActionLog
+from worldmodel.envs.config import EnvConfig
 from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
 from worldmodel.envs.faults import tell
-from worldmodel.envs.make import EnvConfig
 from worldmodel.envs.spaces.encode import ActionDecoder, ObservationEncoder, misfit
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.envs.vector import Vector

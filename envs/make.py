@@ -3,18 +3,17 @@
 import importlib
 import warnings
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import AtariPreprocessing
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from worldmodel.envs.answers import Answers
+from worldmodel.envs.config import EnvConfig
 from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused, UnsupportedSpace
 from worldmodel.envs.faults import close, described
 from worldmodel.envs.randomness import OwnRandom
-from worldmodel.envs.spaces.images import DEFAULT_SIZE, Resize
+from worldmodel.envs.spaces.images import DEFAULT_SIZE
 from worldmodel.envs.spaces.spaces import action_spec, observation_layout
 from worldmodel.envs.suites.box2d import FreshWorld
 from worldmodel.envs.suites.minigrid import PLAIN, Symbols, is_minigrid
@@ -23,34 +22,12 @@ from worldmodel.envs.wrappers import ActionRepeat, EvaluationLimit, SelectFields
 
 from worldmodel.envs import registry
 
-Positive = Annotated[int, Field(ge=1)]
-RESERVED = {  # arguments of gymnasium.make that are no options of an environment
-    "id": "env.id names the environment",
-    "max_episode_steps": "env.time_limit limits the steps of an episode",
-    "disable_env_checker": "answers are always checked",
-}
 RESERVED = {  # arguments of gymnasium.make that are no options of an environment
     "id": "env.id names the environment",
     "max_episode_steps": "env.time_limit limits the steps of an episode",
     "disable_env_checker": "answers are always checked",
 }
 ATARI: dict[str, Any] = {"frameskip": 1, "repeat_action_probability": 0.0}
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class EnvConfig:
-    """The `env:` section of the configuration."""
-
-    id: str
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    num: Positive = 1
-    vectorization: Literal["auto", "sync", "async"] = "auto"
-    action_repeat: Positive = 1
-    time_limit: Positive | None = None
-    resize: Resize = "auto"
-    grayscale: bool = False
-    atari: bool = False
-    eval_time_limit: Positive = 10000
 
 
 def make_env(
@@ -83,8 +60,6 @@ def make_env(
 
 def _create(config: EnvConfig, spec: EnvSpec, render: bool) -> gym.Env[Any, Any]:
     kwargs = dict(config.kwargs)
-    for key in RESERVED.keys() & kwargs.keys():
-        raise EnvironmentRefused(f"env.kwargs.{key}={kwargs[key]}: {RESERVED[key]}; leave {key} out")
     for key in RESERVED.keys() & kwargs.keys():
         raise EnvironmentRefused(f"env.kwargs.{key}={kwargs[key]}: {RESERVED[key]}; leave {key} out")
     if config.atari:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from worldmodel.envs.config import EnvConfig
 from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
 from worldmodel.envs.faults import described
-from worldmodel.envs.make import EnvConfig, make_env
+from worldmodel.envs.make import make_env
 from worldmodel.envs.randomness import OwnRandom, seed_globals
 from worldmodel.envs.workers import WorkerDied, Workers
 from worldmodel.envs.wrappers import Stream

@@ -2,18 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box
-from pydantic import Field
+from worldmodel.envs.config import MULTIPLE, Resize
 from worldmodel.envs.errors import EnvironmentRefused
 
-MULTIPLE = 16  # the CNN halves the sides four times
 DEFAULT_SIZE = (64, 64)
-Side = Annotated[int, Field(ge=MULTIPLE, le=4096, multiple_of=MULTIPLE)]
-Resize = Literal["auto", False] | tuple[Side, Side]
 
 
 @dataclass(frozen=True)

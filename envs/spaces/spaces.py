@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 from gymnasium import Space, spaces
+from worldmodel.envs.config import Resize
 from worldmodel.envs.errors import UnsupportedSpace
-from worldmodel.envs.spaces.images import ImageFormat, Resize
+from worldmodel.envs.spaces.images import ImageFormat
 
 Path = tuple[str | int, ...]
 

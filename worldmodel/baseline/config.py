@@ -1,4 +1,4 @@
-"""The configuration of a model-free baseline: configs/baseline.yaml."""
+"""The configuration of a model-free baseline."""
 
 from dataclasses import asdict, field
 from typing import Any, Literal, Self
@@ -15,12 +15,14 @@ _OWN = (
 )
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class BaselineConfig(TrainConfig):
     """A run of PPO, DQN or SAC. Of the keys of training, those of the world model have no effect."""
 
     algorithm: Literal["ppo", "dqn", "sac"] = "ppo"
+    """ppo, dqn or sac"""
     options: dict[str, Any] = field(default_factory=dict)
+    """of the algorithm, by the names of Stable-Baselines3; lin_X is a schedule that falls from X to 0"""
 
     @model_validator(mode="after")
     def _evaluates_beside(self) -> Self:

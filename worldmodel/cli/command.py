@@ -117,14 +117,15 @@ def _run(name: str, target: str, words: list[str], folder: Path | None, interrup
 
     from worldmodel.cli.compose import UsageError, composed
     from worldmodel.cli.overrides import Command, expanded
-    from worldmodel.cli.schema import Catalogue, configs_folder
+    from worldmodel.cli.schema import catalogue as catalogue_of
+    from worldmodel.cli.schema import configs_folder
 
     try:
         Path.cwd()
     except OSError as error:
         raise UsageError(f"the current folder cannot be used: {error.strerror}; change to another") from None
     configs = folder or configs_folder()
-    catalogue = Catalogue(configs, name)
+    catalogue = catalogue_of(configs.absolute(), name)
     words = expanded(words, Command(catalogue, configs, name))
     composition = composed(catalogue, configs, name, words)
     if "help" in options:

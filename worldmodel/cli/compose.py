@@ -81,10 +81,6 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
         _check_choice(override, catalogue)
     choices = (str(override.input_line).lstrip("+") for override in groups)
     composition = deepcopy(_chosen(configs.absolute(), name, *choices))
-    for group, choice in composition.choices.items():
-        if defaults := catalogue.defaults(group, choice):
-            with open_dict(composition.config):
-                composition.config[group] = OmegaConf.merge(defaults, composition.config[group])
     known = composition.open
     for override in overrides:
         if not is_group(override, catalogue):
@@ -96,13 +92,15 @@ def composed(catalogue: Catalogue, configs: Path, name: str, words: Sequence[str
 
 @cache
 def _chosen(configs: Path, name: str, *choices: str) -> Composition:
-    """What Hydra composes of the choices alone, once in a process: later changes of the files are not seen."""
+    """What Hydra composes of the choices alone over the defaults, once in a process: later changes of the files
+    are not seen."""
     with initialize_config_dir(str(configs), version_base="1.3"):
         config = compose(name, overrides=list(choices), return_hydra_config=True)
     made = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
     with open_dict(config):
         del config["hydra"]
-    return Composition(config, made, {})
+    complete = OmegaConf.merge(catalogue_of(configs, name).defaults(made), config)
+    return Composition(cast(DictConfig, complete), made, {})
 
 
 def _apply(override: Override, config: DictConfig) -> None:

@@ -1,10 +1,11 @@
 """The catalogue of a command: its groups and their choices, its keys and their sentences.
 
-The options of parts are those of their config dataclasses; the rest is read from the YAML.
+Keys, defaults and sentences are those of the config dataclasses, of the command and of the parts that its groups
+choose. What YAML says counts more. Folders of other configs have no dataclasses: there, YAML says everything.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from worldmodel.runs.parts import NAMES, REQUIRED, defaults, options, part_config
+from worldmodel.runs.parts import NAMES, Option, command_config, options, part_config, top
 from worldmodel.runs.yaml import LOADER
 
+_UNDECLARED = Option(None, "", section=False)
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 
 
@@ -42,12 +44,14 @@ class Catalogue:
     """What a command accepts: read from `configs/NAME.yaml`, what that builds on, and the folders of its groups."""
 
     def __init__(self, configs: Path, name: str) -> None:
-        self._configs = configs
+        self._configs, self._name = configs, name
         self._ours = configs.absolute() == configs_folder()
+        self._declared: dict[str, Option] = options(command_config(name)) if self._ours else {}
         self.title = _read(configs / f"{name}.yaml").title
         self.groups: dict[str, str] = {}  # group -> sentence, in the order of the defaults list
         self._entries: dict[str, Entry] = {}
         self._collect(name, "")
+        self._entries = {entry.key: entry for entry in _with_options([*self._entries.values()], self._declared)}
 
     def _collect(self, name: str, package: str) -> None:
         file = _read(self._configs / f"{name}.yaml")
@@ -89,20 +93,23 @@ class Catalogue:
         file = _read(self._configs / folder / f"{choice}.yaml")
         package = file.package or place or Path(folder, choice).parent.as_posix().replace("/", ".")
         if schema := self._part(group, file):
-            file = replace(file, entries=tuple(_with_options(file.entries, schema)))
+            title = (schema.__doc__ or "").partition("\n")[0]
+            file = replace(file, entries=tuple(_with_options(file.entries, options(schema), title)))
         return file, "" if package == "_global_" else package
 
     def _part(self, group: str, file: "_File") -> type[Any] | None:
         """The config dataclass of the part that a preset chooses; folders of other configs have no such parts."""
-        name = next((entry.default for entry in file.entries if entry.key == NAMES.get(group)), None)
-        return part_config(group, name) if self._ours else None
+        name = next((entry.default for entry in file.entries if entry.key == NAMES.get(group, "name")), None)
+        return part_config(group, name, self._name) if self._ours else None
 
-    def defaults(self, group: str, choice: str) -> dict[str, Any]:
-        """The defaults of the options of the part that a choice brings."""
-        if not self._ours or group not in NAMES:
-            return {}
-        schema = self._part(group, _read(self._configs / group / f"{choice}.yaml"))
-        return {NAMES[group]: choice, **defaults(schema)} if schema else {}
+    def defaults(self, choices: Mapping[str, str]) -> dict[str, Any]:
+        """The defaults of all keys, those of the chosen parts included."""
+        values = top(self._declared)
+        for group in self.groups.keys() & choices.keys() if self._ours else ():
+            if schema := self._part(group, _read(self._configs / group / f"{choices[group]}.yaml")):
+                own = values.get(group)
+                values[group] = {**top(options(schema)), **(own if isinstance(own, dict) else {})}
+        return values
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -120,9 +127,15 @@ class Catalogue:
         return frozenset(main | (others - sections))  # a preset may write a section in braces
 
     def comment(self, key: str, choices: Mapping[str, str]) -> str:
-        """The sentence behind a key: in the main file, or else with one of the choices; empty where there is none."""
-        files = [self._entries, *(self.options.get(choice, {}) for choice in choices.items())]
-        return next((file[key].comment for file in files if key in file and file[key].comment), "")
+        """The sentence of a key: the command's, that of a choice, or that of any other; empty where there is none.
+
+        A group that takes any keys, such as `space`, is one of keys of the command, and has their sentences.
+        """
+        chosen = (self.options.get(choice, {}) for choice in choices.items())
+        files = [self._entries, *chosen, *self.options.values()]
+        found = next((file[key].comment for file in files if key in file and file[key].comment), "")
+        group, _, inner = key.partition(".")
+        return self.comment(inner, choices) if not found and group in self.groups and self.is_free(group) else found
 
     def is_section(self, key: str, choices: Mapping[str, str]) -> bool:
         """Whether the key takes no other keys, or is what the choice of a group wrote that does."""
@@ -145,18 +158,16 @@ class Catalogue:
         return any(key == free or key.startswith(f"{free}.") for free in self.free)
 
 
-def _with_options(entries: tuple[Entry, ...], schema: type[Any]) -> Iterator[Entry]:
-    """The entries of a preset, then the options that it leaves at their defaults."""
-    declared = options(schema)
-    title = (schema.__doc__ or "").partition("\n")[0]
-    for entry in entries:
-        sentence = declared[entry.key].sentence if entry.key in declared else ""
-        yield replace(entry, comment=entry.comment or sentence or title)
-    written = {entry.key for entry in entries}
-    for name, option in declared.items():
-        if name not in written:
-            text = "???" if option.default is REQUIRED else "" if option.section else shown(option.default)
-            yield Entry(name, text, option.sentence, option.section)
+def _with_options(entries: Sequence[Entry], declared: Mapping[str, Option], title: str = "") -> Iterator[Entry]:
+    """The entries of a file, with the sentences of the options, and the options that it leaves at their defaults.
+
+    title: the sentence of an entry that has no other, such as the name of a part.
+    """
+    written = {entry.key: entry for entry in entries}
+    for key in dict.fromkeys([*(key for key in written if key not in declared), *declared]):
+        option = declared.get(key, _UNDECLARED)
+        entry = written.get(key, Entry(key, "" if option.section else shown(option.default), "", option.section))
+        yield replace(entry, comment=entry.comment or option.sentence or (title if key in written else ""))
 
 
 def shown(value: Any) -> str:

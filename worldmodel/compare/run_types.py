@@ -2,23 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from worldmodel.cli.compose import configured
+from worldmodel.runs.parts import command_config
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A command: `python -m worldmodel.NAME`, with configs/NAME.yaml and a config dataclass.
+    """A command: `python -m worldmodel.NAME`.
 
     budget: the key of its steps. unit: what these are. final and area: what a return is by either metric. plays: in
     environments, for any of the budgets, and bit-exactly where it is told so.
     """
 
     name: str
-    schema: str
     budget: str
     unit: str
     final: str
@@ -32,8 +31,7 @@ class Kind:
 
     def config(self, words: Sequence[str], configs: Path) -> Any:
         """The configuration that the command makes of words. Raises UsageError."""
-        module, _, name = self.schema.partition(":")
-        return configured(self.name, getattr(import_module(module), name), words, configs)
+        return configured(self.name, command_config(self.name), words, configs)
 
 
 _PLAYED: dict[str, Any] = {
@@ -43,12 +41,11 @@ _PLAYED: dict[str, Any] = {
     "area": "mean return of all evaluations",
     "plays": True,
 }
-BASELINE = Kind("baseline", "worldmodel.baseline.config:BaselineConfig", **_PLAYED)
+BASELINE = Kind("baseline", **_PLAYED)
 KINDS = {
-    "train": Kind("train", "worldmodel.train.config:TrainConfig", **_PLAYED),
+    "train": Kind("train", **_PLAYED),
     "hpo": Kind(
         "hpo",
-        "worldmodel.hpo.run:HpoConfig",
         budget="trials",
         unit="trials",
         final="minus the least loss of all trials",
@@ -56,7 +53,6 @@ KINDS = {
     ),
     "fit": Kind(
         "fit",
-        "worldmodel.fit.run:FitConfig",
         budget="steps",
         unit="gradient-equivalents",
         final="minus the held-out loss at the end (the mean of its last three evaluations)",

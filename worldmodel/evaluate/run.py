@@ -3,13 +3,10 @@
 import os
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Annotated, Literal
-
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
 from hybrid_opt.paths import user_path
 from worldmodel.envs import Environments
+from worldmodel.evaluate.config import EvaluateConfig
 from worldmodel.evaluate.policy import load
 from worldmodel.evaluate.video import check_video, video
 from worldmodel.kernels.compiling import compilations_said
@@ -18,21 +15,6 @@ from worldmodel.runs.error_log import error_log
 from worldmodel.runs.evaluation import EVALUATIONS, append, read_evaluation, result_of, write_evaluation
 from worldmodel.train.config import run_config
 from worldmodel.train.episodes import SEED, STREAMS, evaluate
-
-Positive = Annotated[int, Field(ge=1)]
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class EvaluateConfig:
-    """An evaluation of a run's agent."""
-
-    logdir: str
-    checkpoint: str
-    episodes: Positive
-    video: str | None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None
-    device: str
-    threads: Literal["auto"] | Positive
 
 
 def run(config: EvaluateConfig) -> int:

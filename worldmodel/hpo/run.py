@@ -1,44 +1,18 @@
 """`python -m worldmodel.hpo`: one sampler on one small objective, in a run folder like that of any run."""
 
 import time
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
-
-from worldmodel.compare.tasks.objectives import POINT, check_installed, objective
+from worldmodel.compare.tasks.objectives import POINT, objective
 from worldmodel.compare.tasks.recorded import recorded
 from worldmodel.envs import Episode
+from worldmodel.hpo.config import HpoConfig
 from worldmodel.runs.atomic_file import atomic_file
 from worldmodel.runs.evaluation import write_evaluation
 from worldmodel.runs.yaml import to_yaml
-from worldmodel.search.samplers import Sampler, say_uncounted
+from worldmodel.search.samplers import say_uncounted
 
 BEST = "best.yaml"
 COSTS = ("shots", "circuits", "evaluations", "queries")  # of a proposal, that are summed
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class HpoConfig:
-    """A study: the task, the trials, and the sampler with the seed that it has through configs/sampler."""
-
-    task: Literal["svm_digits", "boosting_cancer", "mlp_wine"]
-    trials: Annotated[int, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    logdir: str
-    backend: str
-    budget: dict[str, float] | None
-    sampler: Sampler
-
-    def check(self) -> None:
-        """Raise UsageError or ProblemError for what cannot be run."""
-        check_installed(self.task)
-        self.sampler.make()
-
-    def as_dict(self) -> dict[str, Any]:
-        """The values by key."""
-        return asdict(self)
 
 
 def run(config: HpoConfig) -> int:

@@ -19,7 +19,7 @@ from worldmodel.launch.process import Child, Ended, Program
 ROOT = Path(__file__).parents[2]
 POLL = 0.1  # seconds between two looks at programs that were asked to stop
 REACH = 10.0  # seconds for a cluster to be reached; Ray itself tries for many minutes
-_strict = ConfigDict(extra="forbid", frozen=True)
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class LaunchError(Exception):
@@ -66,9 +66,12 @@ class RayConfig:
     """Tasks of a Ray cluster, whose machines share the folders of this one."""
 
     name: Literal["ray"]
-    address: str
-    cpus: Annotated[float, Field(ge=0)]
-    gpus: Annotated[float, Field(ge=0)]
+    address: str = "local"
+    """local: start Ray on this machine; auto: the cluster here; or HOST:PORT of one"""
+    cpus: Annotated[float, Field(ge=0)] = 1
+    """cores that a worker reserves"""
+    gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs that a worker reserves"""
 
     def open(self, workers: int) -> Launcher:
         """Raises UsageError where Ray is not installed, or no cluster is at the address, and LaunchError where none

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.actor import Actor
 from worldmodel.model.batch import Imagined, Windows
-from worldmodel.model.config import DEFAULT, ModelConfig
-from worldmodel.model.returns import BehaviorConfig, ReturnScale, lambda_return
+from worldmodel.model.config import DEFAULT, BehaviorConfig, ModelConfig
+from worldmodel.model.returns import ReturnScale, lambda_return
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
 

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
-from worldmodel.model.config import DEFAULT, ModelConfig
-from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.config import DEFAULT, BehaviorConfig, LossConfig, ModelConfig
 from worldmodel.model.size import ModelSize
-from worldmodel.model.world_model import LossConfig, WorldModel
+from worldmodel.model.world_model import WorldModel
 
 
 class Kernels(Protocol):

@@ -1,26 +1,34 @@
-"""Which parts a model is made of."""
+"""The sections `model`, `loss` and `behavior`: which parts a model is made of, and how it learns."""
 
 from dataclasses import asdict, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from worldmodel.model.cells import CELLS
 from worldmodel.model.heads import HEADS
 
-_strict = ConfigDict(extra="forbid", frozen=True)
+Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(config=_strict)
 class HeadsConfig:
-    """The kind of each head; see `worldmodel/model/heads`."""
+    """The kind of each head."""
 
     actor: str = "mlp"
+    """kind of the actor: a file of worldmodel/model/heads, or module:Class"""
     critic: str = "mlp"
+    """of the critic and its slow copy"""
     reward: str = "mlp"
+    """of the reward prediction"""
     continuation: str = "mlp"
+    """of the prediction whether the episode continues"""
     prior: str = "mlp"
+    """of the latents' prior"""
 
 
 @dataclass(config=_strict)
@@ -28,6 +36,7 @@ class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
     cell: str = "gru"
+    """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
 
     def check(self) -> None:
@@ -42,3 +51,53 @@ class ModelConfig:
 
 
 DEFAULT = ModelConfig()
+
+
+@dataclass(config=_strict)
+class LossConfig:
+    """Weights of the world model's losses."""
+
+    reconstruction: Scale = 1.0
+    """weight of the reconstruction of observations"""
+    vectors: Scale = 1.0
+    """weight of vectors among the observations; larger resolves small differences"""
+    reward: Scale = 1.0
+    """weight of the reward prediction"""
+    continuation: Scale = 1.0
+    """weight of the prediction whether the episode continues"""
+    dynamics: Scale = 1.0
+    """weight of the KL that moves the prior"""
+    representation: Scale = 0.1
+    """weight of the KL that moves the posterior"""
+    free_nats: Scale = 1.0
+    """each KL is not reduced below this"""
+
+
+@dataclass(config=_strict)
+class BehaviorConfig:
+    """How actor and critic learn."""
+
+    horizon: Annotated[int, Field(ge=1)] = 15
+    """imagined steps from every replayed state"""
+    discount_horizon: Annotated[float, Field(gt=1)] = 333
+    """steps over which rewards are discounted: discount 1 - 1/this"""
+    return_lambda: Share = 0.95
+    """mixing of multi-step returns"""
+    entropy: Scale = 3e-4
+    """weight of the policy's entropy at first"""
+    final_entropy: Scale = 3e-4
+    """its weight at the end of the run, to which it changes linearly"""
+    center_advantages: bool = False
+    """subtract the mean advantage of a batch, which is noise while the critic lags behind"""
+    replay_value: Scale = 0.3
+    """weight of the critic's loss on replayed states"""
+    slow_rate: Rate = 0.02
+    """how far the slow critic moves at each update"""
+    slow_regularizer: Scale = 1.0
+    """weight of the slow critic in the critic's loss"""
+    return_rate: Rate = 0.01
+    """how far the range of returns moves at each update"""
+
+    @property
+    def discount(self) -> float:
+        return 1 - 1 / self.discount_horizon

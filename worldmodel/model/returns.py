@@ -1,34 +1,7 @@
 """Behaviour: actor and critic learn from imagined and replayed returns (DreamerV3, arXiv 2301.04104, section 3)."""
 
-from typing import Annotated
-
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Scale = Annotated[float, Field(ge=0)]
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class BehaviorConfig:
-    """How actor and critic learn."""
-
-    horizon: Annotated[int, Field(ge=1)]
-    discount_horizon: Annotated[float, Field(gt=1)]
-    return_lambda: Share
-    entropy: Scale
-    final_entropy: Scale
-    center_advantages: bool
-    replay_value: Scale
-    slow_rate: Annotated[float, Field(gt=0, le=1)]
-    slow_regularizer: Scale
-    return_rate: Annotated[float, Field(gt=0, le=1)]
-
-    @property
-    def discount(self) -> float:
-        return 1 - 1 / self.discount_horizon
 
 
 def lambda_return(reward: Tensor, value: Tensor, live: Tensor, mix: float | Tensor) -> Tensor:

@@ -3,34 +3,18 @@
 from collections.abc import Mapping
 
 import torch
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.batch import State, Windows
 from worldmodel.model.categorical import kl
-from worldmodel.model.config import DEFAULT, ModelConfig
+from worldmodel.model.config import DEFAULT, LossConfig, ModelConfig
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder
-from worldmodel.model.returns import Scale
 from worldmodel.model.rssm import RSSM
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
-
-
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
-class LossConfig:
-    """Weights of the world model's losses."""
-
-    reconstruction: Scale
-    vectors: Scale
-    reward: Scale
-    continuation: Scale
-    dynamics: Scale
-    representation: Scale
-    free_nats: Scale
 
 
 class WorldModel(nn.Module):

@@ -26,15 +26,19 @@ BLOCK = 1024  # steps of every stream that a disk sets space aside for at once
 PIECE_BYTES = 64 * 2**20  # most that one file of the archive holds
 
 
-@dataclass(config=ConfigDict(extra="allow", frozen=True))
+@dataclass(config=ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class ReplayConfig:
     """What is kept and who chooses from it. All other keys are options of the selector."""
 
+    capacity: Annotated[int, Field(ge=1)] = 1_000_000
+    """steps kept, of all streams together"""
+    storage: Literal["memory", "disk"] = "memory"
+    """memory or disk"""
+    stride: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """steps of an item; auto: 1 for uniform selectors, else the length of a window"""
+    fresh: Annotated[int, Field(ge=0)] = 1
+    """windows of each batch that are taken from data not replayed before"""
     selector: str
-    capacity: Annotated[int, Field(ge=1)]
-    storage: Literal["memory", "disk"]
-    stride: Literal["auto"] | Annotated[int, Field(ge=1)]
-    fresh: Annotated[int, Field(ge=0)]
 
 
 class Window(NamedTuple):

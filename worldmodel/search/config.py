@@ -1,8 +1,9 @@
-"""The configuration of a search: that of training, which its trials share, and the sections of configs/search.yaml."""
+"""The configuration of a search: that of training, which its trials share, and its own keys."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -39,18 +40,30 @@ CURVE_POINTS = 20  # of a curve of episodes, over the whole run
 Positive = Annotated[int, Field(ge=1)]
 
 
-@dataclass(config=ConfigDict(extra="forbid", frozen=True))
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
 class SearchConfig(TrainConfig):
     """A search: the keys of training are those that every trial has in common."""
 
-    trials: Positive
-    workers: Positive
-    objective: Objective
-    curve: Literal["auto", "eval/return", "episode/return"]
-    storage: str
-    study: str
-    heartbeat: Positive
-    space: Section
+    trials: Positive = 50
+    """trials of the whole search, those that are pruned or fail included"""
+    workers: Positive = 1
+    """trials that run at once"""
+    objective: Objective = "final_return"
+    """what is maximised: final_return, return_area (under the curve) or return_per_minute"""
+    curve: Literal["auto", "eval/return", "episode/return"] = "auto"
+    """what pruners and return_area look at: eval/return, episode/return, or auto: eval/return where eval.every is
+    shorter than the run"""
+    storage: str = "auto"
+    """any Optuna URL, such as postgresql://USER@HOST/DATABASE for many machines; auto: a SQLite file in the search's
+    folder"""
+    study: str = "auto"
+    """name of the study in the storage; auto: the name of the folder"""
+    heartbeat: Positive = 60
+    """seconds between a running trial's signs of life in the storage; after five of them without, it is tried again"""
+    logdir: str = "auto"
+    """the search's folder, with a run's folder for each trial; auto: one under runs/ that the same command finds
+    again"""
+    space: Section = field(default_factory=dict)
     sampler: Sampler
     pruner: Pruner
     launcher: LauncherChoice

@@ -1,6 +1,6 @@
 """What proposes values and what stops trials: the groups `sampler` and `pruner`, as Optuna's objects."""
 
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,22 +14,31 @@ if TYPE_CHECKING:
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-_strict = ConfigDict(extra="forbid", frozen=True)
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class Qubo:
-    """`hybrid_opt.search.QuboSampler`; what is `auto` is left to it."""
+    """A surrogate of the objective as a QUBO, whose minimum a solver proposes."""
 
     name: Literal["qubo"]
-    surrogate: str
-    surrogate_options: dict[str, Any]
-    solver: str
-    options: dict[str, Any]
+    surrogate: str = "auto"
+    """smooth, factorization or sparse; auto: the sampler's default"""
+    surrogate_options: dict[str, Any] = field(default_factory=dict)
+    """of the surrogate"""
+    solver: str = "auto"
+    """exact, annealing, path_integral, greedy, random, qaoa, grover or vqe; auto: exact where states are few, else
+    annealing"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """of the solver, such as sampler.options.layers=3"""
     backend: str
+    """where a solver that is named runs"""
     budget: dict[str, float] | None
-    n_startup_trials: Literal["auto"] | Positive
+    """the most that its jobs may cost"""
+    n_startup_trials: Literal["auto"] | Positive = "auto"
+    """trials at space-filling points, before the surrogate is asked; auto: 20 to 50"""
     seed: Seed
+    """of the proposals"""
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         """ledger: the file of the jobs on a backend. Raises ProblemError for what is not accepted."""
@@ -51,14 +60,17 @@ class Qubo:
         )
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class Tpe:
-    """Optuna's tree-structured Parzen estimator."""
+    """Tree-structured Parzen estimator."""
 
     name: Literal["tpe"]
-    multivariate: bool
-    n_startup_trials: Count
+    multivariate: bool = True
+    """model the parameters together"""
+    n_startup_trials: Count = 10
+    """random trials before the model is asked"""
     seed: Seed
+    """of the proposals"""
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import TPESampler
@@ -71,13 +83,15 @@ class Tpe:
         )
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class Gp:
-    """Optuna's Gaussian process."""
+    """Gaussian process."""
 
     name: Literal["gp"]
-    n_startup_trials: Count
+    n_startup_trials: Count = 10
+    """random trials before the model is asked"""
     seed: Seed
+    """of the proposals"""
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import GPSampler
@@ -85,13 +99,15 @@ class Gp:
         return GPSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class CmaEs:
-    """Optuna's CMA-ES."""
+    """CMA-ES; categorical parameters are drawn at random."""
 
     name: Literal["cmaes"]
-    n_startup_trials: Count
+    n_startup_trials: Count = 1
+    """random trials before the first generation"""
     seed: Seed
+    """of the proposals"""
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import CmaEsSampler
@@ -99,12 +115,13 @@ class CmaEs:
         return CmaEsSampler(n_startup_trials=self.n_startup_trials, warn_independent_sampling=False, seed=self.seed)
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class Random:
-    """Optuna's random sampler."""
+    """Independent draws, the control for the others."""
 
     name: Literal["random"]
     seed: Seed
+    """of the proposals"""
 
     def make(self, ledger: Path | None = None) -> "BaseSampler":
         from optuna.samplers import RandomSampler
@@ -148,11 +165,13 @@ class NoPruner:
 
 @dataclass(config=_strict)
 class Median:
-    """Optuna's median pruner."""
+    """Stops a trial whose best so far is below the median of the others at the same point of the curve."""
 
     name: Literal["median"]
-    n_startup_trials: Count
-    n_warmup_steps: Count
+    n_startup_trials: Count = 5
+    """trials that end before any is stopped"""
+    n_warmup_steps: Count = 1
+    """points of the curve before a trial may be stopped"""
 
     def make(self, points: int) -> "BasePruner":
         from optuna.pruners import MedianPruner
@@ -162,11 +181,13 @@ class Median:
 
 @dataclass(config=_strict)
 class Hyperband:
-    """Optuna's Hyperband."""
+    """Successive halving in several brackets."""
 
     name: Literal["hyperband"]
-    min_resource: Positive
-    reduction_factor: Annotated[int, Field(ge=2)]
+    min_resource: Positive = 1
+    """points of the curve that every trial gets"""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """one of so many goes on at each rung"""
 
     def make(self, points: int) -> "BasePruner":
         """points: of the curve of a whole trial, the resource."""

@@ -1,4 +1,4 @@
-"""The configuration of a training run: the sections of configs/train.yaml, and what must hold between them."""
+"""The configuration of a training run: its keys, and what must hold between them."""
 
 import math
 from dataclasses import asdict, field, fields
@@ -12,81 +12,108 @@ from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
-from worldmodel.cli.compose import UsageError
+from worldmodel.cli.compose import UsageError, leaves
 from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
-from worldmodel.model.config import ModelConfig
-from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig, ModelConfig
 from worldmodel.model.size import ModelSize
-from worldmodel.model.world_model import LossConfig
 from worldmodel.replay.buffer import ReplayConfig
 from worldmodel.runs.folder import RunFolderError, read_config
+from worldmodel.runs.parts import options
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 LARGEST = 3.4e38  # what float32 holds
+_LATER = ("seconds", "model.", "env.", "eval.environments", "size.fan_in")  # what earlier runs have not all written
 WIDEST = 1 << 20  # of a layer: sizes in bytes stay within 64 bits
-_strict = ConfigDict(extra="forbid", frozen=True)
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(config=_strict)
 class EvalConfig:
     """When and how long the agent is evaluated."""
 
-    every: Count
-    episodes: Positive
-    final_episodes: Count
-    environments: Literal["own", "shared"] = "own"  # earlier runs have no such key
+    every: Count = 2500
+    """environment steps between greedy evaluations, 0 for none"""
+    episodes: Positive = 10
+    """episodes of each"""
+    final_episodes: Count = 20
+    """episodes of the one at the end, 0 for none"""
+    environments: Literal["own", "shared"] = "own"
+    """own, beside those of training, or shared: the streams of training, between episodes, for simulators that can
+    exist once"""
 
 
 @dataclass(config=_strict)
 class LogConfig:
     """When metrics and predictions are written."""
 
-    every: Positive
-    predictions_every: Count
+    every: Positive = 250
+    """environment steps between rows of metrics"""
+    predictions_every: Count = 5000
+    """environment steps between pictures of open-loop predictions, 0 for none"""
 
 
 @dataclass(config=_strict)
 class CheckpointConfig:
     """When checkpoints are written, and how many are kept."""
 
-    minutes: Annotated[float, Field(gt=0)]
-    keep: Positive
+    minutes: Annotated[float, Field(gt=0)] = 5
+    """minutes between checkpoints"""
+    keep: Positive = 2
+    """latest checkpoints that are kept, beside the best"""
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class TrainConfig:
     """A training run."""
 
-    steps: Positive
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    logdir: str
-    init: str | None
-    device: str
-    precision: Literal["auto", "float32", "bfloat16"]
-    threads: Literal["auto"] | Positive
-    deterministic: bool
-    compile: bool
-    backend: str
-    budget: dict[Literal["shots", "seconds", "dollars"], Annotated[float, Field(ge=0)]] | None
-    prefill: Positive
-    batch_size: Positive
-    batch_length: Annotated[int, Field(ge=2)]
-    train_ratio: Annotated[float, Field(gt=0)]
+    steps: Positive = 10000
+    """environment steps, action repeats counted"""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """the run ends after so many seconds, evaluations included, where its steps take longer; null: by its steps
+    alone"""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """of everything: environments, weights, exploration, replay"""
+    logdir: str = "auto"
+    """the run's folder; an existing run in it is continued; auto: a new folder under runs/"""
+    init: str | None = None
+    """another run's folder, or a checkpoint of it, whose weights this run starts from"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto, float32 or bfloat16; auto: bfloat16 on CUDA, and for large models on processors with AMX"""
+    threads: Literal["auto"] | Positive = "auto"
+    """CPU threads; auto: OMP_NUM_THREADS or all cores, at most 8; of PyTorch's own operators 1 for vectors in batches
+    of at most 256 steps"""
+    deterministic: bool = False
+    """bit-exact repetition on the CPU"""
+    compile: bool = False
+    """capture the update as a CUDA graph"""
+    backend: str = "statevector"
+    """where quantum parts run: statevector, lightning, aer, ibm:NAME, dwave[:NAME], pennylane:NAME"""
+    budget: dict[Literal["shots", "seconds", "dollars"], Annotated[float, Field(ge=0)]] | None = None
+    """the most that quantum jobs of this run may cost, such as 'budget={shots:1e6,seconds:60,dollars:5}'"""
+    prefill: Positive = 500
+    """steps collected before training begins"""
+    batch_size: Positive = 16
+    """windows in a batch"""
+    batch_length: Annotated[int, Field(ge=2)] = 16
+    """steps in a window"""
+    train_ratio: Annotated[float, Field(gt=0)] = 64
+    """replayed steps per collected step"""
     env: EnvConfig
-    size: ModelSize
     replay: ReplayConfig
-    solver: dict[str, Any]
-    optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
     loss: LossConfig
     behavior: BehaviorConfig
     eval: EvalConfig
     log: LogConfig
     checkpoint: CheckpointConfig
-    seconds: Annotated[float, Field(gt=0)] | None = field(default=None, kw_only=True)  # earlier runs have no such key
-    model: ModelConfig = field(default_factory=ModelConfig, kw_only=True)  # nor this section
+    size: ModelSize
+    model: ModelConfig = field(default_factory=ModelConfig)  # earlier runs have no such section
+    solver: dict[str, Any]
+    optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
 
     @property
     def stride(self) -> int:
@@ -144,7 +171,12 @@ class TrainConfig:
 
 def run_config(path: Path) -> TrainConfig:
     """The configuration of the run in a folder. Raises RunFolderError."""
+    values = read_config(path)
+    written = [f"{key}." for key in leaves(values)]
     try:
-        return validated(TrainConfig, read_config(path), {})
+        for key, option in options(TrainConfig).items():
+            if not (option.section or key.startswith(_LATER) or any(each.startswith(f"{key}.") for each in written)):
+                raise UsageError(f"{key}: must be given")
+        return validated(TrainConfig, values, {})
     except UsageError as error:
         raise RunFolderError(f"logdir={path}: its config.yaml is not one of this version ({error})") from error

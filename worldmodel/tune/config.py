@@ -1,35 +1,43 @@
-"""The configuration of `worldmodel.tune`: configs/tune.yaml, that of training with the agent that tunes."""
+"""The configuration of `worldmodel.tune`: that of training with the agent that tunes."""
 
-from dataclasses import asdict, fields
-from typing import Annotated, Any, Literal, Self
+from dataclasses import asdict, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from worldmodel.envs.circuits.qaoa_angles import TuningConfig, tuning_config
 from worldmodel.train.config import Count, Positive, TrainConfig
 
-_strict = ConfigDict(extra="forbid", frozen=True)
+if TYPE_CHECKING:
+    from worldmodel.envs.circuits.qaoa_angles import TuningConfig
+
+_strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 ID = "CircuitTuning-v0"
 _EFFECTIVE = (*("steps", "seed", "logdir", "device", "threads"), *("env", "eval", "log", "checkpoint", "agent"))
 
 
 @dataclass(config=_strict)
 class AgentConfig:
-    """name: who learns. streams: episodes side by side. hidden: widths of the MLP. options: of Stable-Baselines3.
-    episodes: played by a world-model agent to be distilled. landscape: problems around whose first guesses the energy
-    is measured in the end.
-    """
+    """What learns."""
 
     name: Literal["ppo", "sac", "worldmodel"]
+    """ppo or sac of Stable-Baselines3, or worldmodel: our own agent, by the keys of training; env.num are its
+    streams"""
     streams: Positive
-    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    options: dict[str, Any]
-    episodes: Count
+    """episodes side by side, simulated as one batch; of worldmodel those that it plays to be distilled"""
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64)
+    """widths of the policy, a plain MLP, and of the critics; of worldmodel of the MLP that is fitted to its greedy
+    actions"""
+    options: dict[str, Any] = field(default_factory=dict)
+    """by the names of Stable-Baselines3; lin_X falls from X to 0; of no effect on worldmodel"""
+    episodes: Count = 0
+    """of distillation, played greedily by worldmodel; the policies of the others are MLPs already"""
     landscape: Count = 0  # earlier runs have no such key
+    """problems around whose first guesses the energy is measured in the end, for evaluations beyond the policy's; 0:
+    none"""
 
 
-@dataclass(config=_strict)
+@dataclass(config=_strict, kw_only=True)
 class TuneConfig(TrainConfig):
     """A run that trains a tuning policy. With ppo and sac the keys of the world model have no effect."""
 
@@ -49,8 +57,10 @@ class TuneConfig(TrainConfig):
         return self
 
     @property
-    def tuning(self) -> TuningConfig:
+    def tuning(self) -> "TuningConfig":
         """The environment's options. Raises EnvironmentRefused."""
+        from worldmodel.envs.circuits.qaoa_angles import TuningConfig, tuning_config
+
         made: TuningConfig = tuning_config(TuningConfig, self.env.kwargs)
         return made
 

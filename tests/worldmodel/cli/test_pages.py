@@ -16,7 +16,7 @@ from worldmodel.cli.compose import composed, leaves
 from worldmodel.cli.errors import validated
 from worldmodel.cli.overrides import Command, expanded
 from worldmodel.cli.schema import Catalogue
-from worldmodel.evaluate.run import EvaluateConfig
+from worldmodel.evaluate.config import EvaluateConfig
 from worldmodel.runs.folder import RunFolder, differences
 from worldmodel.train.config import TrainConfig
 

@@ -10,9 +10,8 @@ from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.kernels import for_agent
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry, Windows
-from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig
 from worldmodel.model.size import ModelSize
-from worldmodel.model.world_model import LossConfig
 
 SIZE = ModelSize(deter=16, hidden=8, classes=4, units=20, depth=2, stoch=3, blocks=4)
 LOSS = {

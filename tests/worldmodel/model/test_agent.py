@@ -29,9 +29,8 @@ from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import WIDEST, exact, has_kernels, small
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import State
-from worldmodel.model.returns import BehaviorConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig
 from worldmodel.model.size import ModelSize
-from worldmodel.model.world_model import LossConfig
 from worldmodel.train.laprop import LaProp
 
 ACTIONS = [DISCRETE, COMPONENTS, CONTINUOUS]

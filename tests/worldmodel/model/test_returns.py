@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from tests.worldmodel.model.agents import BEHAVIOR
 from worldmodel.model.actor import Categoricals, Normals
 from worldmodel.model.categorical import kl
+from worldmodel.model.config import BehaviorConfig
 from worldmodel.model.layers import symexp, symlog
-from worldmodel.model.returns import BehaviorConfig, ReturnScale, lambda_return
+from worldmodel.model.returns import ReturnScale, lambda_return
 
 
 def column(*values: float) -> torch.Tensor:

@@ -90,7 +90,7 @@ def test_ray_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.mark.parametrize(("backend", "said"), [("statevector", True), ("aer", False)])
 def test_a_budget_that_counts_nothing_is_said(capsys: pytest.CaptureFixture[str], backend: str, said: bool) -> None:
-    sampler = Qubo("qubo", "auto", {}, "qaoa", {}, backend, {"shots": 10.0}, "auto", 0)
+    sampler = Qubo(name="qubo", solver="qaoa", backend=backend, budget={"shots": 10.0}, seed=0)
     say_uncounted(sampler)
     say_uncounted(replace(sampler, budget=None))
     lines = capsys.readouterr().out.splitlines()

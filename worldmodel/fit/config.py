@@ -1,0 +1,53 @@
+"""The configuration of a small training."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.solvers import check_solver
+from worldmodel.compare.tasks.objectives import check_installed
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True), kw_only=True)
+class FitConfig:
+    """A training: the task, the budget, and the optimiser."""
+
+    task: Literal["digits", "transformer", "cartpole", "pendulum"] = "digits"
+    """what is trained: digits (MLP), transformer (on a text), or the world model of cartpole or pendulum"""
+    optimizer: Literal["adam", "hybrid"] = "hybrid"
+    """adam, or hybrid: Adam, whose step is replaced by a choice among moves, by Qubo, every so often"""
+    steps: Positive = 1000
+    """gradient-equivalents: three evaluations of the loss count as one gradient"""
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    """learning rate of Adam"""
+    every: Positive = 50
+    """steps between choices; up to eight times as many after those that brought nothing"""
+    blocks: Positive = 4
+    """of parameters, each of which takes a move of its own"""
+    test_every: Positive = 20
+    """steps between evaluations of the held-out loss, of which the mean of the last three counts"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of weights, batches and choices"""
+    logdir: str = "auto"
+    """the run's folder; a finished run is left as it is, another begins anew; auto: one under runs/"""
+    solver: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _tested(self) -> Self:
+        if self.steps < 2 * self.test_every:
+            raise ValueError(f"test_every={self.test_every}: at most half of steps={self.steps} is accepted")
+        return self
+
+    def check(self) -> None:
+        """Raise UsageError or ProblemError for what cannot be run."""
+        check_solver(self.solver, "solver")
+        if self.task == "digits":
+            check_installed(self.task)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values by key."""
+        return asdict(self)
