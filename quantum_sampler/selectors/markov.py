@@ -14,7 +14,6 @@ from quantum_sampler.chains.autocorrelation import integrated_time
 from quantum_sampler.chains.flip_proposals import LocalProposal, UniformProposal
 from quantum_sampler.chains.ising_fit import LARGEST, Ising, fit_ising
 from quantum_sampler.chains.metropolis import Direct, Metropolis
-from quantum_sampler.chains.quantum_proposal import QuantumProposal
 from quantum_sampler.chains.tempering import Tempering
 from quantum_sampler.codes.distribution import CodeLaw
 from quantum_sampler.codes.projection import RandomProjection
@@ -174,6 +173,8 @@ class Markov(Planner):
         options = self._options
         match options.proposal:
             case "quantum":
+                from quantum_sampler.chains.quantum_proposal import QuantumProposal  # Numba is slow to import
+
                 energies = self._evolved(machine)
                 quantum = QuantumProposal(energies, options.gammas, options.times, options.trotter_step)
                 return Metropolis(quantum, law.log_law)

@@ -1,13 +1,15 @@
 """Presets: YAML holds what differs from the defaults at the fields of the config dataclasses, and no sentence twice."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.worldmodel.train.runs import ROOT
+from tests.worldmodel.train.runs import ENVIRONMENT, ROOT
 from worldmodel.cli.compose import composed, configured, leaves
 from worldmodel.cli.schema import catalogue
 from worldmodel.compare.config import ArmConfig, TaskConfig
@@ -79,3 +81,14 @@ def test_a_folder_of_a_users_with_every_value_needs_no_defaults(tmp_path: Path) 
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
     made = configured("train", TrainConfig, ["replay.alpha=0.5", "steps=7"], tmp_path)
     assert made == configured("train", TrainConfig, ["replay=prioritized", "replay.alpha=0.5", "steps=7"])
+
+
+def test_help_of_all_commands_imports_nothing_heavy() -> None:
+    heavy = {"torch", "gymnasium", "numba", "scipy", "optuna", "sklearn", "ray"}
+    code = (
+        "import sys; from worldmodel.cli.command import command\n"
+        f"assert [command(name, 'absent:run', ['--help']) for name in {COMMANDS}] == {[0] * len(COMMANDS)}\n"
+        f"print(sorted({heavy} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
