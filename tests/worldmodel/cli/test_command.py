@@ -353,11 +353,15 @@ def site(tmp_path: Path) -> Path:
         (site / "worldmodel/configs" / name).parent.mkdir(parents=True, exist_ok=True)
         (site / "worldmodel/configs" / name).write_text(text)
     (site / "worldmodel/train/__main__.py").write_text(
-        "from worldmodel.cli.command import command\nraise SystemExit(command('needy', 'worldmodel.simple:run'))\n"
+        "from worldmodel.cli.command import command\nraise SystemExit(command('needy', 'worldmodel.needy.run:run'))\n"
     )
-    (site / "worldmodel/simple.py").write_text(
-        "from pydantic.dataclasses import dataclass\n@dataclass\nclass Config:\n    steps: int\n"
-        "def run(config: Config) -> None:\n"
+    (site / "worldmodel/needy").mkdir()
+    (site / "worldmodel/needy/config.py").write_text(
+        "from pydantic.dataclasses import dataclass\n@dataclass\nclass NeedyConfig:\n    steps: int\n"
+    )
+    (site / "worldmodel/needy/run.py").write_text(
+        "from worldmodel.needy.config import NeedyConfig\n"
+        "def run(config: NeedyConfig) -> None:\n"
         "    import worldmodel.envs.errors, envs.corridor\n"
         "    print(envs.corridor.origin, worldmodel.envs.errors.__file__)\n"
     )
