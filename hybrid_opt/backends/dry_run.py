@@ -48,9 +48,9 @@ def dry_run(programs: Programs, backend: Backend) -> Report:
     """
     cost = backend.estimate(programs)
     amounts = cost.shots, cost.qpu_seconds, cost.dollars
-    sizes = zip(*(_size(program, backend) for program in as_list(programs)), strict=True)
-    qubits, depth, two, circuits = ((None, 0) if None in column else (max(column), sum(column)) for column in sizes)
-    return Report(backend.name, qubits[0], depth[0], two[0], cost.circuits or circuits[1], *amounts)
+    qubits, depth, two, circuits = zip(*(_size(program, backend) for program in as_list(programs)), strict=True)
+    largest = [None if None in sizes else max(sizes) for sizes in (depth, two)]
+    return Report(backend.name, max(qubits), *largest, cost.circuits or sum(circuits), *amounts)
 
 
 def _size(program: Program, backend: Backend) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram, Program, Programs, Result, Results
 from hybrid_opt.backends.errors import circuit_errors, told
+from hybrid_opt.backends.programs import as_list
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import CorruptResult, LedgerError
 from hybrid_opt.problem.qubo import Qubo
@@ -44,8 +45,8 @@ def circuit_hash(programs: Programs) -> str:
 
 def circuits_of(programs: Programs) -> dict[str, Any]:
     """The different circuits of programs by their hashes, in the order in which they come first."""
-    several = programs if isinstance(programs, Sequence) else (programs,)
-    return {circuit_hash(program): program.circuit for program in several if isinstance(program, CircuitProgram)}
+    several = [program for program in as_list(programs) if isinstance(program, CircuitProgram)]
+    return {circuit_hash(program): program.circuit for program in several}
 
 
 def pack_circuit(programs: Programs) -> bytes:
@@ -175,8 +176,8 @@ def _unpacked_result(header: dict[str, Any], arrays: Arrays) -> Result:
 
 def check_result(programs: Programs, results: Results) -> None:
     """Raise CorruptResult where a result cannot be one of its program's: its shapes, its values, its sums."""
-    listed = isinstance(programs, Sequence)
-    several, found = (programs, results) if listed else ((programs,), (results,))
+    several = as_list(programs)
+    found: Any = results if isinstance(programs, Sequence) else (results,)
     if not isinstance(found, tuple) or len(found) != len(several) or not all(isinstance(r, Result) for r in found):
         raise CorruptResult(f"the results of {len(several)} programs were expected")
     for program, result in zip(several, found, strict=True):

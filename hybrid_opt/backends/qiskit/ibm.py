@@ -245,9 +245,10 @@ class Ibm(CompiledCircuits):
             charged = (sent.usage_estimation or {}).get("quantum_seconds") or expected.qpu_seconds
         numbers = [result.metadata.get("circuit_metadata", {}).get(NUMBER) for result in results]  # None: no list
         parts = [[results[i] for i, n in enumerate(numbers) if n == number] for number in sorted(set(numbers))]
-        if asked is not None and len(asked) != len(parts):
+        if asked and len(asked) != len(parts):
             raise CorruptResult(f"job {sent.job_id()}: results of {len(parts)} programs; {len(asked)} were sent")
-        read = [_read(part, sent.job_id(), asked and asked[index]) for index, part in enumerate(parts)]
+        known = asked or [(None, Cost())] * len(parts)
+        read = [_read(part, sent.job_id(), *each) for part, each in zip(parts, known, strict=True)]
         weights = [max(1, result.cost.shots, result.cost.circuits) for result in read]
         done = list[Result]()
         for result, weight in zip(read, weights, strict=True):
@@ -260,9 +261,8 @@ class Ibm(CompiledCircuits):
         return Cost(qpu_seconds=float(seconds), dollars=float(seconds) * self.config.dollars_per_second)
 
 
-def _read(results: Any, identity: str, asked: tuple[CircuitProgram, Cost] | None) -> Result:
-    """The result of one program, with its shots and circuits. Raises CorruptResult."""
-    program, cost = asked or (None, Cost())
+def _read(results: Any, identity: str, program: CircuitProgram | None, cost: Cost) -> Result:
+    """The result of one program, with its shots and circuits, which `cost` says if known. Raises CorruptResult."""
     if hasattr(results[0].data, "evs"):
         means, errors = means_of(results)
         if program is not None and means.shape != (len(program.parameters), len(program.observables)):
