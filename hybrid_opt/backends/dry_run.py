@@ -49,8 +49,8 @@ def dry_run(programs: Programs, backend: Backend) -> Report:
     cost = backend.estimate(programs)
     amounts = cost.shots, cost.qpu_seconds, cost.dollars
     qubits, depth, two, circuits = zip(*(_size(program, backend) for program in as_list(programs)), strict=True)
-    largest = [None if None in sizes else max(sizes) for sizes in (depth, two)]
-    return Report(backend.name, max(qubits), *largest, cost.circuits or sum(circuits), *amounts)
+    deepest, most = (None if None in sizes else max(sizes) for sizes in (depth, two))
+    return Report(backend.name, max(qubits), deepest, most, cost.circuits or sum(circuits), *amounts)
 
 
 def _size(program: Program, backend: Backend) -> tuple[Any, ...]:

@@ -247,7 +247,7 @@ class Ibm(CompiledCircuits):
         parts = [[results[i] for i, n in enumerate(numbers) if n == number] for number in sorted(set(numbers))]
         if asked and len(asked) != len(parts):
             raise CorruptResult(f"job {sent.job_id()}: results of {len(parts)} programs; {len(asked)} were sent")
-        known = asked or [(None, Cost())] * len(parts)
+        known: Sequence[tuple[CircuitProgram | None, Cost]] = asked or [(None, Cost())] * len(parts)
         read = [_read(part, sent.job_id(), *each) for part, each in zip(parts, known, strict=True)]
         weights = [max(1, result.cost.shots, result.cost.circuits) for result in read]
         done = list[Result]()
