@@ -1,8 +1,8 @@
 """The contract of backends: where a circuit or an anneal runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class AnnealProgram:
 
 
 Program = CircuitProgram | AnnealProgram
+Programs = Program | Sequence[Program]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Result:
     errors: NDArray[np.float64] | None = None
     cost: Cost = field(default_factory=Cost)
     about: Mapping[str, Any] = field(default_factory=dict)  # transpiled depth, embedding, chain breaks, ...
+
+
+Results = Result | tuple[Result, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ class Limits:
 class Backend(Protocol):
     """Where programs run.
 
-    seed: of everything that is drawn; programs with the same key and seed give the same result on simulators.
+    A sequence of programs is one job: its result is the tuple of theirs, in order, each with its share of the cost. See
+    RunsLists for a base that takes both.
+
+    seed: of everything that is drawn; programs with the same key and seed give the same result on simulators. Program i
+    of a sequence draws with `spawn(seed, i)`.
     """
 
     name: str
@@ -96,15 +104,21 @@ class Backend(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    def estimate(self, program: Program) -> Cost:
-        """What the program would cost, before anything is sent. Raises ProblemError where it cannot run here."""
+    def estimate(self, programs: Programs) -> Cost:
+        """What the programs would cost, before anything is sent. Raises ProblemError where one cannot run here."""
         ...
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        """Send a program under a key of the caller's. Raises ProblemError, BackendError."""
+    @overload
+    def submit(self, programs: Program, key: str, seed: int = 0) -> Job[Result]: ...
+
+    @overload
+    def submit(self, programs: Sequence[Program], key: str, seed: int = 0) -> Job[tuple[Result, ...]]: ...
+
+    def submit(self, programs: Programs, key: str, seed: int = 0) -> Job[Any]:
+        """Send programs under a key of the caller's. Raises ProblemError, BackendError."""
         ...
 
-    def find(self, key: str) -> Job[Result] | None:
+    def find(self, key: str) -> Job[Any] | None:
         """The job that was sent under this key, by this or an earlier process; None where there is none."""
         ...
 

@@ -1,8 +1,9 @@
 """A fallback: a second backend takes over where the first one fails for good."""
 
 from contextlib import ExitStack
+from typing import Any
 
-from hybrid_opt.backends.backend import Backend, Capabilities, Limits, Program, Result
+from hybrid_opt.backends.backend import Backend, Capabilities, Limits, Programs, Results
 from hybrid_opt.backends.ledger.delivery import Delivery
 from hybrid_opt.backends.ledger.job import LedgeredJob
 from hybrid_opt.cost import Cost
@@ -29,13 +30,13 @@ class Fallback:
     def limits(self) -> Limits:
         return self.first.limits
 
-    def estimate(self, program: Program) -> Cost:
-        return self.first.estimate(program)
+    def estimate(self, programs: Programs) -> Cost:
+        return self.first.estimate(programs)
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        return self.first.submit(program, key, seed)
+    def submit(self, programs: Programs, key: str, seed: int = 0) -> Job[Any]:
+        return self.first.submit(programs, key, seed)
 
-    def find(self, key: str) -> Job[Result] | None:
+    def find(self, key: str) -> Job[Any] | None:
         return self.first.find(key)
 
     def delivery(self, job: LedgeredJob) -> "FallbackDelivery":
@@ -66,7 +67,7 @@ class FallbackDelivery(Delivery):
             super().__init__(job, first)
         self._second = second
 
-    def carry(self) -> Result:
+    def carry(self) -> Results:
         try:
             return super().carry()
         except (BudgetExceeded, Cancelled, LedgerError):

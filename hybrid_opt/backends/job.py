@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from hybrid_opt.backends.backend import Result
+from hybrid_opt.backends.backend import Results
 from hybrid_opt.errors import Cancelled, TransientError
 
 
@@ -14,18 +15,18 @@ class RemoteJob:
     the vendor to cancel; whether it does.
     """
 
-    def __init__(self, key: str, vendor_id: str, wait: Callable[[], Result], stop: Callable[[], bool]) -> None:
+    def __init__(self, key: str, vendor_id: str, wait: Callable[[], Results], stop: Callable[[], bool]) -> None:
         self.key, self.vendor_id = key, vendor_id
         self._wait, self._stop = wait, stop
         self._finished, self._cancelled = threading.Event(), False
-        self._result: Result | None = None
+        self._result: Results | None = None
         self._error: BaseException | None = None
         threading.Thread(target=self._follow, name=f"job-{key[:8]}", daemon=True).start()
 
     def done(self) -> bool:
         return self._finished.is_set()
 
-    def result(self, timeout: float | None = None) -> Result:
+    def result(self, timeout: float | None = None) -> Any:
         if not self._finished.wait(timeout):
             raise TimeoutError(f"job {self.key} ({self.vendor_id}) has no result after {timeout} s")
         if self._error is not None:

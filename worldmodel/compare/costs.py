@@ -62,10 +62,11 @@ def quantum_cost(ledger: Path, rows: Iterable[Mapping[str, Any]], device: str | 
 def _job(shots: int, seconds: float, dollars: float, content: bytes, device: str | None) -> QuantumCost:
     from hybrid_opt.backends.backend import AnnealProgram
     from hybrid_opt.backends.ledger.serialization import unpack_program
+    from hybrid_opt.backends.programs import as_list
 
-    program = unpack_program(content, b"", loaded=True)  # the circuit itself does not matter
-    anneals = isinstance(program, AnnealProgram)
-    circuits = len(program.qubos) if isinstance(program, AnnealProgram) else len(program.parameters)
+    programs = as_list(unpack_program(content, None))
+    anneals = isinstance(programs[0], AnnealProgram)
+    circuits = sum(len(p.qubos) if isinstance(p, AnnealProgram) else len(p.parameters) for p in programs)
     estimate: dict[str, Any] = {}
     if device is not None:
         fits = anneals == (device == "dwave")

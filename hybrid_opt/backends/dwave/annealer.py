@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hybrid_opt.backends.backend import AnnealProgram, Bits, Capabilities, Limits, Program
 from hybrid_opt.backends.dwave.embedding import CliqueEmbedding
 from hybrid_opt.backends.errors import VendorCalls
+from hybrid_opt.backends.programs import RunsLists
 from hybrid_opt.errors import CorruptResult, ProblemError
 from hybrid_opt.parts import nearest
 from hybrid_opt.problem.qubo import Qubo
@@ -15,7 +16,7 @@ from hybrid_opt.problem.qubo import Qubo
 OURS = ("num_reads", "answer_mode", "label", "chain_strength", "return_embedding", "warnings")
 
 
-class Annealer(VendorCalls):
+class Annealer(RunsLists, VendorCalls):
     """Base of both: Qubos on a clique embedding that is found once for each size and kept, raw reads back.
 
     Chains that broke are decided by majority; `Result.about` has the mean fraction of broken chains.

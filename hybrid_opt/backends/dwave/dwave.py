@@ -10,11 +10,12 @@ import numpy as np
 from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.backends.backend import Bits, Program, Result
+from hybrid_opt.backends.backend import Bits, Program, Result, Results
 from hybrid_opt.backends.dwave.annealer import Annealer, raw
 from hybrid_opt.backends.dwave.dwave_errors import ours
 from hybrid_opt.backends.errors import Stage
 from hybrid_opt.backends.job import RemoteJob
+from hybrid_opt.backends.programs import Request
 from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, LostReply, ProblemError
@@ -40,7 +41,7 @@ class DWaveConfig:
 
 
 class DWave(Annealer):
-    """`dwave` (the largest processor of the account) or `dwave:NAME`. Each Qubo of a program is one of its problems.
+    """`dwave` (the largest processor of the account) or `dwave:NAME`. Each Qubo of a job is a problem of its own.
 
     The account is the vendor's own: DWAVE_API_TOKEN, or the file that `dwave config create` writes. A problem's label
     is the key and all that `find` needs to read the answer in another process. The access time is estimated by the
@@ -67,7 +68,10 @@ class DWave(Annealer):
             raise ProblemError(f"backend={name}: this account has no such processor online{hint}") from error
         super().__init__(name, sampler, config or DWaveConfig())
 
-    def estimate(self, program: Program) -> Cost:
+    def _estimate(self, programs: Sequence[Program]) -> Cost:
+        return sum([self._expected(program) for program in programs], Cost())
+
+    def _expected(self, program: Program) -> Cost:
         checked = self._checked(program)
         seconds = 0.0
         for qubo in checked.qubos:
@@ -80,15 +84,17 @@ class DWave(Annealer):
                 seconds += PROGRAMMING + checked.reads * (anneal + PER_READ)
         return self._price(seconds, checked.reads * len(checked.qubos), len(checked.qubos))
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        """Send all Qubos, and wait until the vendor has named them. The seed is not used."""
-        checked = self._checked(program)
-        count = len(checked.qubos)
+    def _submit(self, request: Request, key: str) -> Job[Any]:
+        """Send the Qubos of all programs, and wait until the vendor has named them. The seeds are not used."""
+        checked = [self._checked(program) for program in request.programs]
+        parts = [(number, qubo) for number, program in enumerate(checked) for qubo in program.qubos]
+        numbers, count = [number for number, _ in parts], len(parts)
         begin, sent = time.perf_counter(), list[Any]()
         try:
             with self.calling("sending"):
-                for index, qubo in enumerate(checked.qubos):
-                    sent.append(self._sample(qubo, checked, self._label(key, index, count, qubo.n)))
+                for index, (number, qubo) in enumerate(parts):
+                    label = self._label(key, index, count, qubo.n) + (f" {number}" if request.listed else "")
+                    sent.append(self._sample(qubo, checked[number], label))
                 identities = [_identity(sampleset, self.config.patience) for sampleset in sent]
         except Exception as error:
             if not (isinstance(error, LostReply) and len(sent) == count):  # else `find` may see all of them
@@ -96,15 +102,18 @@ class DWave(Annealer):
             raise
 
         @self.calling("waiting")
-        def wait() -> Result:
-            reads = [raw(part, q.n, checked.reads) for part, q in zip(sent, checked.qubos, strict=True)]
+        def wait() -> Results:
+            reads = [raw(part, q.n, checked[number].reads) for part, (number, q) in zip(sent, parts, strict=True)]
             timings = [part.info.get("timing", {}) for part in sent]
-            return self._result(reads, timings, identities, self.estimate(checked), time.perf_counter() - begin)
+            expected = [self._estimate([program]) for program in checked]
+            results = self._results(numbers, reads, timings, identities, expected, time.perf_counter() - begin)
+            given: Results = request.given(results)
+            return given
 
         return RemoteJob(key, ",".join(identities), wait, lambda: self._cancelled(identities))
 
-    def find(self, key: str) -> Job[Result] | None:
-        """The problems whose labels start with this key; None unless all of a program are there.
+    def find(self, key: str) -> Job[Any] | None:
+        """The problems whose labels start with this key; None unless all of a job are there.
 
         Where only parts are, since sending broke off, they are cancelled: nobody could read them.
         """
@@ -123,20 +132,21 @@ class DWave(Annealer):
             self._cancelled([identity for _, identity in found.values()])  # a part would be paid beside the whole
             return None
         identities = [found[index][1] for index in range(count)]
+        numbers = [int((*found[index][0], "0")[5]) for index in range(count)]  # labels of one program have none
 
         @self.calling("waiting")
-        def wait() -> Result:
+        def wait() -> Results:
             reads, timings = [], []
             for index in range(count):
-                (_, _, _, n, hashed), identity = found[index]
+                (_, _, _, n, hashed, *_), identity = found[index]
                 answer = self._sampler.client.retrieve_answer(identity).sampleset
                 answer.resolve()
                 if hashed != self._hash(int(n)):
                     raise BackendError(f"backend={self.name}: the device changed since job {key} was sent")
                 reads.append(self.embedding.unembedded(answer, int(n), self.name))
                 timings.append(answer.info.get("timing", {}))
-            shots = sum(len(bits) for bits, _ in reads)
-            return self._result(reads, timings, identities, Cost(shots, count), time.perf_counter() - begin)
+            results = self._results(numbers, reads, timings, identities, None, time.perf_counter() - begin)
+            return tuple(results) if len(found[0][0]) > 5 else results[0]
 
         return RemoteJob(key, ",".join(identities), wait, lambda: self._cancelled(identities))
 
@@ -165,14 +175,33 @@ class DWave(Annealer):
             return False
         return bool(identities)
 
+    def _results(
+        self,
+        numbers: Sequence[int],
+        reads: Sequence[tuple[Bits, float]],
+        timings: Sequence[Mapping[str, Any]],
+        identities: Sequence[str],
+        expected: Sequence[Cost] | None,
+        seconds: float,
+    ) -> list[Result]:
+        """The results of programs; numbers: of the program that each problem belongs to."""
+        results = list[Result]()
+        for number in range(numbers[-1] + 1):
+            part = slice(numbers.index(number), numbers.index(number) + numbers.count(number))
+            known = None if expected is None else expected[number]
+            share = seconds / (numbers[-1] + 1)
+            results.append(self._result(reads[part], timings[part], identities[part], known, share))
+        return results
+
     def _result(
         self,
         reads: Sequence[tuple[Bits, float]],
         timings: Sequence[Mapping[str, Any]],
         identities: Sequence[str],
-        expected: Cost,
+        expected: Cost | None,
         seconds: float,
     ) -> Result:
+        expected = expected or Cost(sum(len(bits) for bits, _ in reads), len(reads))
         charged = 1e-6 * sum(float(timing.get("qpu_access_time", 0.0)) for timing in timings)
         billing = "charged" if charged else "estimated"
         about = {

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from threading import Event
 from typing import Any, Literal
 
@@ -9,9 +10,9 @@ import numpy as np
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.backends.backend import Bits, Program, Result
+from hybrid_opt.backends.backend import AnnealProgram, Bits, Program, Result
 from hybrid_opt.backends.dwave.annealer import Annealer, raw
-from hybrid_opt.backends.local.circuit_backend import check_seed, spawn
+from hybrid_opt.backends.programs import Request, check_seed, spawn
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.job import Job, ThreadJob
@@ -51,32 +52,38 @@ class DWaveMock(Annealer):
         super().__init__(self.name, sampler, config)
         self._lock = threading.Lock()  # the mock takes its seed from an attribute
 
-    def estimate(self, program: Program) -> Cost:
+    def _estimate(self, programs: Sequence[Program]) -> Cost:
         """Reads; a mock takes no time of a processor and no money."""
-        checked = self._checked(program)
-        return Cost(shots=checked.reads * len(checked.qubos), circuits=len(checked.qubos))
+        checked = [self._checked(program) for program in programs]
+        circuits = [len(program.qubos) for program in checked]
+        shots = sum(program.reads * count for program, count in zip(checked, circuits, strict=True))
+        return Cost(shots=shots, circuits=sum(circuits))
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        checked = self._checked(program)
-        check_seed(seed)
+    def _submit(self, request: Request, key: str) -> Job[Any]:
+        checked = [self._checked(program) for program in request.programs]
+        check_seed(request.seeds[0])
 
         @self.calling("waiting")
-        def work(stop: Event) -> Result:
-            begin, samples, broken = time.perf_counter(), list[Bits](), list[float]()
+        def work(stop: Event) -> Any:
             with self._lock:
-                for index, qubo in enumerate(checked.qubos):
-                    if stop.is_set():
-                        raise Cancelled(f"job {key} was cancelled")
-                    self._sampler.substitute_kwargs = {"seed": spawn(seed, index), "num_sweeps": self.config.sweeps}
-                    bits, breaks = raw(self._sample(qubo, checked, key), qubo.n, checked.reads)
-                    samples.append(bits)
-                    broken.append(breaks)
-            cost = self.estimate(checked) + Cost(wall_seconds=time.perf_counter() - begin)
-            return Result(samples=tuple(samples), cost=cost, about={"broken_chains": float(np.mean(broken))})
+                tasks = zip(checked, request.seeds, strict=True)
+                return request.given([self._annealed(program, key, seed, stop) for program, seed in tasks])
 
         return ThreadJob(key, work)
 
-    def find(self, key: str) -> Job[Result] | None:
+    def _annealed(self, program: AnnealProgram, key: str, seed: int, stop: Event) -> Result:
+        begin, samples, broken = time.perf_counter(), list[Bits](), list[float]()
+        for index, qubo in enumerate(program.qubos):
+            if stop.is_set():
+                raise Cancelled(f"job {key} was cancelled")
+            self._sampler.substitute_kwargs = {"seed": spawn(seed, index), "num_sweeps": self.config.sweeps}
+            bits, breaks = raw(self._sample(qubo, program, key), qubo.n, program.reads)
+            samples.append(bits)
+            broken.append(breaks)
+        cost = self._estimate([program]) + Cost(wall_seconds=time.perf_counter() - begin)
+        return Result(samples=tuple(samples), cost=cost, about={"broken_chains": float(np.mean(broken))})
+
+    def find(self, key: str) -> Job[Any] | None:
         """None: nothing outlives this process."""
         return None
 

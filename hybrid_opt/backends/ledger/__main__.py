@@ -12,7 +12,7 @@ from typing import Any
 
 from hybrid_opt.backends.ledger.backend import Ledgered
 from hybrid_opt.backends.ledger.budget import UNITS, amounts
-from hybrid_opt.backends.ledger.serialization import unpack_program
+from hybrid_opt.backends.ledger.serialization import circuits_of, unpack_program
 from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.backends.open import open_device
 from hybrid_opt.errors import BackendError, Cancelled, ProblemError
@@ -123,9 +123,11 @@ def export(ledger: Ledger, options: Any) -> int:
         folder = Path(options.circuits)
         folder.mkdir(parents=True, exist_ok=True)
         for key in {job["circuit"]: job["key"] for job in ledger.jobs() if job["circuit"]}.values():
-            program: Any = unpack_program(*ledger.content(key))
-            for suffix in (".qasm", ".txt"):
-                export_circuit(program.circuit, folder / f"{key}{suffix}")
+            programs = unpack_program(*ledger.content(key))
+            for place, circuit in enumerate(circuits_of(programs).values()):
+                name = f"{key}-{place}" if isinstance(programs, Sequence) else key
+                for suffix in (".qasm", ".txt"):
+                    export_circuit(circuit, folder / f"{name}{suffix}")
     return 0
 
 

@@ -2,13 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hybrid_opt.backends.backend import Backend, Capabilities, Limits, Program, Result
+from hybrid_opt.backends.backend import Backend, Capabilities, Limits, Programs, Result, Results
 from hybrid_opt.backends.ledger.delivery import Delivery
 from hybrid_opt.backends.ledger.job import LedgeredJob
 from hybrid_opt.backends.ledger.serialization import (
@@ -20,13 +20,14 @@ from hybrid_opt.backends.ledger.serialization import (
     unpack_result,
 )
 from hybrid_opt.backends.ledger.store import Claim, Ledger
+from hybrid_opt.backends.programs import as_list, each
 from hybrid_opt.backends.qiskit.loading import load_qiskit
 from hybrid_opt.cost import Cost
 from hybrid_opt.job import FinishedJob, Job
 
 
 class Ledgered:
-    """Runs programs on a backend and keeps the ledger of them.
+    """Runs programs on a backend and keeps the ledger of them; a list is one row.
 
     The key of a job is committed before it is sent, and is sent along. Whatever goes wrong on the way, the job is
     looked for by its key before it is sent again; a result is checked against its program, and fetched again where it
@@ -63,44 +64,46 @@ class Ledgered:
     def limits(self) -> Limits:
         return self.backend.limits
 
-    def estimate(self, program: Program) -> Cost:
-        """What the program would cost; see Backend."""
-        return self.backend.estimate(program)
+    def estimate(self, programs: Programs) -> Cost:
+        """What the programs would cost; see Backend."""
+        return self.backend.estimate(programs)
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        """Record a program and have it sent; does not wait for that.
+    def submit(self, programs: Programs, key: str, seed: int = 0) -> Job[Any]:
+        """Record programs as one job and have it sent; does not wait for that.
 
         A key that the ledger knows gives that job again: its result, or the rest of the way to it. The key of a job
         that was resumed is the one that it was sent under. Raises ProblemError, and BudgetExceeded before anything is
         sent.
         """
-        estimate = self.backend.estimate(program)
-        request = request_hash(self.name, program, seed)
-        circuit = circuit_hash(program), pack_circuit(program)
+        if isinstance(programs, Sequence):
+            programs = as_list(programs)  # a copy: the job outlives the call
+        estimate = self.backend.estimate(programs)
+        request = request_hash(self.name, programs, seed)
+        circuit = circuit_hash(programs), pack_circuit(programs)
         with self._lock:
             live = self._live.get(self._asked.get(key, key))
-            if live is not None and request == request_hash(self.name, live.program, live.seed):
+            if live is not None and request == request_hash(self.name, live.programs, live.seed):
                 return live
-            claim = self.ledger.claim(key, request, self.name, seed, estimate, circuit, pack_program(program))
-            return self._start(claim, program, seed, key)
+            claim = self.ledger.claim(key, request, self.name, seed, estimate, circuit, pack_program(programs))
+            return self._start(claim, programs, seed, key)
 
-    def resume(self, everyones: bool = False, keys: Collection[str] | None = None) -> list[Job[Result]]:
+    def resume(self, everyones: bool = False, keys: Collection[str] | None = None) -> list[Job[Any]]:
         """Carry on with the unfinished jobs of this backend, or those of these keys, whose processes are gone.
 
         everyones: also those of other hosts, of whose processes nothing is known.
         """
-        jobs: list[Job[Result]] = []
+        jobs: list[Job[Any]] = []
         with self._lock:
             for row in self.ledger.jobs("open"):
                 if row["backend"] != self.name or (keys is not None and row["key"] not in keys):
                     continue
                 claim = self.ledger.adopt(row["key"], everyones)
                 if claim is not None:
-                    program = unpack_program(*self.ledger.content(claim.key))
-                    jobs.append(self._start(claim, program, int(row["seed"]), claim.key))
+                    programs = unpack_program(*self.ledger.content(claim.key))
+                    jobs.append(self._start(claim, programs, int(row["seed"]), claim.key))
         return jobs
 
-    def find(self, key: str) -> Job[Result] | None:
+    def find(self, key: str) -> Job[Any] | None:
         """The job of a key: the one under way here, or the finished one of the ledger."""
         with self._lock:
             live = self._live.get(self._asked.get(key, key))
@@ -133,14 +136,17 @@ class Ledgered:
                 closing.callback(self.ledger.close)
             closing.callback(self.backend.close)
 
-    def _start(self, claim: Claim, program: Program, seed: int, asked: str) -> Job[Result]:
+    def _start(self, claim: Claim, programs: Programs, seed: int, asked: str) -> Job[Any]:
         if claim.result is not None:
             self.ledger.collect(claim.key)
-            result = unpack_result(claim.result)
-            cost = Cost() if claim.origin == "cache" else result.cost
-            about = {**result.about, "origin": claim.origin, "resumed": claim.resumed}
-            return FinishedJob(claim.key, replace(result, cost=cost, about=about))
-        job = self._live[claim.key] = LedgeredJob(claim, program, seed, self.ledger)
+
+            def served(result: Result) -> Result:
+                cost = Cost() if claim.origin == "cache" else result.cost
+                about = {**result.about, "origin": claim.origin, "resumed": claim.resumed}
+                return replace(result, cost=cost, about=about)
+
+            return FinishedJob(claim.key, each(unpack_result(claim.result), served))
+        job = self._live[claim.key] = LedgeredJob(claim, programs, seed, self.ledger)
         if asked != claim.key:
             self._asked[asked] = claim.key
         self._queue.put(job)
@@ -156,7 +162,7 @@ class Ledgered:
             try:
                 own = getattr(self.backend, "delivery", None)
                 delivery: Delivery = Delivery(job, self.backend) if own is None else own(job)
-                outcome: Result | BaseException = delivery.run()
+                outcome: Results | BaseException = delivery.run()
             except BaseException as error:  # the job's own, raised by its `result`
                 outcome = error
             with self._lock:

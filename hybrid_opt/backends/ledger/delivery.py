@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_opt.backends.backend import Backend, Program, Result
+from hybrid_opt.backends.backend import Backend, Programs, Results
 from hybrid_opt.backends.ledger.config import LedgerConfig
 from hybrid_opt.backends.ledger.job import LedgeredJob
 from hybrid_opt.backends.ledger.serialization import check_result, pack_result
 from hybrid_opt.backends.ledger.store import Claim, Ledger
+from hybrid_opt.backends.programs import each, total
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, ProblemError, TransientError
 from hybrid_opt.job import Job
@@ -33,11 +34,11 @@ class Delivery:
         self.job, self.backend, self.origin, self.fallback_reason = job, backend, origin, fallback_reason
         self.ledger: Ledger = job.ledger
         self.config = self.ledger.config
-        self.program: Program = job.program
+        self.programs: Programs = job.programs
         self.stop: Event = job.stop
         self.key, self.number = claim.key, claim.number
-        self.handle: Job[Result] | None = None
-        self.result: Result | None = None
+        self.handle: Job[Any] | None = None
+        self.result: Results | None = None
         self.clear = claim.new
         self.failures = 0  # of calls, in a row; finding the job again ends no row, as its result may never come
         self.looks = 0  # in vain, since it was sent
@@ -45,7 +46,7 @@ class Delivery:
         self.error, self.charged = "", Cost()  # of the last failure
         self._rng = np.random.default_rng()  # of the jitter only, which jobs and processes must not share
 
-    def run(self) -> Result:
+    def run(self) -> Results:
         """Bring the job to its end, also in the ledger. Raises what it failed of."""
         try:
             return self._finish(self.carry())
@@ -55,13 +56,13 @@ class Delivery:
 
     def move(self, backend: Backend, error: BackendError) -> None:
         """Begin an attempt on another backend. What this one may still bill is booked."""
-        cost = _charged(error) if self.clear else self.backend.estimate(self.program)
-        status, estimate = "failed" if self.clear else "unknown", backend.estimate(self.program)
+        cost = _charged(error) if self.clear else self.backend.estimate(self.programs)
+        status, estimate = "failed" if self.clear else "unknown", backend.estimate(self.programs)
         self.number = self.ledger.again(self.key, self.number, status, str(error), backend.name, estimate, cost)
         self.backend, self.handle, self.clear, self.failures, self.faults = backend, None, True, 0, 0
 
-    def carry(self) -> Result:
-        """Return a result that fits the program. Raises BackendError where this backend fails for good."""
+    def carry(self) -> Results:
+        """Return what fits the programs. Raises BackendError where this backend fails for good."""
         deadline = float("inf") if self.config.timeout is None else time.monotonic() + self.config.timeout
         while True:
             try:
@@ -99,7 +100,7 @@ class Delivery:
         self.faults += 1
         if self.faults >= self.config.tries:
             raise self._given_up()
-        estimate = self.backend.estimate(self.program)
+        estimate = self.backend.estimate(self.programs)
         error = self.error or "it was not there"
         self.number = self.ledger.again(self.key, self.number, "lost", error, self.backend.name, estimate, self.charged)
         self.charged = Cost()
@@ -112,7 +113,7 @@ class Delivery:
     def _send(self) -> None:
         self.clear, self.looks = False, 0
         try:
-            self.handle = self.backend.submit(self.program, self.key, self.job.seed)
+            self.handle = self.backend.submit(self.programs, self.key, self.job.seed)
         except TransientError:  # also where it may have arrived
             raise
         except (BackendError, ProblemError):
@@ -121,15 +122,15 @@ class Delivery:
         self.failures = 0
         self.ledger.accepted(self.key, self.number, _vendor_id(self.handle))
 
-    def _wait(self, deadline: float) -> Result:
+    def _wait(self, deadline: float) -> Results:
         handle = self.handle
         assert handle is not None
         begin = time.monotonic()
         while True:
             self._obey()
             try:
-                result = handle.result(max(0.0, min(SLICE, deadline - time.monotonic())))
-                check_result(self.program, result)
+                result: Results = handle.result(max(0.0, min(SLICE, deadline - time.monotonic())))
+                check_result(self.programs, result)
                 self.failures = 0
                 return result
             except TimeoutError as error:
@@ -154,7 +155,7 @@ class Delivery:
         state = "" if self.clear else f"; {self.backend.name} still has it, and it will be found by its key"
         raise Cancelled(f"job {self.key} was cancelled{state}")
 
-    def _stop_there(self, handle: Job[Result]) -> bool:
+    def _stop_there(self, handle: Job[Any]) -> bool:
         """Cancel a job at the vendor's; whether it is certain that it will not run."""
         if not self.backend.capabilities.remote:
             handle.cancel()
@@ -183,9 +184,9 @@ class Delivery:
             identity = _vendor_id(copy)
             if identity != _vendor_id(self.handle) and not self._stop_there(copy):
                 try:
-                    cost = copy.result(self.config.patience).cost
+                    cost = total(copy.result(self.config.patience))
                 except TimeoutError:
-                    cost = self.backend.estimate(self.program)
+                    cost = self.backend.estimate(self.programs)
                 self.ledger.surplus(self.key, self.backend.name, identity, cost)
 
     def _time_out(self, cause: BaseException) -> None:
@@ -202,9 +203,8 @@ class Delivery:
                     self.handle = self.backend.find(self.key)
             self.clear = self.handle is None or self._stop_there(self.handle)
 
-    def _finish(self, result: Result) -> Result:
+    def _finish(self, results: Results) -> Results:
         about: dict[str, Any] = {
-            **result.about,
             "origin": self.origin,
             "key": self.key,
             "backend": self.backend.name,
@@ -214,10 +214,10 @@ class Delivery:
         }
         if self.fallback_reason:
             about["fallback_reason"] = self.fallback_reason
-        result = replace(result, about=about)
-        packed = pack_result(result)
-        self.ledger.finish(self.key, self.number, "done", result.cost, result=packed, origin=self.origin)
-        return result
+        results = each(results, lambda result: replace(result, about={**result.about, **about}))
+        packed = pack_result(results)
+        self.ledger.finish(self.key, self.number, "done", total(results), result=packed, origin=self.origin)
+        return results
 
     def _fail(self, error: BaseException) -> None:
         """End the job in the ledger; leave it open where the vendor may still run it."""
@@ -243,7 +243,7 @@ def jitter(config: LedgerConfig, failures: int, rng: np.random.Generator) -> flo
     return float(rng.uniform(0, min(config.longest_pause, config.pause * 2.0 ** min(failures - 1, 60))))
 
 
-def _vendor_id(job: Job[Result]) -> str | None:
+def _vendor_id(job: Job[Any]) -> str | None:
     """What the vendor calls the job, where it tells."""
     identity = getattr(job, "vendor_id", None)
     return None if identity is None else str(identity)

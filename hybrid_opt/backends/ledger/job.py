@@ -2,8 +2,9 @@
 
 import threading
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
-from hybrid_opt.backends.backend import Program, Result
+from hybrid_opt.backends.backend import Programs
 from hybrid_opt.backends.ledger.store import Claim, Ledger
 from hybrid_opt.errors import Cancelled
 
@@ -11,10 +12,10 @@ from hybrid_opt.errors import Cancelled
 class LedgeredJob:
     """A job of a ledger, which a worker carries through. Ctrl-C while waiting for it cancels it."""
 
-    def __init__(self, claim: Claim, program: Program, seed: int, ledger: Ledger) -> None:
-        self.claim, self.program, self.seed = claim, program, seed
+    def __init__(self, claim: Claim, programs: Programs, seed: int, ledger: Ledger) -> None:
+        self.claim, self.programs, self.seed = claim, programs, seed
         self.stop, self.leave = threading.Event(), threading.Event()
-        self.future: Future[Result] = Future()
+        self.future: Future[Any] = Future()
         self.ledger = ledger
 
     @property
@@ -24,7 +25,7 @@ class LedgeredJob:
     def done(self) -> bool:
         return self.future.done()
 
-    def result(self, timeout: float | None = None) -> Result:
+    def result(self, timeout: float | None = None) -> Any:
         try:
             result = self.future.result(timeout)
         except CancelledError as error:

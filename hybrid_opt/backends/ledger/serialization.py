@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any
@@ -11,66 +11,87 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram, Program, Result
+from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram, Program, Programs, Result, Results
 from hybrid_opt.backends.errors import circuit_errors, told
+from hybrid_opt.backends.programs import as_list
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import CorruptResult, LedgerError
 from hybrid_opt.problem.qubo import Qubo
 
 Arrays = Mapping[str, NDArray[Any]]
+LIST = "list"  # the kind of a content that is made of several
 
 
-def request_hash(backend: str, program: Program, seed: int) -> str:
+def request_hash(backend: str, programs: Programs, seed: int) -> str:
     """SHA-256, in hexadecimal, of what is asked of a backend; equal in every process that asks for the same.
 
-    Names of circuits and identities of parameters do not count: what the circuit does counts.
+    Names of circuits and identities of parameters do not count: what the circuits do counts.
     """
-    header, arrays = _describe(program)
-    digest = hashlib.sha256(f"{backend}\n{seed}\n{circuit_hash(program)}\n".encode())
-    digest.update(_join(header, arrays))
+    digest = hashlib.sha256(f"{backend}\n{seed}\n{circuit_hash(programs)}\n".encode())
+    digest.update(_content(programs))
     return digest.hexdigest()
 
 
-def circuit_hash(program: Program) -> str:
-    """SHA-256, in hexadecimal, of the circuit of a program; empty where it has none."""
-    if isinstance(program, AnnealProgram):
+def circuit_hash(programs: Programs) -> str:
+    """SHA-256, in hexadecimal, of the circuit of a program or the circuits of a list; empty where there is none."""
+    if isinstance(programs, Sequence):
+        hashes = "\n".join(circuits_of(programs))
+        return hashes and hashlib.sha256(hashes.encode()).hexdigest()
+    if isinstance(programs, AnnealProgram):
         return ""
     with circuit_errors("recorded in a ledger"):
-        return hashlib.sha256("\n".join(_instructions(program.circuit)).encode()).hexdigest()
+        return hashlib.sha256("\n".join(_instructions(programs.circuit)).encode()).hexdigest()
 
 
-def pack_circuit(program: Program) -> bytes:
-    """The circuit of a program (compressed QPY), which many programs share; empty where it has none."""
-    if isinstance(program, AnnealProgram):
+def circuits_of(programs: Programs) -> dict[str, Any]:
+    """The different circuits of programs by their hashes, in the order in which they come first."""
+    several = [program for program in as_list(programs) if isinstance(program, CircuitProgram)]
+    return {circuit_hash(program): program.circuit for program in several}
+
+
+def pack_circuit(programs: Programs) -> bytes:
+    """The different circuits (compressed QPY), which many programs share; empty where there is none."""
+    # one circuit need not be hashed, which takes about as long as packing it
+    circuits = [programs.circuit] if isinstance(programs, CircuitProgram) else list(circuits_of(programs).values())
+    if not circuits:
         return b""
     from qiskit import qpy
 
     buffer = BytesIO()
     with circuit_errors("recorded in a ledger"):
-        qpy.dump(program.circuit, buffer)
+        qpy.dump(circuits, buffer)
     return zlib.compress(buffer.getvalue(), 1)
 
 
-def pack_program(program: Program) -> bytes:
-    """All of a program but its circuit."""
-    return zlib.compress(_join(*_describe(program)), 1)
+def pack_program(programs: Programs) -> bytes:
+    """All of a program, or of a list, but the circuits."""
+    return zlib.compress(_content(programs), 1)
 
 
-def unpack_program(content: bytes, circuit: bytes, loaded: Any = None) -> Program:
-    """The program of `pack_program` and `pack_circuit`; loaded: the circuit itself, where it is there already.
+def unpack_program(content: bytes, circuits: bytes | None, loaded: Sequence[Any] = ()) -> Programs:
+    """The program or list of `pack_program` and `pack_circuit`.
 
+    circuits: None leaves them out. loaded: the different circuits themselves, where they are there already.
     Raises LedgerError for bytes that cannot be read: damaged ones, and those of a later version of a library.
     """
     try:
-        return _unpacked(content, circuit, loaded)
+        if circuits and not loaded:
+            from qiskit import qpy
+
+            loaded = qpy.load(BytesIO(zlib.decompress(circuits)))
+        header, arrays = _split(zlib.decompress(content))
+        if header["kind"] != LIST:
+            return _unpacked(header, arrays, loaded[0] if loaded else None)
+        chosen = [loaded[place] if loaded and place is not None else None for place in header["circuits"]]
+        parts = zip(_apart(arrays), chosen, strict=True)
+        return tuple(_unpacked(*_split(part), circuit) for part, circuit in parts)
     except MemoryError:
         raise
     except Exception as error:
         raise LedgerError(f"the program of a job cannot be read: {told(error)}") from error
 
 
-def _unpacked(content: bytes, circuit: bytes, loaded: Any) -> Program:
-    header, arrays = _split(zlib.decompress(content))
+def _unpacked(header: dict[str, Any], arrays: Arrays, circuit: Any) -> Program:
     if header["kind"] == "anneal":
         ends = np.cumsum([0] + [n * n for n in header["sizes"]])
         qubos = tuple(
@@ -85,7 +106,6 @@ def _unpacked(content: bytes, circuit: bytes, loaded: Any) -> Program:
             )
         )
         return AnnealProgram(qubos, header["reads"], header["options"])
-    from qiskit import qpy
     from qiskit.quantum_info import SparsePauliOp
 
     observables = tuple(
@@ -93,7 +113,7 @@ def _unpacked(content: bytes, circuit: bytes, loaded: Any) -> Program:
         for terms in header["observables"]
     )
     return CircuitProgram(
-        qpy.load(BytesIO(zlib.decompress(circuit)))[0] if loaded is None else loaded,
+        circuit,
         arrays["parameters"],
         header["shots"],
         observables,
@@ -101,8 +121,14 @@ def _unpacked(content: bytes, circuit: bytes, loaded: Any) -> Program:
     )
 
 
-def pack_result(result: Result) -> bytes:
-    """A result as bytes; samples take one bit each."""
+def pack_result(results: Results) -> bytes:
+    """A result, or those of a list, as bytes; samples take one bit each."""
+    if isinstance(results, tuple):
+        return zlib.compress(_together({"kind": LIST}, map(_joined, results)), 1)
+    return zlib.compress(_joined(results), 1)
+
+
+def _joined(result: Result) -> bytes:
     header: dict[str, Any] = {"cost": asdict(result.cost), "about": dict(result.about)}
     arrays: dict[str, NDArray[Any]] = {}
     if result.samples:
@@ -114,36 +140,51 @@ def pack_result(result: Result) -> bytes:
     for name in ("means", "errors"):
         if getattr(result, name) is not None:
             arrays[name] = np.asarray(getattr(result, name), np.float64)
-    return zlib.compress(_join(header, arrays), 1)
+    return _join(header, arrays)
 
 
-def unpack_result(content: bytes) -> Result:
-    """The result of `pack_result`. Raises CorruptResult for bytes that are not one."""
+def unpack_result(content: bytes) -> Any:
+    """The result of `pack_result`, or the tuple of them. Raises CorruptResult for bytes that are not one."""
     try:
         header, arrays = _split(zlib.decompress(content))
-        samples: list[NDArray[np.uint8]] = []
-        if "samples" in header:
-            sizes = [int(np.prod(shape)) for shape in header["samples"]]
-            bits = np.unpackbits(arrays["samples"], count=sum(sizes))
-            parts = np.split(bits, np.cumsum(sizes)[:-1])
-            samples = [part.reshape(shape) for part, shape in zip(parts, header["samples"], strict=True)]
-        probabilities: list[NDArray[np.float64]] = []
-        if "probabilities" in header:
-            probabilities = np.split(arrays["probabilities"], np.cumsum(header["probabilities"])[:-1])
-        return Result(
-            tuple(samples),
-            tuple(probabilities),
-            arrays.get("means"),
-            arrays.get("errors"),
-            Cost(**header["cost"]),
-            header["about"],
-        )
+        if header.get("kind") == LIST:
+            return tuple(_unpacked_result(*_split(part)) for part in _apart(arrays))
+        return _unpacked_result(header, arrays)
     except (zlib.error, ValueError, KeyError, TypeError) as error:
         raise CorruptResult(f"the bytes of a result cannot be read ({error})") from error
 
 
-def check_result(program: Program, result: Result) -> None:
-    """Raise CorruptResult where a result cannot be one of the program's: its shapes, its values, its sums."""
+def _unpacked_result(header: dict[str, Any], arrays: Arrays) -> Result:
+    samples: list[NDArray[np.uint8]] = []
+    if "samples" in header:
+        sizes = [int(np.prod(shape)) for shape in header["samples"]]
+        bits = np.unpackbits(arrays["samples"], count=sum(sizes))
+        parts = np.split(bits, np.cumsum(sizes)[:-1])
+        samples = [part.reshape(shape) for part, shape in zip(parts, header["samples"], strict=True)]
+    probabilities: list[NDArray[np.float64]] = []
+    if "probabilities" in header:
+        probabilities = np.split(arrays["probabilities"], np.cumsum(header["probabilities"])[:-1])
+    return Result(
+        tuple(samples),
+        tuple(probabilities),
+        arrays.get("means"),
+        arrays.get("errors"),
+        Cost(**header["cost"]),
+        header["about"],
+    )
+
+
+def check_result(programs: Programs, results: Results) -> None:
+    """Raise CorruptResult where a result cannot be one of its program's: its shapes, its values, its sums."""
+    several = as_list(programs)
+    found: Any = results if isinstance(programs, Sequence) else (results,)
+    if not isinstance(found, tuple) or len(found) != len(several) or not all(isinstance(r, Result) for r in found):
+        raise CorruptResult(f"the results of {len(several)} programs were expected")
+    for program, result in zip(several, found, strict=True):
+        _check(program, result)
+
+
+def _check(program: Program, result: Result) -> None:
     if isinstance(program, AnnealProgram):
         _check_samples(result.samples, [(program.reads, qubo.n) for qubo in program.qubos])
         return
@@ -170,6 +211,16 @@ def _check_samples(samples: Sequence[NDArray[np.uint8]], shapes: Sequence[tuple[
         raise CorruptResult(f"samples of shapes {[np.shape(sample) for sample in samples]}; {shapes} were expected")
     if any(sample.size and sample.max() > 1 for sample in samples):
         raise CorruptResult("samples with values other than 0 and 1")
+
+
+def _content(programs: Programs) -> bytes:
+    """All of a program but its circuit; of a list, also which of its different circuits each program has."""
+    if not isinstance(programs, Sequence):
+        return _join(*_describe(programs))
+    hashes = [circuit_hash(program) for program in programs]
+    different = [identity for identity in dict.fromkeys(hashes) if identity]  # as in circuits_of
+    header = {"kind": LIST, "circuits": [different.index(identity) if identity else None for identity in hashes]}
+    return _together(header, (_join(*_describe(program)) for program in programs))
 
 
 def _describe(program: Program) -> tuple[dict[str, Any], Arrays]:
@@ -244,6 +295,16 @@ def _join(header: Mapping[str, Any], arrays: Arrays) -> bytes:
     layout = [(name, array.dtype.str, array.shape) for name, array in parts.items()]
     text = json.dumps([header, layout], sort_keys=True, default=_plain).encode()
     return b"".join([len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in parts.values())])
+
+
+def _together(header: Mapping[str, Any], parts: Iterable[bytes]) -> bytes:
+    """Several contents in one."""
+    return _join(header, {f"{place:09}": np.frombuffer(part, np.uint8) for place, part in enumerate(parts)})
+
+
+def _apart(arrays: Arrays) -> list[bytes]:
+    """The parts of `_together`."""
+    return [part.tobytes() for _, part in sorted(arrays.items())]
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

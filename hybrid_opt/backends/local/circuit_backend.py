@@ -1,4 +1,4 @@
-"""Backends that run circuits on this machine: one program at a time, in a thread."""
+"""Backends that run circuits on this machine: one job at a time, in a thread."""
 
 import threading
 import time
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.backends.backend import Bits, CircuitProgram, Program, Result
+from hybrid_opt.backends.backend import Bits, CircuitProgram, Result
 from hybrid_opt.backends.local.compiled import CompiledCircuits
 from hybrid_opt.backends.local.observables import Basis
+from hybrid_opt.backends.programs import Request, spawn
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, Cancelled, ProblemError
 from hybrid_opt.job import Job, ThreadJob
@@ -32,27 +33,32 @@ class CircuitBackend(CompiledCircuits):
         super().__init__(name, config)
         self._lock = threading.Lock()
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        compiled = self._prepare(program)
-        assert isinstance(program, CircuitProgram)
+    def _submit(self, request: Request, key: str) -> Job[Any]:
+        """Run one program after the other."""
+        programs = [self._checked(program) for program in request.programs]
+        compiled = [self._prepare(program) for program in programs]
 
-        def work(stop: Event) -> Result:
+        def work(stop: Event) -> Any:
+            results = list[Result]()
             with self._lock:
-                if stop.is_set():
-                    raise Cancelled(f"job {key} was cancelled")
-                begin = time.perf_counter()
                 try:
-                    with self.calling("waiting"):
-                        result = self._run(program, compiled, seed, stop)
+                    for task in zip(programs, compiled, request.seeds, strict=True):
+                        if stop.is_set():
+                            raise Cancelled(f"job {key} was cancelled")
+                        begin = time.perf_counter()
+                        with self.calling("waiting"):
+                            result = self._run(*task, stop)
+                        results.append(_timed(result, time.perf_counter() - begin))
                 except BackendError as error:
-                    if error.cost is None and self.capabilities.remote and not isinstance(error, Cancelled):
-                        error.cost = self.estimate(program)  # it may have been sent, and nobody can look for it
+                    if self.capabilities.remote:  # the last one may have been sent, and nobody can look for it
+                        doubtful = error.cost is None and not isinstance(error, Cancelled)
+                        error.cost = (error.cost or Cost()) + self._estimate(programs[: len(results) + doubtful])
                     raise
-                return _timed(result, time.perf_counter() - begin)
+            return request.given(results)
 
         return ThreadJob(key, work)
 
-    def find(self, key: str) -> Job[Result] | None:
+    def find(self, key: str) -> Job[Any] | None:
         """None: nothing outlives this process."""
         return None
 
@@ -86,17 +92,6 @@ class CircuitBackend(CompiledCircuits):
                     means[row] += mean
                     variances[row] += variance
         return Result(means=means, errors=np.sqrt(variances), cost=cost, about=about)
-
-
-def spawn(seed: int, index: int) -> int:
-    """An independent seed, positive and below 2^31, for part `index` of what `seed` stands for."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1) | 1
-
-
-def check_seed(seed: Any) -> None:
-    """Raise ProblemError unless it is an integer >= 0."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ProblemError(f"seed={seed}: an integer >= 0 is accepted")
 
 
 def draw(law: Floats, shots: int, rng: np.random.Generator) -> Bits:

@@ -1,7 +1,7 @@
 """Circuits on their way to a backend: checked against what it can do, compiled once, kept."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program
 from hybrid_opt.backends.errors import VendorCalls, circuit_errors
 from hybrid_opt.backends.local.observables import Basis, bases
+from hybrid_opt.backends.programs import RunsLists
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import ProblemError
 
@@ -28,7 +29,7 @@ class CircuitConfig:
     max_depth: PositiveInt | None = None
 
 
-class CompiledCircuits(VendorCalls, ABC):
+class CompiledCircuits(RunsLists, VendorCalls):
     """Base of all backends of circuits. A circuit is known by identity; its compiled form is used again.
 
     Observables are measured in qubit-wise commuting bases, one circuit for each.
@@ -48,10 +49,13 @@ class CompiledCircuits(VendorCalls, ABC):
     def limits(self) -> Limits:
         return Limits(qubits=self._qubits(), depth=self.config.max_depth)
 
-    def estimate(self, program: Program) -> Cost:
+    def _estimate(self, programs: Sequence[Program]) -> Cost:
         """Shots and circuits; simulators take no time of a processor and no money."""
-        circuits = len(self._prepare(program)) * len(_parameters(program))
-        return Cost(shots=circuits * (getattr(program, "shots", 0) or 0), circuits=circuits)
+        cost = Cost()
+        for program in programs:
+            circuits = len(self._prepare(program)) * len(_parameters(program))
+            cost += Cost(shots=circuits * (getattr(program, "shots", 0) or 0), circuits=circuits)
+        return cost
 
     def close(self) -> None:
         self._compiled.clear()

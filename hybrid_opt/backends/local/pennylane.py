@@ -12,15 +12,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram
-from hybrid_opt.backends.local.circuit_backend import (
-    CircuitBackend,
-    check_seed,
-    memory_qubits,
-    need_bytes,
-    spawn,
-)
+from hybrid_opt.backends.local.circuit_backend import CircuitBackend, memory_qubits, need_bytes
 from hybrid_opt.backends.local.compiled import CircuitConfig
 from hybrid_opt.backends.local.gates import Gate, elementary
+from hybrid_opt.backends.programs import check_seed, spawn
 from hybrid_opt.errors import Cancelled, ProblemError
 from hybrid_opt.parts import nearest
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.backends.backend import Bits, CircuitProgram
-from hybrid_opt.backends.local.circuit_backend import CircuitBackend, check_seed, draw, memory_qubits, need_bytes
+from hybrid_opt.backends.local.circuit_backend import CircuitBackend, draw, memory_qubits, need_bytes
 from hybrid_opt.backends.local.gates import Angle, Gate, elementary
+from hybrid_opt.backends.programs import check_seed
 from hybrid_opt.errors import Cancelled
 
 Floats = NDArray[np.float64]

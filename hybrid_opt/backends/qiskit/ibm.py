@@ -3,16 +3,19 @@
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program, Result
+from hybrid_opt.backends.backend import Capabilities, CircuitProgram, Limits, Program, Result, Results
 from hybrid_opt.backends.errors import Stage
 from hybrid_opt.backends.job import RemoteJob
 from hybrid_opt.backends.local.compiled import CircuitConfig, CompiledCircuits
+from hybrid_opt.backends.programs import Request
 from hybrid_opt.backends.qiskit.ibm_errors import ours
 from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, depth, means_of, measured
 from hybrid_opt.backends.qiskit.provider import compiled_for
@@ -24,6 +27,7 @@ from hybrid_opt.parts import nearest
 
 OVERHEAD = 2.0  # seconds that a job takes beside its shots, about
 DELAY = 250e-6  # seconds between shots, where the device does not say
+NUMBER = "hybrid_opt.program"  # in the metadata of a circuit: the number of its program in a list
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True))
@@ -44,11 +48,12 @@ class IbmConfig(CircuitConfig):
 
 
 class Ibm(CompiledCircuits):
-    """`ibm:NAME`, or `ibm:least_busy`. All parameter sets of a program are one job; jobs of one backend are one batch.
+    """`ibm:NAME`, or `ibm:least_busy`. A list of programs is one job; jobs of one backend are one batch.
 
     The account is the vendor's own: QISKIT_IBM_TOKEN, or the file that QiskitRuntimeService.save_account writes. The
     key of a job is its tag, by which `find` finds it again. Estimates: 2 s for the job, and for every shot the device's
-    repetition delay and the duration of the circuit; what was charged replaces them once the vendor says it.
+    repetition delay and the duration of the circuit; what was charged replaces them once the vendor says it, shared out
+    over a list by its shots. Programs with observables and programs without need two primitives: a list has one kind.
 
     Raises ProblemError for a missing account and an unknown name, TransientError where the service does not answer.
     """
@@ -83,42 +88,56 @@ class Ibm(CompiledCircuits):
             qubits=self._qubits(), shots=getattr(self._device, "max_shots", None), depth=self.config.max_depth
         )
 
-    def estimate(self, program: Program) -> Cost:
+    def _estimate(self, programs: Sequence[Program]) -> Cost:
         """Shots and circuits, and an estimate of the seconds that will be charged and of their price."""
         from qiskit.exceptions import QiskitError
 
-        cost = super().estimate(program)
-        seconds = OVERHEAD
-        for _, (_, compiled) in self._prepare(program):
-            duration = 0.0
-            with contextlib.suppress(QiskitError):  # not all devices tell how long their gates take
-                duration = compiled.estimate_duration(self._device.target, unit="s")
-            delay = getattr(self._device, "default_rep_delay", None) or DELAY
-            seconds += cost.shots / max(1, len(self._prepare(program))) * (delay + duration)
-        return cost + self._price(seconds)
+        total, seconds = Cost(), OVERHEAD
+        checked = [self._checked(program) for program in programs]
+        if len({bool(program.observables) for program in checked}) > 1:
+            mixed = "some have observables and some have none"
+            raise ProblemError(f"programs: {mixed}; backend={self.name} takes one kind in a list")
+        for program in checked:
+            cost = super()._estimate([program])
+            for _, (_, compiled) in self._prepare(program):
+                duration = 0.0
+                with contextlib.suppress(QiskitError):  # not all devices tell how long their gates take
+                    duration = compiled.estimate_duration(self._device.target, unit="s")
+                delay = getattr(self._device, "default_rep_delay", None) or DELAY
+                seconds += cost.shots / max(1, len(self._prepare(program))) * (delay + duration)
+            total += cost
+        return total + self._price(seconds)
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> Job[Result]:
-        """Send a program as one job tagged with the key. The seed is not used."""
-        expected = self.estimate(program)
-        assert isinstance(program, CircuitProgram)
-        circuit, compiled = self._prepare(program)[0][1]
+    def _submit(self, request: Request, key: str) -> Job[Any]:
+        """Send the programs as one job tagged with the key. The seeds are not used."""
+        expected = self._estimate(request.programs)
+        programs = [self._checked(program) for program in request.programs]
         with self.calling("opening"):
-            primitive = self._primitive("Estimator" if program.observables else "Sampler", key)
-            observables = [[observable.apply_layout(compiled.layout)] for observable in program.observables]
-            asked = [observables] if observables else []
-            pubs = blocks(compiled, circuit.parameters, program.parameters, *asked)
-        if observables:
-            sent = primitive.run(pubs, precision=float(program.shots or 1) ** -0.5)
-        else:
-            sent = primitive.run(pubs, shots=program.shots)
-        return self._followed(sent, key, expected, program)
+            primitive = self._primitive("Estimator" if programs[0].observables else "Sampler", key)
+            pubs = list[Any]()
+            for number, program in enumerate(programs):
+                pubs.extend(self._blocks(program, number if request.listed else None))
+        costs = [super(Ibm, self)._estimate([program]) for program in programs]
+        return self._followed(primitive.run(pubs), key, expected, list(zip(programs, costs, strict=True)))
 
-    def find(self, key: str) -> Job[Result] | None:
+    def _blocks(self, program: CircuitProgram, number: int | None) -> list[Any]:
+        """What a primitive takes. number: of the program in its list, which the vendor gives back with the results."""
+        circuit, compiled = self._prepare(program)[0][1]
+        observables = [[observable.apply_layout(compiled.layout)] for observable in program.observables]
+        shots = program.shots or 1
+        if number is not None:
+            compiled = compiled.copy()
+            compiled.metadata = {NUMBER: number}
+        if observables:
+            return blocks(compiled, circuit.parameters, program.parameters, float(shots) ** -0.5, observables)
+        return blocks(compiled, circuit.parameters, program.parameters, shots)
+
+    def find(self, key: str) -> Job[Any] | None:
         """The latest job with this tag, one that did not fail where there is one."""
         jobs, alive = self._tagged(key)
         return self._followed((alive or jobs)[0], key, Cost(), None) if jobs else None
 
-    def find_all(self, key: str) -> list[Job[Result]]:
+    def find_all(self, key: str) -> list[Job[Any]]:
         """All jobs with this tag that did not fail, the latest first: more than one where a program was sent twice."""
         return [self._followed(job, key, Cost(), None) for job in self._tagged(key)[1]]
 
@@ -187,15 +206,18 @@ class Ibm(CompiledCircuits):
                 self._batch = qiskit_ibm_runtime.Batch(backend=self._device)
             return getattr(qiskit_ibm_runtime, kind)(mode=self._batch, options=options)
 
-    def _followed(self, sent: Any, key: str, expected: Cost, program: CircuitProgram | None) -> RemoteJob:
+    def _followed(
+        self, sent: Any, key: str, expected: Cost, asked: Sequence[tuple[CircuitProgram, Cost]] | None
+    ) -> RemoteJob:
+        """expected: what the job would cost. asked: its programs with their shots and circuits, if known."""
         begin = time.perf_counter()
 
         @self.calling("waiting")
-        def wait() -> Result:
+        def wait() -> Results:
             while not sent.in_final_state():
                 time.sleep(self.config.poll)
             results = sent.result()
-            return self._collected(results, sent, expected, program, time.perf_counter() - begin)
+            return self._collected(results, sent, expected, asked, time.perf_counter() - begin)
 
         def stop() -> bool:
             try:
@@ -208,30 +230,49 @@ class Ibm(CompiledCircuits):
         return RemoteJob(key, str(sent.job_id()), wait, stop)
 
     def _collected(
-        self, results: Any, sent: Any, expected: Cost, program: CircuitProgram | None, seconds: float
-    ) -> Result:
+        self,
+        results: Any,
+        sent: Any,
+        expected: Cost,
+        asked: Sequence[tuple[CircuitProgram, Cost]] | None,
+        seconds: float,
+    ) -> Results:
         if not results:
             raise CorruptResult(f"job {sent.job_id()}: an empty result")
         charged = sent.usage()
         about = {"vendor_id": str(sent.job_id()), "billing": "charged" if charged else "estimated"}
         if not charged:
             charged = (sent.usage_estimation or {}).get("quantum_seconds") or expected.qpu_seconds
-        cost = self._price(charged) + Cost(wall_seconds=seconds)
-        if hasattr(results[0].data, "evs"):
-            means, errors = means_of(results)
-            if program is not None and means.shape != (len(program.parameters), len(program.observables)):
-                raise CorruptResult(f"job {sent.job_id()}: means of shape {means.shape}")
-            cost += Cost(shots=expected.shots, circuits=expected.circuits or len(means))
-            return Result(means=means, errors=errors, cost=cost, about=about)
-        samples = bits_of(results)
-        wanted = (program.shots, program.circuit.num_qubits) if program is not None else samples[0].shape
-        if any(rows.shape != wanted for rows in samples) or (program and len(samples) != len(program.parameters)):
-            raise CorruptResult(f"job {sent.job_id()}: samples of shape {[rows.shape for rows in samples][:3]}")
-        cost += Cost(shots=int(np.sum([len(rows) for rows in samples])), circuits=len(samples))
-        return Result(samples=samples, cost=cost, about=about)
+        numbers = [result.metadata.get("circuit_metadata", {}).get(NUMBER) for result in results]  # None: no list
+        parts = [[results[i] for i, n in enumerate(numbers) if n == number] for number in sorted(set(numbers))]
+        if asked and len(asked) != len(parts):
+            raise CorruptResult(f"job {sent.job_id()}: results of {len(parts)} programs; {len(asked)} were sent")
+        known: Sequence[tuple[CircuitProgram | None, Cost]] = asked or [(None, Cost())] * len(parts)
+        read = [_read(part, sent.job_id(), *each) for part, each in zip(parts, known, strict=True)]
+        weights = [max(1, result.cost.shots, result.cost.circuits) for result in read]
+        done = list[Result]()
+        for result, weight in zip(read, weights, strict=True):
+            share = weight / sum(weights)
+            cost = self._price(charged * share) + Cost(wall_seconds=seconds * share) + result.cost
+            done.append(replace(result, cost=cost, about=about))
+        return done[0] if numbers[0] is None else tuple(done)
 
     def _price(self, seconds: float) -> Cost:
         return Cost(qpu_seconds=float(seconds), dollars=float(seconds) * self.config.dollars_per_second)
+
+
+def _read(results: Any, identity: str, program: CircuitProgram | None, cost: Cost) -> Result:
+    """The result of one program, with its shots and circuits, which `cost` says if known. Raises CorruptResult."""
+    if hasattr(results[0].data, "evs"):
+        means, errors = means_of(results)
+        if program is not None and means.shape != (len(program.parameters), len(program.observables)):
+            raise CorruptResult(f"job {identity}: means of shape {means.shape}")
+        return Result(means=means, errors=errors, cost=Cost(shots=cost.shots, circuits=cost.circuits or len(means)))
+    samples = bits_of(results)
+    wanted = (program.shots, program.circuit.num_qubits) if program is not None else samples[0].shape
+    if any(rows.shape != wanted for rows in samples) or (program and len(samples) != len(program.parameters)):
+        raise CorruptResult(f"job {identity}: samples of shape {[rows.shape for rows in samples][:3]}")
+    return Result(samples=samples, cost=Cost(shots=int(np.sum([len(rows) for rows in samples])), circuits=len(samples)))
 
 
 def _open(batch: Any) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.backends.backend import Bits, CircuitProgram
-from hybrid_opt.backends.local.circuit_backend import check_seed, spawn
+from hybrid_opt.backends.programs import check_seed, spawn
 from hybrid_opt.errors import CorruptResult
 
 
@@ -31,11 +31,15 @@ def chosen(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64])
     return np.asarray(parameters, np.float64)[:, [place[parameter] for parameter in compiled.parameters]]
 
 
-def blocks(compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64], *observables: Any) -> list[Any]:
-    """One parametrised block for all parameter sets; as many as sets where there are no parameters."""
-    if not compiled.num_parameters:
-        return [(compiled, *observables)] * len(parameters)
-    return [(compiled, *observables, chosen(compiled, order, parameters))]
+def blocks(
+    compiled: Any, order: Sequence[Any], parameters: NDArray[np.float64], amount: float, *observables: Any
+) -> list[Any]:
+    """One parametrised block for all parameter sets; as many as sets where there are no parameters.
+
+    amount: shots, or the precision of the observables.
+    """
+    values = [chosen(compiled, order, parameters)] if compiled.num_parameters else [None] * len(parameters)
+    return [(compiled, *observables, value, amount) for value in values]
 
 
 def sampled(simulator: Any, whole: Any, circuit: Any, program: CircuitProgram, seed: int) -> Sequence[Bits]:
@@ -44,8 +48,8 @@ def sampled(simulator: Any, whole: Any, circuit: Any, program: CircuitProgram, s
 
     check_seed(seed)
     sampler = Sampler(mode=simulator, options={"simulator": {"seed_simulator": spawn(seed, 0)}})
-    results = sampler.run(blocks(whole, circuit.parameters, program.parameters), shots=program.shots).result()
-    return bits_of(results)
+    assert program.shots is not None
+    return bits_of(sampler.run(blocks(whole, circuit.parameters, program.parameters, program.shots)).result())
 
 
 def bits_of(results: Any) -> tuple[Bits, ...]:

@@ -9,8 +9,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Limits, Program
-from hybrid_opt.backends.local.circuit_backend import CircuitBackend, check_seed, spawn
+from hybrid_opt.backends.local.circuit_backend import CircuitBackend
 from hybrid_opt.backends.local.compiled import CircuitConfig
+from hybrid_opt.backends.programs import check_seed, spawn
 from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured
 from hybrid_opt.errors import CorruptResult
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.backends.backend import Capabilities, Limits, Program, Result
+from hybrid_opt.backends.backend import Capabilities, Limits, Programs
 from hybrid_opt.backends.ledger.serialization import circuit_hash, pack_circuit, pack_program, unpack_result
 from hybrid_opt.cost import Cost
 from hybrid_opt.effect import refuse_idle
@@ -110,9 +110,9 @@ class Flaky:
         assert self._about is not None
         return self._about[1]
 
-    def estimate(self, program: Program) -> Cost:
+    def estimate(self, programs: Programs) -> Cost:
         """What the vendor's price list says; it never fails."""
-        content = circuit_hash(program), pack_circuit(program), pack_program(program)
+        content = circuit_hash(programs), pack_circuit(programs), pack_program(programs)
         for _ in range(9):
             try:
                 cost: Cost = self.call("estimate", *content)[1]
@@ -121,9 +121,9 @@ class Flaky:
                 continue
         raise BackendError(f"backend={self.name}: the vendor does not answer")
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> "FlakyJob":
-        """Send a program; the seed travels along. Raises TransientError, LostReply, CorruptResult."""
-        content = circuit_hash(program), pack_circuit(program), pack_program(program)
+    def submit(self, programs: Programs, key: str, seed: int = 0) -> "FlakyJob":
+        """Send programs as one job; the seed travels along. Raises TransientError, LostReply, CorruptResult."""
+        content = circuit_hash(programs), pack_circuit(programs), pack_program(programs)
         return FlakyJob(self, key, self.call("submit", key, seed, *content)[1])
 
     def find(self, key: str) -> "FlakyJob | None":
@@ -258,7 +258,7 @@ class FlakyJob:
         except TransientError:
             return False
 
-    def result(self, timeout: float | None = None) -> Result:
+    def result(self, timeout: float | None = None) -> Any:
         """Fetch the result, anew at every call. Raises TransientError where the vendor does not know the job."""
         end = float("inf") if timeout is None else time.monotonic() + timeout
         while True:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from hybrid_opt.backends import open_backend
-from hybrid_opt.backends.backend import Backend, CircuitProgram, Program, Result
+from hybrid_opt.backends.backend import Backend, Programs, Result
 from hybrid_opt.backends.errors import told
-from hybrid_opt.backends.ledger.serialization import pack_result, unpack_program, unpack_result
+from hybrid_opt.backends.ledger.serialization import circuits_of, pack_result, unpack_program, unpack_result
+from hybrid_opt.backends.programs import each, total
 from hybrid_opt.backends.qiskit.loading import load_qiskit
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, ProblemError
@@ -46,7 +47,7 @@ class Vendor:
         self.backend = backend
         self._lock, self._ended = threading.RLock(), threading.Condition()
         self._work, self.stopping = threading.Event(), threading.Event()
-        self._circuits: dict[str, Any] = {}
+        self._circuits: dict[str, list[Any]] = {}
         self._database = sqlite3.connect(folder / "vendor.sqlite", isolation_level=None, check_same_thread=False)
         self._database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + SCHEMA)
         self._query("UPDATE jobs SET status = 'queued' WHERE status = 'running'")  # it was not billed
@@ -63,7 +64,7 @@ class Vendor:
             rows = self._query("SELECT * FROM bill ORDER BY rowid")
             return "bill", [dict(zip(names, row, strict=True)) for row in rows]
         if operation == "estimate":
-            return "estimate", _price(self.backend.estimate(self._program(*arguments)))
+            return "estimate", _price(self.backend.estimate(self._programs(*arguments)))
         if fault == "drop":
             same = "key = (SELECT key FROM jobs WHERE id = ?)"
             self._query(f"DELETE FROM jobs WHERE status = 'queued' AND {same}", arguments[0])
@@ -91,12 +92,12 @@ class Vendor:
                 if not self._query("SELECT 1 FROM jobs WHERE id = ? AND status = 'running'", identity):
                     continue  # cancelled meanwhile
             try:
-                result = self.backend.submit(self._program(*content), identity, seed).result()
+                result = self.backend.submit(self._programs(*content), identity, seed).result()
             except Exception as error:
                 self._query("UPDATE jobs SET status = 'failed', error = ? WHERE id = ?", _said(error), identity)
             else:
-                cost = _price(result.cost)
-                packed = pack_result(replace(result, cost=cost))
+                result = each(result, lambda one: replace(one, cost=_price(one.cost)))
+                cost, packed = total(result), pack_result(result)
                 amounts = cost.shots, cost.qpu_seconds, cost.dollars
                 with self._lock:
                     self._database.execute("BEGIN")
@@ -113,7 +114,7 @@ class Vendor:
     def _submit(
         self, key: str, seed: int, circuit_hash: str, circuit: bytes, program: bytes, *, fault: str, config: FlakyConfig
     ) -> Answer:
-        self.backend.estimate(self._program(circuit_hash, circuit, program))  # refuses what cannot run
+        self.backend.estimate(self._programs(circuit_hash, circuit, program))  # refuses what cannot run
         due = time.time() + config.latency
         first, second = uuid.uuid4().hex[:16], uuid.uuid4().hex[:16]
         for identity, start in ((first, due), (second, due + config.copy_seconds)):
@@ -139,13 +140,13 @@ class Vendor:
             return "failed", rows[0][2]
         return ("pending" if status in ("queued", "running") else status,)
 
-    def _program(self, circuit_hash: str, circuit: bytes, program: bytes) -> Program:
+    def _programs(self, circuit_hash: str, circuit: bytes, program: bytes) -> Programs:
         """Circuits are unpacked once: backends know them by identity."""
-        loaded = unpack_program(program, circuit, self._circuits.get(circuit_hash))
-        if isinstance(loaded, CircuitProgram):
+        loaded = unpack_program(program, circuit, self._circuits.get(circuit_hash, ()))
+        if circuit_hash not in self._circuits:
             if len(self._circuits) > 64:
                 self._circuits.clear()
-            self._circuits[circuit_hash] = loaded.circuit
+            self._circuits[circuit_hash] = list(circuits_of(loaded).values())
         return loaded
 
     def _query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -214,7 +215,8 @@ def _damaged(answer: Answer, rng: np.random.Generator) -> Answer:
         content = bytearray(answer[1])
         content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
         return "done", bytes(content), answer[2]
-    result = unpack_result(answer[1])
+    results = unpack_result(answer[1])
+    result = results[-1] if isinstance(results, tuple) else results
     damaged = Result(
         tuple(sample[:-1] for sample in result.samples),
         tuple(entry[:-1] for entry in result.probabilities),
@@ -222,7 +224,7 @@ def _damaged(answer: Answer, rng: np.random.Generator) -> Answer:
         result.errors,
         result.cost,
     )
-    packed = pack_result(damaged)
+    packed = pack_result((*results[:-1], damaged) if isinstance(results, tuple) else damaged)
     return "done", packed, zlib.crc32(packed)
 
 

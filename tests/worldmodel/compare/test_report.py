@@ -162,6 +162,15 @@ def test_quantum_costs_are_those_of_the_ledger(tmp_path: Path) -> None:
     assert "| annealed | 3 | 6 | 300 | 0 | 0 | 0.141 | 0.0790 |" in (tmp_path / "report.md").read_text()
 
 
+def test_a_list_is_one_job_with_all_its_circuits(tmp_path: Path) -> None:
+    backend = open_backend("dwave:mock", ledger=tmp_path / "ledger.sqlite")
+    qubo = Qubo(np.diag([1.0, -1.0]))
+    backend.submit([AnnealProgram((qubo,) * count, reads=10) for count in (1, 2)], "key").result()
+    backend.close()
+    cost = quantum_cost(tmp_path / "ledger.sqlite", [], "dwave")
+    assert (cost.jobs, cost.circuits, cost.shots, cost.unfit) == (1, 3, 30, 0)
+
+
 def test_what_was_simulated_is_counted_once(tmp_path: Path) -> None:
     """Counts under quantum/ are of the whole run so far; queries of selectors are those of the logged batches."""
     rows = [

@@ -10,6 +10,9 @@ from qiskit import QuantumCircuit
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import AnnealProgram, CircuitProgram
 from hybrid_opt.backends.dwave.dwave import DWave
+from hybrid_opt.backends.ledger.backend import Ledgered
+from hybrid_opt.backends.ledger.store import Ledger
+from hybrid_opt.cost import Cost
 from hybrid_opt.errors import BackendError, Cancelled, CorruptResult, LostReply, ProblemError, TransientError
 from hybrid_opt.problem.qubo import Qubo
 from tests.hybrid_opt.backends.dwave.dwave_cloud import Cloud, offered
@@ -175,6 +178,27 @@ def test_a_job_is_found_again_by_its_label_in_a_new_process(cloud: Cloud, backen
         assert np.array_equal(ours, theirs)
     assert result.cost.shots == 120 and result.cost.qpu_seconds == pytest.approx(2 * 15432e-6)
     assert result.about["broken_chains"] == pytest.approx(sent.about["broken_chains"], abs=1e-6)
+    other.close()
+
+
+def test_a_list_is_one_job_also_in_a_new_process(cloud: Cloud, backend: DWave) -> None:
+    """Each program has its own reads and options, and is charged what its problems took."""
+    tasks = [AnnealProgram((problem(5), problem(8)), 60), AnnealProgram((problem(4),), 20, {"annealing_time": 5.0})]
+    ledger = Ledger(":memory:")
+    sent = Ledgered(backend, ledger).submit(tasks, "key").result(60)
+    ((row,), other) = ledger.attempts(), open_backend("dwave")
+    job, alone = other.find("key"), other.submit(tasks[1:], "alone")
+    assert job is not None and len(row["vendor_id"].split(",")) == 3 and alone.result(60)[0].samples[0].shape == (20, 4)
+    for one, again, task in zip(sent, job.result(60), tasks, strict=True):
+        assert [bits.shape for bits in one.samples] == [(task.reads, qubo.n) for qubo in task.qubos]
+        assert all(map(np.array_equal, one.samples, again.samples))
+        for result in (one, again):
+            assert result.cost.qpu_seconds == pytest.approx(len(task.qubos) * 15432e-6)
+            assert (result.cost.shots, result.cost.circuits) == (task.reads * len(task.qubos), len(task.qubos))
+    assert row["seconds"] == pytest.approx(3 * 15432e-6) and row["shots"] == 140
+    assert backend.estimate(tasks) == sum([backend.estimate(task) for task in tasks], Cost())
+    single = other.find("alone")
+    assert single is not None and isinstance(single.result(60), tuple)
     other.close()
 
 

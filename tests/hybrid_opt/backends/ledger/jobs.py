@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_opt.backends.backend import AnnealProgram, Capabilities, CircuitProgram, Limits, Program, Result
+from hybrid_opt.backends.backend import AnnealProgram, Capabilities, CircuitProgram, Limits, Programs, Result
+from hybrid_opt.backends.programs import Request, as_list
 from hybrid_opt.cost import Cost
 from hybrid_opt.errors import (
     Cancelled,
@@ -36,17 +37,16 @@ class Vendor:
         self.hold = threading.Event()
         self.hold.set()
 
-    def estimate(self, program: Program) -> Cost:
-        assert isinstance(program, AnnealProgram)
-        return Cost(shots=program.reads, qpu_seconds=0.5, dollars=1.0)
+    def estimate(self, programs: Programs) -> Cost:
+        return sum([Cost(shots=p.reads, qpu_seconds=0.5, dollars=1.0) for p in as_list(programs)], Cost())
 
-    def submit(self, program: Program, key: str, seed: int = 0) -> "VendorJob":
+    def submit(self, programs: Programs, key: str, seed: int = 0) -> "VendorJob":
         if self.on_submit is not None:
             self.on_submit(key)
         self.sent.append(key)
         event = self.events.pop(0) if self.events else None
         if event is None or isinstance(event, LostReply):
-            self.jobs[key] = VendorJob(self, program, key, seed)
+            self.jobs[key] = VendorJob(self, Request.of(programs, seed), key)
         if event is not None:
             raise event
         return self.jobs[key]
@@ -58,22 +58,24 @@ class Vendor:
 
 
 class VendorJob:
-    def __init__(self, vendor: Vendor, program: Program, key: str, seed: int) -> None:
-        self.vendor, self.program, self.key, self.vendor_id = vendor, program, key, f"id-{key}"
-        self.seed, self.cancelled = seed, False
+    def __init__(self, vendor: Vendor, request: Request, key: str) -> None:
+        self.vendor, self.request, self.key, self.vendor_id = vendor, request, key, f"id-{key}"
+        self.cancelled = False
 
     def done(self) -> bool:
         return self.vendor.hold.is_set()
 
-    def result(self, timeout: float | None = None) -> Result:
+    def result(self, timeout: float | None = None) -> Any:
         if self.cancelled:
             raise Cancelled("it was cancelled")
         if not self.vendor.hold.wait(timeout):
             raise TimeoutError
-        assert isinstance(self.program, AnnealProgram)
-        rng = np.random.default_rng(self.seed)
-        samples = [rng.integers(0, 2, (self.program.reads, q.n)).astype(np.uint8) for q in self.program.qubos]
-        return Result(tuple(samples), cost=Cost(shots=self.program.reads, qpu_seconds=0.25, dollars=0.75))
+        return self.request.given(list(map(self._drawn, self.request.programs, self.request.seeds)))
+
+    def _drawn(self, program: Any, seed: int) -> Result:
+        rng = np.random.default_rng(seed)
+        samples = [rng.integers(0, 2, (program.reads, q.n)).astype(np.uint8) for q in program.qubos]
+        return Result(tuple(samples), cost=Cost(shots=program.reads, qpu_seconds=0.25, dollars=0.75))
 
     def cancel(self) -> bool:
         self.cancelled = not self.vendor.hold.is_set()

@@ -125,7 +125,7 @@ class Client:
         if job["program"] == "sampler":
             result = BackendSamplerV2(backend=device).run(pubs).result()
         else:
-            result = BackendEstimatorV2(backend=device).run([pub[:3] for pub in pubs], precision=pubs[0][3]).result()
+            result = BackendEstimatorV2(backend=device).run(pubs).result()
         job["result"] = json.dumps(result, cls=RuntimeEncoder)
         return str(job["result"])
 

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,44 @@ def test_means_come_from_the_estimator(cloud: Cloud) -> None:
     assert result.means.shape == (2, 2) and (np.abs(result.means - expected) < 5 * result.errors).all()
     assert cloud.jobs["job-0"]["params"]["resilience_level"] == 0
     assert len(cloud.jobs) == 1
+
+
+@pytest.mark.parametrize("kind", ["samples", "means"])
+def test_a_list_is_one_job_also_in_a_new_process(cloud: Cloud, kind: str) -> None:
+    """A circuit without parameters is as many blocks as it has sets; each program has its shots, and its share."""
+    fixed = program().circuit.assign_parameters([0.4, 0.9])
+    tasks = [program(2000, 3), CircuitProgram(fixed, np.zeros((2, 0)), 2500), program(3000, 1)]
+    if kind == "means":
+        tasks = [replace(task, observables=(SparsePauliOp("ZZI"), SparsePauliOp("YIZ"))) for task in tasks]
+    ledger = Ledger(":memory:")
+    results = Ledgered(opened(resilience_level=0), ledger).submit(tasks, "key").result(30)
+    assert [len(job["params"]["pubs"]) for job in cloud.jobs.values()] == [4] and len(ledger.attempts()) == 1
+    found: Any = opened().find("key")
+    for one, again, task in zip(results, found.result(30), tasks, strict=True):
+        if kind == "samples":
+            check_samples(task, one.samples)
+            assert all(map(np.array_equal, one.samples, again.samples))
+            assert one.cost.qpu_seconds == again.cost.qpu_seconds == pytest.approx(3.5 * one.cost.shots / 14000)
+        else:
+            states = [Statevector(task.circuit.assign_parameters(values)) for values in task.parameters]
+            expected = [[state.expectation_value(o).real for o in task.observables] for state in states]
+            assert (np.abs(one.means - expected) < 5 * one.errors).all() and np.array_equal(one.means, again.means)
+            precisions = [pub[3] for job in cloud.jobs.values() for pub in job["params"]["pubs"]]
+            assert precisions == [shots**-0.5 for shots in (2000, 2500, 2500, 3000)]
+    assert ledger.spent.qpu_seconds == pytest.approx(3.5) and ledger.spent.shots == sum(r.cost.shots for r in results)
+    (alone,) = opened().submit(tasks[:1], "alone").result(30)
+    assert (alone.means if kind == "means" else alone.samples[0]).shape == ((3, 2) if kind == "means" else (2000, 3))
+
+
+def test_a_list_of_both_kinds_is_refused(cloud: Cloud) -> None:
+    tasks = [program(), replace(program(), observables=(SparsePauliOp("ZZI"),))]
+    with pytest.raises(
+        ProblemError, match="^programs: some have observables and some have none; .* one kind in a list"
+    ):
+        opened().submit(tasks, "key")
+    whole, parts = opened().estimate([program()] * 3), opened().estimate(program())
+    assert whole.qpu_seconds == pytest.approx(3 * parts.qpu_seconds - 2 * 2.0)  # one job's overhead
+    assert whole.shots == 3 * parts.shots and not cloud.jobs
 
 
 def test_submit_does_not_wait_for_the_queue(cloud: Cloud) -> None:
