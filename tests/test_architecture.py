@@ -35,6 +35,7 @@ def test_rooms_import_in_no_circle() -> None:
     assert circles(room_arrows(imports(ROOT), modules(ROOT))) == set()
 
 
+@pytest.mark.slow
 def test_imports_go_down() -> None:
     parts = {part for floor in FLOORS for part in floor}
     rooms = {".".join(name.split(".")[:2]) for name in modules(ROOT) if name.startswith("worldmodel.")}

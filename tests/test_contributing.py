@@ -60,6 +60,6 @@ def test_an_example(folder: Path, part: str) -> None:
 def test_a_config_line(folder: Path, part: str) -> None:
     """A run takes it, by one line: some updates, and a choice where it is of the optimiser."""
     words = shlex.split(blocks(part, "")[0])[3:]
-    choices = ["optimizer.every=2"] if "optimizer=hybrid" in words else []
+    choices = ["optimizer.every=4", "optimizer.blocks=1"] if "optimizer=hybrid" in words else []
     code = command("train", "worldmodel.train.run:run", [*TINY, *words, *choices, "steps=56", "logdir=run"])
     assert code == 0 and (folder / "run" / "evaluation.json").exists()

@@ -58,6 +58,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "package"), [("checkout", True), ("editable", False)])
 def test_a_users_envs_and_ours(folder: Path, layout: str, package: bool) -> None:
     """Whichever is imported first, and whether or not theirs has an `__init__.py`."""

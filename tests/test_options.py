@@ -158,6 +158,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "name"), walk(SOLVER_CASES))
 def test_solvers(part: str, name: str, spied: list[Any]) -> None:
     rng = np.random.default_rng(3)
@@ -393,6 +394,7 @@ BACKEND_CASES: dict[str, dict[str, Case]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "name"), walk(BACKEND_CASES))
 def test_backends(part: str, name: str) -> None:
     """Options are behind the ? of the name, but for mappings. What is seen: samples, depth, broken chains, limits."""

@@ -59,6 +59,7 @@ RAISED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize(
     ("how", "text"),
@@ -225,6 +226,7 @@ def test_a_killed_worker(when: str) -> None:
     assert not any(process.is_alive() for process in workers.processes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_no_process_of_the_workers_can_be_interrupted_from_its_first_moment_on() -> None:
     """Ctrl-C goes to all processes of a terminal, those that are just starting included."""
@@ -298,6 +300,7 @@ def running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["exit", "kill"])
 def test_workers_of_a_script(tmp_path: Path, end: str) -> None:
     """They neither import torch nor run the script again, which has no main guard; and they end with it.

@@ -35,6 +35,7 @@ def need(env_id: str) -> None:
         pytest.skip(f"{env_id} needs {package}, which is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "options", "observations", "action"),
     [

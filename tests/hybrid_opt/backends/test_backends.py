@@ -118,6 +118,7 @@ def distance(a: Floats, b: Floats) -> float:
     return float(np.abs(a - b).sum() / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("kind", [qaoa, vqe, grover, gate_zoo])
 @pytest.mark.parametrize("n", [3, 6])

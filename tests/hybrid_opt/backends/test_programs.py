@@ -77,6 +77,7 @@ def plain(result: Result) -> tuple[Any, ...]:
     return [[np.array(a).tolist() for a in each] for each in arrays], replace(result.cost, wall_seconds=0.0), about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", ["bare", "ledgered", "fallback"])
 @pytest.mark.parametrize(
     "name", ["statevector", "lightning", "aer", "provider", "ibm:fake_manila", "dwave:mock", "vendor", "flaky"]
@@ -189,6 +190,7 @@ job.result()
 """
 
 
+@pytest.mark.slow
 def test_killed_in_flight_and_found_again_as_one_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = in_another_process(RUN, str(tmp_path), "1.5")
     assert process.stdout is not None and process.stdout.readline() == "sent\n", process.communicate()[1]

@@ -49,6 +49,7 @@ class Trapped:
         return loss.item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["exact", "path_integral", "vqe", pytest.param("qaoa", marks=pytest.mark.slow)])
 def test_it_finds_the_minimum_of_the_grid(solver: str) -> None:
     trapped = Trapped(solver=solver)

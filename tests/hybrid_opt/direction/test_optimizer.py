@@ -97,6 +97,7 @@ def test_a_choice_that_is_refused_leaves_the_step_of_the_base(base: str) -> None
     assert torch.equal(ours.weights, other.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["losses", "curvature"])
 @pytest.mark.parametrize("base", BASES)
 def test_accepted_moves_never_raise_the_loss_on_their_own_batch(base: str, model: str) -> None:
@@ -165,6 +166,7 @@ def test_torchs_random_state_is_left_alone() -> None:
     assert ours.optimizer.counts.accepted > 0 and ours.optimizer.counts.raised == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 def test_continues_from_its_state_to_the_bit(base: str) -> None:
     escape = {"patience": 4, "blocks": 2, "tolerance": 0.5}

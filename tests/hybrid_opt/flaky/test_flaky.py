@@ -80,6 +80,7 @@ def books_agree(ledger: Ledger, bill: list[dict[str, Any]]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
     """The connection ends with it, and another vendor is started."""
     first = Flaky(folder=str(tmp_path), **QUIET)
@@ -99,6 +100,7 @@ def test_a_vendor_that_ends_as_it_is_called(tmp_path: Path) -> None:
     second.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [
@@ -180,6 +182,7 @@ def test_budget_is_never_exceeded(folder: str) -> None:
     backend.close()
 
 
+@pytest.mark.slow
 def test_vendor_outage(tmp_path: Path) -> None:
     """The vendor's process ends and starts again while jobs wait in its queue."""
     vendor = Flaky(folder=str(tmp_path), **{**QUIET, "latency": 0.5})
@@ -270,6 +273,7 @@ def test_a_thousand_jobs_and_sigkill(tmp_path: Path) -> None:
     _run(tmp_path, 1000, (300, 600))
 
 
+@pytest.mark.slow
 def test_sigkill(tmp_path: Path) -> None:
     _run(tmp_path, 40, (10,))
 

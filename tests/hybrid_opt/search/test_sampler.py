@@ -413,6 +413,7 @@ def test_no_warnings_of_deprecated_conventions():
     assert len(about(study)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", [None, "sqlite"])
 def test_a_bad_enqueued_value_fails_its_own_trial_alone(tmp_path, storage):
     """Whether it waits, runs or was left by a dead worker: `ask()` without `tell()`."""

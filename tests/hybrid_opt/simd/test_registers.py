@@ -8,6 +8,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import pytest
 from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
@@ -85,6 +86,7 @@ def test_kernels_where_no_cache_can_be_written(tmp_path: Path) -> None:
     assert folder in line and "NUMBA_CACHE_DIR" in line
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_again_when_what_it_calls_has_changed(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(
         "import numba, part\nfrom hybrid_opt.simd.registers import cached\n"

@@ -22,6 +22,7 @@ RUNS = {
 QUBO = Qubo([[1.0, -4.0], [0.5, 1.5]], offset=0.25)  # its minimum is at (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", RUNS)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_it_runs_the_same_twice_or_is_refused(name: str, backend: str) -> None:

@@ -27,6 +27,7 @@ def made(items: int = ITEMS, seed: int = 0, **options: Any) -> Selector:
     return selector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -126,6 +127,7 @@ def test_qaoa_as_engine_and_its_limit() -> None:
         large.prepare(0)
 
 
+@pytest.mark.slow
 def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> None:
     quiet = "refuse=1&delay=0&lose=0&duplicate=0&corrupt=0&drop=0"
     selector = made(backend=f"{NAME}?inner=dwave:mock&{quiet}&folder={tmp_path}")
@@ -138,6 +140,7 @@ def test_a_vendor_that_refuses_everything_is_stood_in_for(tmp_path: Path) -> Non
     assert selector.metrics()["fallback_rate"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_ledger_brings_plans_from_a_vendor_that_fails_half_of_its_calls(tmp_path: Path) -> None:
     rates = "refuse=0.2&lose=0.1&corrupt=0.1&drop=0.1&delay=0&duplicate=0"
     failing = f"{NAME}?inner=dwave:mock&{rates}&folder={tmp_path}"

@@ -305,6 +305,7 @@ def test_ids_grow_without_end(case: str) -> None:
     assert set(np.concatenate([selector.select(16).ids for _ in range(200)])) == set(range(start + 284, start + 300))
 
 
+@pytest.mark.slow
 @known
 def test_inclusion_is_the_expected_count(case: str) -> None:
     """Counts in 1,500 batches of 10 of 40 items against the sum of their laws: 5 sigma each, TV 0.03 (noise 0.021)."""
@@ -343,6 +344,7 @@ def test_sums_and_weights_correct_the_bias(case: str) -> None:
         np.testing.assert_allclose(batch.weight, 10 / (40 * batch.inclusion), rtol=1e-12)
 
 
+@pytest.mark.slow
 @every
 def test_a_million_items(case: str) -> None:
     items = 1_000_000

@@ -56,6 +56,7 @@ def vectorised(name: str, num: int) -> Vectorised:
     return Vectorised(Environments(EnvConfig(name), num, seed=0))
 
 
+@pytest.mark.slow
 def test_spaces_steps_and_ends() -> None:
     env: VecEnv = vectorised("BaselineParts-v0", 2)
     assert env.action_space == spaces.MultiDiscrete([2, 3])
@@ -86,6 +87,7 @@ def test_continuous_actions_are_scaled_as_for_our_agent() -> None:
     assert pendulum.max_torque == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "updates"),
     [

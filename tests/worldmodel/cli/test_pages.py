@@ -87,6 +87,7 @@ def again(folder: Path, before: Sequence[str], *words: str) -> dict[str, Any]:
     return train_values(*expanded([f"@{folder / 'config.yaml'}", *words], command))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REPEATED.values(), ids=REPEATED)
 def test_the_config_of_a_run_repeats_it(words: str, tmp_path: Path) -> None:
     """All but its folder."""
@@ -94,6 +95,7 @@ def test_the_config_of_a_run_repeats_it(words: str, tmp_path: Path) -> None:
     assert differences(train_values(*given), again(tmp_path, given), ()) == []
 
 
+@pytest.mark.slow
 def test_groups_and_keys_behind_the_config_of_a_run_count(tmp_path: Path) -> None:
     before = ("replay=prioritized", "replay.alpha=0.9", "size=12m", "steps=77", "replay.capacity=1000")
     after = again(tmp_path, before, "replay=recall", "size=25m", "replay.fit=3", "seed=9")

@@ -50,11 +50,10 @@ def test_a_preset_holds_what_differs_from_the_defaults(path: Path) -> None:
         return
     package = "" if "@package _global_" in path.read_text() else group
     commands = [name for name in COMMANDS if group in catalogue(CONFIGS, name).groups]
-    assert commands
-    for name in commands:
-        command = catalogue(CONFIGS, name)
-        choices = composed(command, CONFIGS, name, [f"{group}={path.stem}"]).choices
-        assert repeated(path, command.defaults(choices), package) == []
+    name = "train" if "train" in commands else commands[0]  # whose defaults others change at most
+    command = catalogue(CONFIGS, name)
+    choices = composed(command, CONFIGS, name, [f"{group}={path.stem}"]).choices
+    assert repeated(path, command.defaults(choices), package) == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -83,6 +82,7 @@ def test_a_folder_of_a_users_with_every_value_needs_no_defaults(tmp_path: Path) 
     assert made == configured("train", TrainConfig, ["replay=prioritized", "replay.alpha=0.5", "steps=7"])
 
 
+@pytest.mark.slow
 def test_help_of_all_commands_imports_nothing_heavy() -> None:
     heavy = {"torch", "gymnasium", "numba", "scipy", "optuna", "sklearn", "ray"}
     code = (

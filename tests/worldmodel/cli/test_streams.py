@@ -80,6 +80,7 @@ def finished(folder: Path) -> bool:
     return bool(json.loads((folder / "evaluation.json").read_text())["finished"])
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_stdout(tmp_path: Path, forks: Starter) -> None:
     run = PrintingRun(forks, Path("/dev/full"), tmp_path / "run", "steps=60")
     assert run.ended() == (0, WARNING.format("No space left on device"))
@@ -97,6 +98,7 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, forks: Starter) -> None:
     assert seen[0].startswith("model: ") and finished(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_closed_streams_and_a_closed_terminal(tmp_path: Path) -> None:
     """Files that are opened do not take their numbers; a hangup saves the run."""
     words = " ".join(f"'{word}'" for word in [*TINY, "steps=100000", f"logdir={tmp_path}"])
@@ -144,6 +146,7 @@ def run(config: TrainConfig) -> int:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("at_import", ["kill()", ""], ids=["while it is imported", "while it runs"])
 def test_an_interrupt_that_imports_turn_into_something_else(tmp_path: Path, number: str, at_import: str) -> None:

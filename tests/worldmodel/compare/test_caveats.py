@@ -57,6 +57,7 @@ def test_the_lead_tells_that_no_control_took_part(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_effects_in_single_environments_are_found_there(tmp_path: Path) -> None:
     """Worse in one and better in another, which all environments together do not show."""
     made = plan("suite=classic", "seeds=10", "arms=[classical,annealed]", "controls=[annealed_pivotal]")

@@ -43,6 +43,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     return made, folder
 
 
+@pytest.mark.slow
 def test_the_figures_are_scipys(written: tuple[Plan, Path]) -> None:
     found = json.loads((written[1] / "results.json").read_text())
     values = {arm: np.array([drawn("cartpole", arm, seed) for seed in range(10)]) for arm in MEANS}
@@ -85,6 +86,7 @@ def test_the_verdict_comes_first_in_plain_words(written: tuple[Plan, Path]) -> N
         assert len({row.count("|") for row in rows}) <= 1
 
 
+@pytest.mark.slow
 def test_many_arms_are_drawn_in_panels_of_those_that_belong_together(tmp_path: Path) -> None:
     made = plan("suite=cartpole", "seeds=10", "arms=[classical,annealed,boltzmann]", "controls=[ppo,annealed_pivotal]")
     assert made.groups == [list(made.arms)]  # few
@@ -103,6 +105,7 @@ def test_many_arms_are_drawn_in_panels_of_those_that_belong_together(tmp_path: P
         assert seen == [["classical", "off_policy"], *panels[1:]]  # what has not ended is left out
 
 
+@pytest.mark.slow
 def test_a_control_that_does_as_well_takes_the_credit(tmp_path: Path) -> None:
     made = plan("suite=smoke", "seeds=10", "arms=[classical,annealed]")
     good = {"annealed", "annealed_pivotal"}
@@ -114,6 +117,7 @@ def test_a_control_that_does_as_well_takes_the_credit(tmp_path: Path) -> None:
     assert "What helps need not be the quantum part: nothing shows it better than annealed_pivotal." in text
 
 
+@pytest.mark.slow
 def test_failed_runs_count_as_the_lowest(tmp_path: Path) -> None:
     made = plan(*TWO)
     fill(made, tmp_path, lambda task, arm, seed: None if (arm, seed) == ("annealed", 3) else 5.0 + seed)
@@ -182,6 +186,7 @@ def test_what_was_simulated_is_counted_once(tmp_path: Path) -> None:
     assert quantum_cost(tmp_path / "ledger.sqlite", [], None) == QuantumCost()
 
 
+@pytest.mark.slow
 def test_left_out_controls_are_told(tmp_path: Path) -> None:
     made = plan("suite=smoke", "seeds=10", "controls=[annealed_pivotal]")
     fill(made, tmp_path, lambda task, arm, seed: 1.0 + seed)
@@ -268,6 +273,7 @@ def browse(page: str, folder: Path, *flags: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(written: tuple[Plan, Path], tmp_path: Path) -> None:
     page = (written[1] / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", page.replace("xlink:href", "href"))
@@ -291,6 +297,7 @@ def test_the_page_in_a_browser(written: tuple[Plan, Path], tmp_path: Path) -> No
     assert (dark["paper"], dark["ink"]) == ("rgb(20, 23, 27)", "rgb(230, 233, 237)")
 
 
+@pytest.mark.slow
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     made = plan(*TWO, "suite.question='<script>alert(1)</script> & \"so\"'")
     fill(made, tmp_path, lambda task, arm, seed: 1.0 + seed)
@@ -299,6 +306,7 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_twice(written: tuple[Plan, Path], tmp_path: Path) -> None:
     made = written[0]
     fill(made, tmp_path, drawn)

@@ -53,6 +53,7 @@ def test_a_comparison_that_was_killed_twice_reports_the_same(tmp_path: Path) -> 
     assert timeless(tmp_path / "killed") == timeless(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_crashing_arm_is_reported_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A learning rate with which every loss is soon beyond all numbers."""
     own = 'arm.bad={words: ["optimizer.lr=1e30", "optimizer.warmup=0"]}'
@@ -66,6 +67,7 @@ def test_a_crashing_arm_is_reported_and_counted(tmp_path: Path, capsys: pytest.C
     assert "the loss is not finite" in (tmp_path / "c/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs of another command in folders of their own, whose score is minus the least loss."""
     words = ["suite=search", "environments=[mlp_wine]", "arms=[random_search]", "reference=random_search", "seeds=1"]
@@ -79,6 +81,7 @@ def test_samplers_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert len(losses) == 3 and found["returns"]["random_search"]["mlp_wine"] == [-min(losses)]
 
 
+@pytest.mark.slow
 def test_time_ends_training(tmp_path: Path) -> None:
     """Long before its steps; continuing finds it finished at its time, more of it goes on."""
     words = ["env=cartpole", "steps=1000000", "env.time_limit=20", f"logdir={tmp_path / 'x'}"]

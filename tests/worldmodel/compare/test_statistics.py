@@ -133,6 +133,7 @@ def test_power_is_found_again_by_simulation() -> None:
     assert statistics.power(scores, 0.0, 10, rng(14)).power == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.slow
 def test_power_at_the_level_of_one_test_of_many() -> None:
     """0.05 / 20, which 199 permutations could never reach: the power of Student's test at that level bounds it."""
     scores = {"a": stats.norm.ppf((np.arange(2000) + 0.5) / 2000)}

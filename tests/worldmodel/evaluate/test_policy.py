@@ -109,6 +109,7 @@ def test_the_state_is_the_memory_of_the_episode(cartpole: Path) -> None:
     assert not (later.state.deter == first.state.deter).all()
 
 
+@pytest.mark.slow
 def test_nested_observations_and_rescaled_actions(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = trained(tmp_path_factory, "steps=45", "env.id=tests.worldmodel.worlds:Picture-v0")
     actions, _ = play(worldmodel.load(path), gymnasium.make("Picture-v0"), greedy=False)
@@ -116,6 +117,7 @@ def test_nested_observations_and_rescaled_actions(tmp_path_factory: pytest.TempP
     assert actions[0].shape == (2,) and actions[0].dtype == np.float64
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*left out", "ignore:.*resized")
 @pytest.mark.parametrize("action", ["multidiscrete", "multibinary", "integers", "box"])
 def test_actions_of_every_space(tmp_path_factory: pytest.TempPathFactory, action: str) -> None:

@@ -93,6 +93,7 @@ def test_another_seed_gives_other_episodes(run: Path) -> None:
     assert returns[0] != returns[1] == returns[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mp4", "gif"])
 def test_video(picture: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     film = tmp_path / f"film.{kind}"
@@ -144,6 +145,7 @@ def test_an_environment_that_cannot_render(tmp_path: Path, capsys: pytest.Captur
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "what"),
     [
@@ -190,6 +192,7 @@ def test_a_configuration_of_another_version(run: Path, capsys: pytest.CaptureFix
 SINGLE = ("env.id=tests.worldmodel.worlds:Single-v0", "eval.every=30", "eval.episodes=2", "deterministic=true")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stiff", [True, False])
 def test_an_environment_that_can_exist_once(tmp_path: Path, stiff: bool) -> None:
     """Evaluated between episodes; training is that of a run without any evaluation, to the bit."""

@@ -315,6 +315,7 @@ print(empty / stored, filled / stored, saving / stored, peak() / stored, grown()
 """
 
 
+@pytest.mark.slow
 def test_memory(tmp_path: Path) -> None:
     """Of a full replay: at most 1.1 times what it stores; a file of it more while it is restored."""
     command = [sys.executable, "-c", MEMORY, str(tmp_path)]

@@ -196,6 +196,7 @@ def test_a_full_disk_leaves_the_former_one(tmp_path: Path, limit: int) -> None:
     assert loaded(tmp_path / "c", size=10_000).parts["agent"].value == 25
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """A process that saves all the time is killed, again and again: the latest checkpoint is always whole."""
     moments = random.Random(0)

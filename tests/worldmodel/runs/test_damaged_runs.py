@@ -87,6 +87,7 @@ def test_a_folder_with_files_of_others_is_refused(
     assert content(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_comparison_does_not_write_over_the_files_of_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -373,6 +374,7 @@ def at_row(count: int, happens: Callable[[], object]) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 @pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
 def test_a_folder_that_is_moved_or_removed_meanwhile(

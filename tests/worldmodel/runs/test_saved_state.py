@@ -134,6 +134,7 @@ def through_a_file(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     return part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), option_sets({n: selector_classes(n)[1] for n in SELECTORS}))
 def test_selectors(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     looks = {"fresh_every": 2} if hasattr(selector_classes(name)[1], "fresh_every") else {}
@@ -157,6 +158,7 @@ def solver_configs() -> dict[str, Any]:
     return {name: getattr(import_module(module), kind).Config for name, (module, kind) in SOLVERS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), option_sets(solver_configs()))
 def test_solvers(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
     first, second = make_solver(name, **options), make_solver(name, **options)
@@ -185,6 +187,7 @@ def optimiser_sets() -> list[Any]:
     return sets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), optimiser_sets())
 def test_optimisers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]) -> None:
     base = options if name == "laprop" else {}

@@ -119,6 +119,7 @@ def test_kills(tmp_path: Path) -> None:
     assert len(done) == 3 and all(trial.state == TrialState.COMPLETE for trial in done)
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_until_the_database_has_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ def url(database: Server) -> str:
     return database.url
 
 
+@pytest.mark.slow
 def test_workers_of_two_machines(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own folder, the study is one. Two machines may begin a trial too many, never one twice."""
     monkeypatch.setattr(trial_module, "TRAIN", stand_in(tmp_path))

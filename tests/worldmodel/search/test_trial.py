@@ -67,6 +67,7 @@ SAMPLERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: f"{sampler['name']}-{sampler.get('solver')}")
 def test_samplers(tmp_path: Path, sampler: dict[str, Any]) -> None:
     if sampler["name"] == "cmaes":
@@ -79,6 +80,7 @@ def test_samplers(tmp_path: Path, sampler: dict[str, Any]) -> None:
     assert bool(proposed) == (sampler["name"] == "qubo")
 
 
+@pytest.mark.slow
 def test_a_crash_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
     trials = ran(work(tmp_path, words=["crash=0.5"], trials=8))
     states = {trial.params["x"] > 0.5: trial.state for trial in trials}
@@ -95,6 +97,7 @@ def test_runs_without_a_value(tmp_path: Path, word: str, reason: str) -> None:
     assert trial.state == TrialState.FAIL and trial.user_attrs["reason"].startswith(reason)
 
 
+@pytest.mark.slow
 def test_pruning(tmp_path: Path) -> None:
     """A trial below the median is stopped where it is seen, and its run saves itself."""
     pruner = {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 2}
@@ -110,6 +113,7 @@ def test_pruning(tmp_path: Path) -> None:
     assert (tmp_path / "search/trials/2/saved").exists() and not (tmp_path / "search/trials/2/evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_is_continued(tmp_path: Path) -> None:
     unwanted = threading.Event()
     given = work(tmp_path, words=["pause=60"], trials=1)
@@ -133,6 +137,7 @@ def test_a_stopped_trial_is_continued(tmp_path: Path) -> None:
     assert not (tmp_path / "search/trials/0").exists()
 
 
+@pytest.mark.slow
 def test_workers_side_by_side_make_exactly_the_trials(tmp_path: Path) -> None:
     names = [f"worker {number}" for number in range(4)]
     works = [work(tmp_path, trials=9, worker=name, entropy=[0, number]) for number, name in enumerate(names)]
@@ -175,6 +180,7 @@ def test_giving_up(tmp_path: Path) -> None:
     assert here.trials[dead].user_attrs["reason"] == "gone"
 
 
+@pytest.mark.slow
 def test_a_trial_without_signs_of_life_is_tried_again(tmp_path: Path) -> None:
     """As when another machine, with the same storage, was switched off."""
     given = work(tmp_path, trials=1, heartbeat=1)

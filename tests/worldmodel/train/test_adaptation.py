@@ -27,6 +27,7 @@ def figures(folder: Path, prefix: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "prefix"), [(DIRECTION, "quantum"), (REPLAY, "replay")], ids=["direction", "replay"])
 def test_continued_equals_not_stopped(words: tuple[str, ...], prefix: str, tmp_path: Path) -> None:
     words = (*words, *CONSTANT, "deterministic=true", "eval.final_episodes=1")

@@ -18,22 +18,17 @@ WORDS = ("deterministic=true", "checkpoint.minutes=0.001", "eval.every=80", "eva
 STREAMS = ("env.num=2",)
 CASES = {
     "uniform": (),
-    "streams": STREAMS,
     "workers": (*STREAMS, "env.vectorization=async"),
-    "prioritized": ("replay=prioritized",),
-    "disk": ("replay.storage=disk",),
     "curious": ("replay=curious",),
     "mixture": ("replay=mixture",),
     "annealed": ("replay=annealed", "replay.pool=8", "replay.plans=4"),
     "boltzmann": ("replay=boltzmann", "replay.every=4", "replay.plans=4", "replay.bits=8"),
     "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
     "recall": ("replay=recall", "replay.fit=16"),
-    "overwritten": ("replay.capacity=200", *STREAMS),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
-    "shared": ("eval.environments=shared",),
     "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
-EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=300")
+EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=200")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +58,7 @@ def test_killed_and_continued_equals_not_stopped(tmp_path: Path, forks: Starter,
     assert timeless(tmp_path / "run") == timeless(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_stopped_by_signals_and_continued_equals_not_stopped(tmp_path: Path, forks: Starter) -> None:
     words = (*WORDS, "steps=300", "checkpoint.minutes=10")
     assert forks.run(tmp_path / "whole", *words).finish()[0] == 0
@@ -78,6 +74,7 @@ def test_stopped_by_signals_and_continued_equals_not_stopped(tmp_path: Path, for
     assert timeless(tmp_path / "run") == timeless(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_stopped_in_an_evaluation(tmp_path: Path, forks: Starter) -> None:
     """It is broken off, and made anew from the beginning on continuing."""
     fragile = ("env.id=tests.worldmodel.worlds:Fragile-v0", "env.kwargs={flag:none,how:none}")
@@ -131,6 +128,7 @@ def test_killed_before_the_first_checkpoint_begins_anew(tmp_path: Path, forks: S
     assert steps == sorted(steps) and steps.count(60) == 1
 
 
+@pytest.mark.slow
 def test_more_steps_continue_as_if_they_had_been_asked_for_at_first(tmp_path: Path, forks: Starter) -> None:
     constant = ("optimizer.final_rate=1", "behavior.entropy=1e-3", "behavior.final_entropy=1e-3")  # over any run
     words = ("deterministic=true", *constant, "log.every=10", *STREAMS)

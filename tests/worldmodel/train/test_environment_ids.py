@@ -23,6 +23,7 @@ FAST = (
 SLOW = ("CarRacing-v3", "ALE/Pong-v5", "dm_control/walker-walk-v0")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*left out", "ignore:.*resized", "ignore:.*out of date")
 @pytest.mark.parametrize("env", [*FAST, *(pytest.param(env, marks=pytest.mark.slow) for env in SLOW)])
 def test_an_environment(tmp_path: Path, env: str) -> None:

@@ -44,6 +44,7 @@ def is_whole(folder: Path) -> None:
         load_state(path / "state.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "what"),
     [("wrong", "observation 'observation' is not finite (value nan)"), ("raise", "RuntimeError: the wheel fell off")],

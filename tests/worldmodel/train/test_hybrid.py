@@ -49,6 +49,7 @@ def test_some_windows() -> None:
     assert torch.equal(some(windows, 99).reward, windows.reward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["losses", "curvature"])
 def test_it_lowers_the_model_loss_of_its_batch(model: str) -> None:
     agent = make_agent()
@@ -64,6 +65,7 @@ def test_it_lowers_the_model_loss_of_its_batch(model: str) -> None:
     assert optimizer.counts.accepted >= 1 and optimizer.counts.raised == 0
 
 
+@pytest.mark.slow
 def test_a_run_says_what_was_predicted_and_what_came(tmp_path: Path) -> None:
     assert train(*QUICK, "steps=200", f"logdir={tmp_path / 'run'}") == 0
     row: dict[str, Any] = [row for row in rows(tmp_path / "run") if "quantum/choices" in row][-1]
@@ -72,6 +74,7 @@ def test_a_run_says_what_was_predicted_and_what_came(tmp_path: Path) -> None:
     assert row["quantum/evaluations"] > 0
 
 
+@pytest.mark.slow
 def test_continued_equals_not_stopped(tmp_path: Path) -> None:
     constant = ("optimizer.final_rate=1", "behavior.entropy=1e-3", "behavior.final_entropy=1e-3")  # over any run
     words = (*QUICK, *constant, "optimizer.escape.patience=5")
@@ -87,6 +90,7 @@ def test_continued_equals_not_stopped(tmp_path: Path) -> None:
     assert strip == [{key: value for key, value in row.items() if not key.startswith("time/")} for row in run]
 
 
+@pytest.mark.slow
 def test_an_infinite_cadence_is_the_base(tmp_path: Path) -> None:
     words = ("deterministic=true", "steps=150", "log.every=20")
     assert train(*words, f"logdir={tmp_path / 'base'}") == 0

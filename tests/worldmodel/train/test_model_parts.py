@@ -48,6 +48,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_user_trains_and_continues_to_the_bit(tmp_path: Path) -> None:
     assert train(*PARTS, *EVERY, "steps=300", "logdir=whole") == 0
     assert train(*PARTS, *EVERY, "steps=150", "logdir=parts") == 0

@@ -29,6 +29,7 @@ def last(folder: Path, selector: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in row.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selector", SELECTORS)
 def test_it_trains_and_its_choice_takes_part(selector: str, tmp_path: Path) -> None:
     words = (*SELECTORS[selector], f"replay={selector}", "deterministic=true", f"logdir={tmp_path / 'run'}")

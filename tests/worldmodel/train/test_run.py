@@ -42,6 +42,7 @@ def events(path: Path) -> EventAccumulator:
     return accumulator.Reload()
 
 
+@pytest.mark.slow
 def test_the_run_folder(finished: Path) -> None:
     assert sorted(path.name.split(".")[0] for path in finished.iterdir()) == [
         "checkpoints", "config", "evaluation", "events", "metrics",
@@ -143,6 +144,7 @@ def test_options_of_the_selector_belong_to_the_configuration(
     assert "replay.alpha was 0.3, is 0.6" in line_of(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another run is refused; evaluating is not."""
     words = ("steps=100000", "checkpoint.minutes=0.001")
@@ -192,6 +194,7 @@ def test_tensorboard_reads_the_events(finished: Path) -> None:
     assert plot.step == 80 and plot.encoded_image_string.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_predictions_of_every_kind_of_observation(tmp_path: Path) -> None:
     words = ("env.id=tests.worldmodel.worlds:Picture-v0", "steps=60", "log.predictions_every=50", f"logdir={tmp_path}")
     assert train(*words) == 0
@@ -202,6 +205,7 @@ def test_predictions_of_every_kind_of_observation(tmp_path: Path) -> None:
     assert film.encoded_image_string.startswith(b"GIF")
 
 
+@pytest.mark.slow
 def test_threads_of_kernels_change_no_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +217,7 @@ def test_threads_of_kernels_change_no_digit(
     assert timeless(tmp_path / "auto") == timeless(tmp_path / "1")
 
 
+@pytest.mark.slow
 def test_global_random_numbers_of_an_environment_repeat(tmp_path: Path) -> None:
     """In a deterministic run, in its evaluation, and when that is made again."""
     words = ("env.id=tests.envs.custom:Dice-v0", "env.kwargs.terminate_at=5", "deterministic=true", "steps=60")
@@ -235,6 +240,7 @@ def test_a_logdir_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted(child.name for child in tmp_path.iterdir()) == ["runs"]
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path) -> None:
     """It is not used, and takes half as long again as all the rest that a run imports."""
     code = (
@@ -246,6 +252,7 @@ def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path) -> Non
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
 
 
+@pytest.mark.slow
 def test_what_an_environment_does_beyond_its_contract_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,6 +138,7 @@ def spoil(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, spoil, Path.unlink], ids=["truncated", "spoilt", "missing"])
 @pytest.mark.parametrize("name", ["state.pt", "latents.npz", "chunk"])
 def test_damaged_checkpoint(run: Path, name: str, damage: object, capsys: pytest.CaptureFixture[str]) -> None:

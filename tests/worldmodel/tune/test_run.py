@@ -34,6 +34,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["ppo", "sac"])
 def test_a_run_leaves_what_every_run_leaves_and_a_policy(
     agent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -125,6 +126,7 @@ def test_saving_a_step_again_keeps_what_was_saved_until_the_new_one_is_there(
     assert tune("agent=ppo", *QUICK["ppo"]) == 0
 
 
+@pytest.mark.slow
 def test_ppo_learns_to_beat_the_transferred_angles(tmp_path: Path) -> None:
     """The first guess alone: the mean energy over new problems, larger than those of the training."""
     assert tune("agent=ppo", "steps=12000", f"logdir={tmp_path}") == 0
@@ -141,6 +143,7 @@ def test_ppo_learns_to_beat_the_transferred_angles(tmp_path: Path) -> None:
     assert np.mean(gains) > 3 * np.std(gains) / 30**0.5
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on(tmp_path: Path) -> None:
     words = [*SMALL, *QUICK["ppo"], "agent=ppo", f"logdir={tmp_path}", "steps=1000000", "log.every=320"]
     process = subprocess.Popen([sys.executable, "-m", "worldmodel.tune", *words], env=ENVIRONMENT, stderr=-1, text=True)

@@ -22,6 +22,7 @@ from tests.hybrid_opt.backends.ledger.jobs import Vendor, anneal, circuit, resum
 from tests.hybrid_opt.flaky import Flaky
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two jobs are left in flight by a process that was killed: one is resumed, one cancelled."""
     resumed(tmp_path, "600", signal.SIGKILL)

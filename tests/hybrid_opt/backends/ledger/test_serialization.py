@@ -22,6 +22,7 @@ from hybrid_opt.problem.qubo import Qubo
 from tests.hybrid_opt.backends.ledger.jobs import anneal, circuit, in_another_process
 
 
+@pytest.mark.slow
 def test_request_hash_is_of_what_is_asked() -> None:
     code = """
 from hybrid_opt.backends.ledger.serialization import request_hash

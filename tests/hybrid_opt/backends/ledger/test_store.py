@@ -250,6 +250,7 @@ def test_wrong_files_and_options(tmp_path: Path) -> None:
         Ledger(":memory:", tries=0)
 
 
+@pytest.mark.slow
 def test_killed_in_flight_and_found_again_under_new_keys(tmp_path: Path) -> None:
     """Keys are new in every process: the request finds its job. Jobs of a process that came to its end are its own."""
     resumed(tmp_path, "2", signal.SIGKILL)

@@ -279,6 +279,7 @@ def visit(selector: Any, ids: list[int], values: list[float]) -> None:
     selector.update(ids, np.ones(len(ids)), np.array(values)[:, None])
 
 
+@pytest.mark.slow
 def test_shuffled_features_are_a_uniform_permutation() -> None:
     """Four items are left of six that come in three parts, of which one is replaced and two are visited again: each of
     the 24 assignments equally often, chi-square on 23 degrees, to 5 sigma."""

@@ -26,6 +26,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in found]
 
 
+@pytest.mark.slow
 def test_a_study_tells_the_least_loss(tmp_path: Path) -> None:
     """best.yaml has the point, whose loss is that of the evaluation; the same seed gives the same study."""
     words = ["task=mlp_wine", "trials=7", "sampler=qubo", "sampler.n_startup_trials=4", "sampler.solver=qaoa"]
