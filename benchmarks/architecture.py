@@ -244,7 +244,9 @@ def update_ratio(roots: Sequence[Path], pairs: int, folder: Path) -> float:
 
 def equal(roots: Sequence[Path], arm: str, folder: Path) -> bool:
     """Whether both checkouts write the same metrics in a deterministic run, but for `time/`."""
-    both = (_trained(root, folder / f"{arm}-{side}", [*SHORT, arm]) for side, root in enumerate(roots))
+    both = (
+        _trained(root, folder / f"equal-{ARMS.index(arm)}-{side}", [*SHORT, arm]) for side, root in enumerate(roots)
+    )
     old, new = (
         json.dumps([{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]) for rows in both
     )
