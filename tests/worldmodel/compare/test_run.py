@@ -33,14 +33,14 @@ def timeless(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_comparison_that_was_killed_twice_reports_the_same(tmp_path: Path) -> None:
-    words = ["deterministic=true", "arms=[classical,annealed,ppo]", "workers=2"]
+    words = ["deterministic=true", "arms=[classical,ppo]", "workers=2"]
     words.append("suite.environments.cartpole.arms.ppo=['options={n_steps:32,batch_size:32}']".replace("'", '"'))
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole = begin(tmp_path / "whole", *words)
     assert whole.wait(300) == 0
     first = tmp_path / "killed/c/cartpole/classical/seed-0"
-    second = tmp_path / "killed/c/cartpole/annealed/seed-0"
+    second = tmp_path / "killed/c/cartpole/ppo/seed-0"
     for watched in (first, second):
         process = begin(tmp_path / "killed", *words)
         deadline = time.monotonic() + 200
