@@ -21,7 +21,7 @@ from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, depth, means_
 from hybrid_opt.backends.qiskit.provider import compiled_for
 from hybrid_opt.backends.redaction import redact_logs
 from hybrid_opt.cost import Cost
-from hybrid_opt.errors import BackendError, CorruptResult, ProblemError
+from hybrid_opt.errors import BackendError, CorruptResult, ProblemError, TransientError
 from hybrid_opt.job import Job
 from hybrid_opt.parts import nearest
 
@@ -212,12 +212,17 @@ class Ibm(CompiledCircuits):
         """expected: what the job would cost. asked: its programs with their shots and circuits, if known."""
         begin = time.perf_counter()
 
-        @self.calling("waiting")
         def wait() -> Results:
-            while not sent.in_final_state():
-                time.sleep(self.config.poll)
-            results = sent.result()
-            return self._collected(results, sent, expected, asked, time.perf_counter() - begin)
+            try:
+                with self.calling("waiting"):
+                    while not sent.in_final_state():
+                        time.sleep(self.config.poll)
+                    results = sent.result()
+                    return self._collected(results, sent, expected, asked, time.perf_counter() - begin)
+            except BackendError as error:
+                if not isinstance(error, TransientError):
+                    error.cost = self._billed(sent, expected)
+                raise
 
         def stop() -> bool:
             try:
@@ -256,6 +261,14 @@ class Ibm(CompiledCircuits):
             cost = self._price(charged * share) + Cost(wall_seconds=seconds * share) + result.cost
             done.append(replace(result, cost=cost, about=about))
         return done[0] if numbers[0] is None else tuple(done)
+
+    def _billed(self, sent: Any, expected: Cost) -> Cost:
+        """What a job without a result was charged so far; what was expected where the vendor cannot be asked."""
+        try:
+            with self.calling("waiting"):
+                return self._price(sent.usage() or 0.0)
+        except (BackendError, ProblemError):
+            return expected
 
     def _price(self, seconds: float) -> Cost:
         return Cost(qpu_seconds=float(seconds), dollars=float(seconds) * self.config.dollars_per_second)

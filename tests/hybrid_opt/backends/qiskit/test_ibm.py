@@ -270,13 +270,16 @@ def test_losing_the_connection_while_waiting_loses_no_job(cloud: Cloud) -> None:
     check_samples(task, again.result(30).samples)
 
 
-def test_a_job_that_failed_there_is_a_backend_error(cloud: Cloud) -> None:
+@pytest.mark.parametrize("charged", [None, 1.5])
+def test_a_job_that_failed_there_is_a_backend_error_with_its_charge(cloud: Cloud, charged: float | None) -> None:
     cloud.hold.clear()
+    cloud.charged = charged
     job = opened().submit(program(), "key")
     cloud.jobs["job-0"].update(final="Failed", reason="the control electronics are out", result="Traceback")
     with pytest.raises(BackendError, match="control electronics") as caught:
         job.result(30)
     assert not isinstance(caught.value, TransientError)
+    assert caught.value.cost is not None and caught.value.cost.qpu_seconds == (charged or 0.0)
 
 
 def test_an_unknown_device_and_a_large_circuit_are_refused(cloud: Cloud) -> None:
