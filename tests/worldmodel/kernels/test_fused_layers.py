@@ -1,8 +1,10 @@
 """Compiled rows against PyTorch's operators in float64."""
 
 import copy
+import weakref
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -71,6 +73,21 @@ def test_a_head_that_was_passed_has_the_gradients_of_its_weights(count: int, thr
     exact(net, x.double()).backward(grad.double())
     for ours, parameter in zip(found, net.parameters(), strict=True):
         close(ours, parameter.grad, 2 * count)
+
+
+def test_a_mask_that_the_cache_does_not_keep_lives_as_long_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two first calls at once make two masks, and the cache drops one: gradients were NaN in some first updates."""
+    made, buffers = fused_layers._fresh.__wrapped__, []
+
+    def released(width: int) -> Tensor:
+        buffers.append(made(width).numpy())
+        mask = torch.from_numpy(buffers[-1])
+        weakref.finalize(mask, buffers[-1].fill, np.nan)
+        return mask
+
+    monkeypatch.setattr(fused_layers, "_fresh", released)
+    test_a_head_that_was_passed_has_the_gradients_of_its_weights(40, 1)
+    assert buffers
 
 
 @pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS])
