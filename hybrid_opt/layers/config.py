@@ -1,0 +1,34 @@
+"""The options of a circuit layer: the group `circuit`."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from hybrid_opt.layers.plan import Readout
+
+
+@dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
+class CircuitConfig:
+    """The circuit of a quantum part."""
+
+    qubits: Annotated[int, Field(ge=1, le=12)] = 6
+    """qubits"""
+    layers: Annotated[int, Field(ge=1, le=32)] = 4
+    """layers, each of which encodes the inputs again"""
+    encoding: str = "angle"
+    """how inputs enter: a file of hybrid_opt/circuits/encodings, or module:Class for one of your own"""
+    ansatz: str = "strong"
+    """gates that are trained: a file of hybrid_opt/circuits/ansatz, or module:Class for one of your own"""
+    entangle: Literal["none", "ring", "all"] = "ring"
+    """which qubits are entangled in a layer: none, neighbours, or all pairs"""
+    observables: Readout = "z"
+    """what is read out: z of each qubit, zz (and of neighbours), or probabilities of all states"""
+    gradient: Literal["adjoint", "shift", "surrogate"] = "adjoint"
+    """adjoint: exact, simulated; shift: parameter shift; surrogate: that of a small network fitted to each batch"""
+    shots: Annotated[int, Field(ge=1)] | None = None
+    """measurements of each circuit; null: exact means"""
+    noise: Annotated[float, Field(ge=0, le=0.75)] | None = None
+    """chance of a depolarising error after each two-qubit gate, and a tenth of it after each gate on one qubit"""
+    backend: str = "statevector"
+    """where it acts: statevector is simulated here; any other is asked with one job a batch"""
