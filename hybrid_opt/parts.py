@@ -26,7 +26,14 @@ class Parts(Mapping[str, tuple[str, str]]):
     """The parts of one kind, as a mapping: name -> module and class. Listing them imports none of their modules."""
 
     def __init__(
-        self, kind: str, package: str, contract: str, *, options: bool = True, error: type[Exception] = ProblemError
+        self,
+        kind: str,
+        package: str,
+        contract: str,
+        *,
+        options: bool = True,
+        says: str = "Config",
+        error: type[Exception] = ProblemError,
     ) -> None:
         """Describe a kind of parts.
 
@@ -34,9 +41,11 @@ class Parts(Mapping[str, tuple[str, str]]):
             kind: its name in errors.
             package: where the parts are; `contract` is the base class of those without options.
             options: whether parts have a config.
+            says: the attribute by which the class of a part with options is known.
             error: raised for names and options that are not accepted.
         """
         self.kind, self._package, self._contract, self._options, self._error = kind, package, contract, options, error
+        self._says = says
 
     def __getitem__(self, name: str) -> tuple[str, str]:
         for path, module in self._files(name) if name.isidentifier() else ():
@@ -76,7 +85,7 @@ class Parts(Mapping[str, tuple[str, str]]):
                     yield path, ".".join([self._package, *folder, path.stem])
 
     def _part_in(self, path: Path) -> str | None:
-        return _part_in(path, None if self._options else self._contract)
+        return _part_in(path, None if self._options else self._contract, self._says)
 
     def _of_user(self, name: str, key: str) -> Any:
         module, _, wanted = name.partition(":")
@@ -94,22 +103,23 @@ class Parts(Mapping[str, tuple[str, str]]):
 
 
 @cache
-def _part_in(path: Path, contract: str | None) -> str | None:
+def _part_in(path: Path, contract: str | None, says: str) -> str | None:
     """The last public class of a file that has a config or, where a contract is named, inherits from it."""
     found = None
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             bases = [ast.unparse(base) for base in node.bases]
-            if contract in bases if contract else _names_config(node):
+            if contract in bases if contract else _says(node, says):
                 found = node.name
     return found
 
 
-def _names_config(node: ast.ClassDef) -> bool:
-    """Whether a class says `Config = ...`, or takes `config: NameConfig`."""
+def _says(node: ast.ClassDef, name: str) -> bool:
+    """Whether a class says `NAME = ...`, or takes `config: NameConfig`."""
     for part in node.body:
-        targets = part.targets if isinstance(part, ast.Assign) else [part.target] if _is_given(part) else []
-        if any(isinstance(target, ast.Name) and target.id == "Config" for target in targets):
+        given = part.targets if isinstance(part, ast.Assign) else [part.target] if _is_given(part) else []
+        targets = [each for target in given for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             return True
         if isinstance(part, ast.FunctionDef) and part.name == "__init__" and len(part.args.args) > 1:
             first = part.args.args[1]

@@ -12,17 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.backends.errors import told
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.parts import nearest
+from hybrid_opt.parts import Parts, nearest
 
-BACKENDS = {  # name -> module, class, and whether it takes a name after the colon
-    "statevector": ("local.statevector", "Statevector", "no"),
-    "lightning": ("local.pennylane", "PennyLane", "no"),
-    "pennylane": ("local.pennylane", "PennyLane", "yes"),
-    "aer": ("qiskit.aer", "Aer", "no"),
-    "ibm": ("qiskit.ibm", "Ibm", "yes"),
-    "dwave": ("dwave.dwave", "DWave", "maybe"),
-}
-NAMES = ("statevector", "lightning", "aer", "ibm:NAME", "dwave", "dwave:NAME", "pennylane:NAME", "MODULE:CLASS")
+BACKENDS = Parts("backend", "hybrid_opt.backends", "Backend", says="devices")
+STAND_INS = {"ibm:fake_": "qiskit.fake_ibm:FakeIbm", "dwave:mock": "dwave.dwave_mock:DWaveMock"}  # by what they imitate
+ADAPTERS = {"IBMBackend": "qiskit.ibm:Ibm", "FakeBackendV2": "qiskit.fake_ibm:FakeIbm"}  # by the base of a BackendV2
 
 
 def open_device(backend: Any, **options: Any) -> Backend:
@@ -36,39 +30,35 @@ def open_device(backend: Any, **options: Any) -> Backend:
 def check_name(name: str) -> tuple[str, str]:
     """The kind of a backend and what comes after the colon, without options. Nothing is opened. Raises ProblemError."""
     name = name.partition("?")[0]
-    kind, colon, rest = name.partition(":")
+    kind, colon, device = name.partition(":")
     if kind not in BACKENDS:
         _own(name)
-        return kind, rest
-    takes = BACKENDS[kind][2]
-    if (takes == "no" and colon) or (takes == "yes" and not rest) or (takes == "maybe" and colon and not rest):
-        accepted = {"no": kind, "yes": f"{kind}:NAME", "maybe": f"{kind} or {kind}:NAME"}[takes]
-        raise ProblemError(f"backend={name}: {accepted} is accepted")
-    return kind, rest
+        return kind, device
+    devices = BACKENDS.find(kind, "backend").devices
+    if (devices == "none" and colon) or (devices == "one" and not device) or (colon and not device):
+        raise ProblemError(f"backend={name}: {' or '.join(_forms(kind))} is accepted")
+    return kind, device
 
 
 def _named(name: str, options: dict[str, Any]) -> Backend:
-    kind, rest = check_name(name)
+    kind, device = check_name(name)
     name, _, query = name.partition("?")
     options = {**dict(_option(part) for part in query.split("&") if part), **options}
     if kind not in BACKENDS:
         own = _own(name)
         return _adapted(own(_config(own.Config, name, options)), {})
-    module, class_name, takes = BACKENDS[kind]
-    if kind == "ibm" and rest.startswith("fake_"):
-        module, class_name = "qiskit.fake_ibm", "FakeIbm"
-    if name == "dwave:mock":
-        module, class_name = "dwave.dwave_mock", "DWaveMock"
-    backend: Any = getattr(import_module(f"hybrid_opt.backends.{module}"), class_name)
+    stand_in = next((place for start, place in STAND_INS.items() if name.startswith(start)), None)
+    backend = _class(stand_in) if stand_in else BACKENDS.find(kind, "backend")
     config = _config(backend.Config, name, options)
-    if kind == "lightning":
-        opened = backend("lightning.qubit", config, name)
-    elif name == "dwave:mock" or takes == "no":
-        opened = backend(config) if kind != "statevector" else backend(name, config)
-    else:
-        opened = backend(rest or None, config)
-    result: Backend = opened
-    return result
+    nameless = not stand_in and backend.devices == "none"
+    opened: Backend = backend(config) if nameless else backend(device or None, config)
+    return opened
+
+
+def _forms(kind: str) -> list[str]:
+    """How a backend of this kind is written."""
+    devices = BACKENDS.find(kind, "backend").devices
+    return [kind] * (devices != "one") + [f"{kind}:NAME"] * (devices != "none")
 
 
 def _own(name: str) -> Any:
@@ -97,15 +87,16 @@ def _adapted(backend: Any, options: dict[str, Any]) -> Backend:
     if not _is_a(backend, "BackendV2"):
         kind = type(backend).__name__
         raise ProblemError(f"backend: a {kind}; a name, a Backend or a qiskit BackendV2 is accepted")
-    if _is_a(backend, "IBMBackend"):
-        module, made = "qiskit.ibm", "Ibm"
-    elif _is_a(backend, "FakeBackendV2"):
-        module, made = "qiskit.fake_ibm", "FakeIbm"
-    else:
-        module, made = "qiskit.provider", "Provider"
-    adapter: Any = getattr(import_module(f"hybrid_opt.backends.{module}"), made)
+    adapter = _class(
+        next((place for base, place in ADAPTERS.items() if _is_a(backend, base)), "qiskit.provider:Provider")
+    )
     opened: Backend = adapter(backend, _config(adapter.Config, str(backend.name), options))
     return opened
+
+
+def _class(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"hybrid_opt.backends.{module}"), name)
 
 
 def _is_a(backend: Any, name: str) -> bool:
@@ -134,4 +125,5 @@ def _option(part: str) -> tuple[str, str]:
 
 def _hint(name: str) -> str:
     hint = nearest(name.partition(":")[0], BACKENDS)
-    return hint if "did you mean" in hint else f"; {', '.join(NAMES)} are accepted"
+    forms = [form for kind in BACKENDS for form in _forms(kind)]
+    return hint if "did you mean" in hint else f"; {', '.join([*forms, 'MODULE:CLASS'])} are accepted"

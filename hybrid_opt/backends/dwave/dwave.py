@@ -50,7 +50,7 @@ class DWave(Annealer):
     Raises ProblemError for a missing account and an unknown name, TransientError where the service does not answer.
     """
 
-    Config = DWaveConfig
+    Config, devices = DWaveConfig, "optional"
     remote = True
 
     def __init__(self, solver: str | None = None, config: Any = None) -> None:

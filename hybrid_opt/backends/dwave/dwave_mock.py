@@ -33,8 +33,8 @@ class DWaveMock(Annealer):
 
     Config = MockConfig
 
-    def __init__(self, config: Any = None) -> None:
-        self.name, config = "dwave:mock", config or MockConfig()
+    def __init__(self, device: str = "mock", config: Any = None) -> None:
+        self.name, config = f"dwave:{device}", config or MockConfig()
         try:
             from dwave.samplers import SimulatedAnnealingSampler
             from dwave.system.testing import MockDWaveSampler

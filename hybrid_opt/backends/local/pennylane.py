@@ -39,7 +39,7 @@ class PennyLane(CircuitBackend):
     Bit i is wire i. Simulators that take a seed are opened anew for every program; other devices once for each size.
     """
 
-    Config = PennyLaneConfig
+    Config, devices = PennyLaneConfig, "one"
 
     def __init__(self, device: str, config: Any = None, name: str | None = None) -> None:
         super().__init__(name or f"pennylane:{device}", config)

@@ -58,6 +58,11 @@ class Statevector(CircuitBackend):
     four qubits: a layer of QAOA is n / 4 + 1 passes over the state.
     """
 
+    devices = "none"
+
+    def __init__(self, config: Any = None, name: str = "statevector") -> None:
+        super().__init__(name, config)
+
     def _qubits(self) -> int:
         return memory_qubits(BYTES)
 

@@ -30,7 +30,7 @@ class AerConfig(CircuitConfig):
 class Aer(CircuitBackend):
     """AerSimulator, with a noise model on request. Exact mode under noise simulates the density matrix."""
 
-    Config = AerConfig
+    Config, devices = AerConfig, "none"
 
     def __init__(self, config: Any = None) -> None:
         super().__init__("aer", config)

@@ -58,7 +58,7 @@ class Ibm(CompiledCircuits):
     Raises ProblemError for a missing account and an unknown name, TransientError where the service does not answer.
     """
 
-    Config = IbmConfig
+    Config, devices = IbmConfig, "one"
 
     def __init__(self, device: str | Any, config: Any = None) -> None:
         super().__init__(f"ibm:{device if isinstance(device, str) else device.name}", config)

@@ -63,7 +63,7 @@ def test_a_program_that_cannot_run_is_refused(name: str, program: Any, message: 
     ("name", "message"),
     [
         ("statevectr", "did you mean statevector"),
-        ("qpu", "statevector, lightning, aer, ibm:NAME"),
+        ("qpu", "aer, dwave, dwave:NAME, ibm:NAME, lightning, pennylane:NAME, statevector, MODULE:CLASS are accepted"),
         ("aer:gpu", "aer is accepted"),
         ("ibm", "ibm:NAME is accepted"),
         ("ibm:fake_torinoo", "did you mean fake_torino"),
