@@ -1,5 +1,6 @@
 """HybridOptimizer: every so often, the update direction of the whole network is a combinatorial choice."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -56,6 +57,8 @@ class HybridOptimizer(torch.optim.Optimizer):
     """
 
     _own: dict[str, Any]  # groups and states of the constructor
+    # as it is inside: PyTorch hides it from its compiler, and to do so imports it, which takes over a second
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
     def __init__(
         self,
@@ -349,7 +352,7 @@ class HybridOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the base. Its parameters take part in choices once `attach` is called again."""
         if self.base is None:  # while the base's own groups are taken over
-            super().add_param_group(param_group)
+            inspect.unwrap(super().add_param_group)(self, param_group)
         else:
             self.base.add_param_group(param_group)
 

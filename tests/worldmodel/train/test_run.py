@@ -241,13 +241,14 @@ def test_a_logdir_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["laprop", "hybrid"])
+def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path, optimizer: str) -> None:
     """It is not used, and takes half as long again as all the rest that a run imports."""
     code = (
         "import sys; from tests.worldmodel.train import runs; "
         "print(runs.train(*sys.argv[1:]), 'torch._dynamo' in sys.modules)"
     )
-    words = [sys.executable, "-c", code, "steps=60", f"logdir={tmp_path / 'run'}"]
+    words = [sys.executable, "-c", code, "steps=60", f"optimizer={optimizer}", f"logdir={tmp_path / 'run'}"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
 
