@@ -19,7 +19,7 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.layers.operators import means
+from hybrid_opt.layers.engine import turned_means
 from hybrid_opt.layers.plan import Plan, Readout
 from hybrid_opt.layers.slots import SlotGates, plan_of, slots
 
@@ -92,8 +92,10 @@ class CircuitLayer(nn.Module):
         rows = self._checked(x)
         with torch.autocast(x.device.type, enabled=False):
             data = self.data_angles(rows)
-            gates, phases = self.slot_gates.gates(data, self.weights), self.slot_gates.phases(data, self.weights)
-            return means(self.plan, gates, phases).view(*x.shape[:-1], self.outputs)
+            phases = self.slot_gates.phases(data, self.weights)
+            return turned_means(self.plan, self.slot_gates, data, self.weights, phases).view(
+                *x.shape[:-1], self.outputs
+            )
 
     def data_angles(self, x: Tensor) -> Tensor:
         """Return the angles of the data [N, R] at inputs [N, inputs]: those of each upload in turn."""

@@ -15,8 +15,8 @@ from hybrid_opt.layers.plan import Plan, Readout
 SOURCE = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]])
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [-1, 1, 1, -1], [1, -1, 1, -1]])
 AXES = {"rx": 1, "flip": 1, "ry": 2, "rz": 3}
-HADAMARD = ((2, -2), (1, -3))  # RY(pi/2), then RX(pi): axes, and angles by their places in `_CONSTANTS`
-_CONSTANTS = (0.0, math.pi / 2, math.pi)  # at places -1, -2, -3
+HADAMARD = ((2, -2), (1, -3))  # RY(pi/2), then RX(pi): axes, and angles by their places in `CONSTANTS`
+CONSTANTS = (0.0, math.pi / 2, math.pi)  # at places -1, -2, -3
 
 
 Chains = dict[int, list[tuple[int, int]]]  # of each qubit: axes and places of angles, in order
@@ -149,5 +149,5 @@ class SlotGates(nn.Module):
 
 
 def _with_constants(angles: Tensor) -> Tensor:
-    constants = torch.tensor(_CONSTANTS, dtype=angles.dtype, device=angles.device)
+    constants = torch.tensor(CONSTANTS, dtype=angles.dtype, device=angles.device)
     return torch.cat([angles, constants.expand(*angles.shape[:-1], -1)], -1)
