@@ -1,0 +1,1 @@
+"""Gradients of circuits that are only evaluated: by a processor, or with shots."""
