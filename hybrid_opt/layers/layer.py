@@ -22,9 +22,9 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.layers.engine import means
 from hybrid_opt.layers.gradients.shift import shifted
 from hybrid_opt.layers.gradients.surrogate import surrogated
-from hybrid_opt.layers.operators import means
 from hybrid_opt.layers.paulis import Paulis, with_errors
 from hybrid_opt.layers.plan import Plan, Readout
 from hybrid_opt.layers.processor import Processor

@@ -1,1 +1,1 @@
-"""Gradients of circuits that are only evaluated: by a processor, or with shots."""
+"""Gradients of circuits: by the adjoint method where they are simulated, by further circuits where they are not."""
