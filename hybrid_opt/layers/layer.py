@@ -5,6 +5,12 @@
 
 Each layer of the circuit encodes the inputs, each with a learned scale, and turns and entangles the qubits by trained
 angles. Expectations are read out. There are no linear maps: put `torch.nn.Linear` before and after it.
+
+A layer with a `backend` asks it in every forward pass, with one job for the batch. An agent that shall act through a
+processor but train in simulation has layers with `backend="statevector"`. It acts within
+
+    with acting(policy, backend, shots=1024):  # all circuit layers of the module
+        action = policy(x)
 """
 
 import math
@@ -91,15 +97,15 @@ class CircuitLayer(nn.Module):
         self.structure = Reuploading.of(self.encoding, chosen, qubits, layers, entangle)
         self.generator: torch.Generator | None = None
         self.processor = None if simulated else Processor(backend)
-        self.register_buffer("data_places", _places(self.structure.data), persistent=False)
-        self.register_buffer("trained_places", _places(self.structure.trained), persistent=False)
-        self._compile(observables)
+        with torch.device("cpu"):  # where its numbers can be read, whatever the default is
+            self._compile(observables)
         if outputs is not None and outputs != self.plan.outputs:
             given = f"observables={observables} gives {self.plan.outputs} on {qubits} qubits"
             raise ProblemError(f"outputs={outputs}: {given}; that, or None, is accepted")
         self.inputs, self.outputs = inputs, self.plan.outputs
         self.weights = nn.Parameter(torch.empty(self.structure.weights))
         self.scale = nn.Parameter(torch.empty(self.structure.uploads, inputs)) if self.encoding.scaled else None
+        self.to(self.weights.device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -111,7 +117,7 @@ class CircuitLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the expectations [..., outputs] at inputs [..., inputs], in the precision of the parameters."""
         rows = self._rows(x)
-        with torch.autocast(rows.device.type, enabled=False):
+        with torch.autocast("cuda" if rows.is_cuda else "cpu", enabled=False):
             scaled = self._scaled(rows)
             data, trained = self._data(scaled), self._trained()
             outputs = self._exact(scaled, data, trained) if self.gradient == "adjoint" else self._run(data, trained)
@@ -141,6 +147,8 @@ class CircuitLayer(nn.Module):
     def _compile(self, observables: Readout) -> None:
         """Make a plan of the circuit. A state that is prepared by gates only where these are asked for starts it."""
         gates, data = self.structure.gates, len(self.structure.data)
+        self.register_buffer("data_places", _places(self.structure.data), persistent=False)
+        self.register_buffer("trained_places", _places(self.structure.trained), persistent=False)
         prepared = type(self.encoding).start is not Encoding.start
         self._starts = prepared and self.gradient == "adjoint" and not self.noise
         found = slots(gates[self.structure.prepared :] if self._starts else gates, data)
@@ -237,9 +245,10 @@ class CircuitLayer(nn.Module):
 
 @contextmanager
 def acting(module: nn.Module, backend: Any, shots: int | None = None) -> Iterator[None]:
-    """Within this context all circuit layers of a module act through a backend, with one job for each batch.
+    """Let all circuit layers of a module ask a backend, each with one job for a batch.
 
-    backend: a name, or an open Backend. shots: of each circuit. The layers are simulated again afterwards.
+    backend: a name, or an open Backend, which stays open (with ledger, budget and fallback, as `open_backend` gives
+    it). shots: of each circuit; None: exact. Afterwards the layers are what they were. What the backend raises passes.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, CircuitLayer)]
     before = [(layer.processor, layer.shots) for layer in layers]
