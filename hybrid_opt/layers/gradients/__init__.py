@@ -1,1 +1,1 @@
-"""Gradients of circuits: adjoint where they are simulated, and those that a processor can give."""
+"""Gradients of circuits: by the adjoint method where they are simulated, by further circuits where they are not."""
