@@ -28,7 +28,7 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.layers.engine import means
+from hybrid_opt.layers.engine import means, turned_means
 from hybrid_opt.layers.gradients.shift import shifted
 from hybrid_opt.layers.gradients.surrogate import surrogated
 from hybrid_opt.layers.paulis import Paulis, with_errors
@@ -201,18 +201,21 @@ class CircuitLayer(nn.Module):
 
     def _simulated(self, data: Tensor, trained: Tensor, start: Tensor | None = None) -> Tensor:
         """Outputs of the simulation, with its noise and its shots."""
-        gates, signs = self.slot_gates.gates(data, trained), None
-        if self.paulis is not None:
-            before, after, signs = self.paulis(len(data), self.generator)
-            gates = with_errors(gates, before, after)
-        phases = self.slot_gates.phases(data, trained, signs)
         if self.shots is None:
-            return means(self.plan, gates, phases, start)
-        laws = means(self._laws, gates, phases, start)
+            return self._means(self.plan, data, trained, start)
+        laws = self._means(self._laws, data, trained, start)
         states = laws.detach().clamp_min(0).multinomial(self.shots, True, generator=self.generator)  # [N, shots]
         counts = torch.zeros_like(laws).scatter_add_(1, states, torch.ones_like(states, dtype=laws.dtype))
         parity = self.plan.parity.to(laws)
         return _valued(counts @ parity / self.shots, laws @ parity)
+
+    def _means(self, plan: Plan, data: Tensor, trained: Tensor, start: Tensor | None) -> Tensor:
+        """What a plan reads out, each row with errors of its own."""
+        if self.paulis is None:
+            return turned_means(plan, self.slot_gates, data, trained, self.slot_gates.phases(data, trained), start)
+        before, after, signs = self.paulis(len(data), self.generator)
+        gates = with_errors(self.slot_gates.gates(data, trained), before, after)
+        return means(plan, gates, self.slot_gates.phases(data, trained, signs), start)
 
     @torch.no_grad()
     def _simulated_in_parts(self, angles: Tensor) -> Tensor:
