@@ -1,0 +1,32 @@
+"""IQP encoding: phases of inputs and of their products."""
+
+import torch
+from torch import Tensor
+
+from hybrid_opt.circuits.encodings.encoding import Encoding
+from hybrid_opt.circuits.gate import Gate
+
+
+class Iqp(Encoding):
+    """H on all qubits, then RZ(x_q), then RZZ(x_q x_r) on all pairs (Havlicek et al. 2019, arXiv 1804.11326)."""
+
+    def inputs(self, qubits: int) -> int:
+        return qubits
+
+    def gates(self, qubits: int) -> list[Gate]:
+        hadamards = [Gate("h", (q,)) for q in range(qubits)]
+        pairs = torch.combinations(torch.arange(qubits)).tolist() if qubits > 1 else []
+        # pairs come first, so that both kinds become one diagonal of the simulation: they commute
+        couplings = [Gate("rzz", (q, r), qubits + k) for k, (q, r) in enumerate(pairs)]
+        return hadamards + couplings + [Gate("rz", (q,), q) for q in range(qubits)]
+
+    def angles(self, x: Tensor) -> Tensor:
+        first, second = torch.triu_indices(x.shape[-1], x.shape[-1], 1, device=x.device)
+        return torch.cat([x, x[..., first] * x[..., second]], -1)
+
+    def kernel(self, x: Tensor, y: Tensor) -> Tensor:
+        """|mean_k exp(i(f_k(x) - f_k(y)))|^2 over all basis states k, where f_k(x) is the phase of k."""
+        n = x.shape[-1]
+        spins = 1.0 - 2.0 * ((torch.arange(1 << n, device=x.device)[:, None] >> torch.arange(n, device=x.device)) & 1)
+        phase = (self.angles(x) - self.angles(y)) @ self.angles(spins.to(x.dtype)).mT / 2  # [..., 2^n]
+        return phase.cos().mean(-1).square() + phase.sin().mean(-1).square()
