@@ -5,7 +5,6 @@ c' = f c + i g
 h' = o tanh(c')
 """
 
-import torch
 from torch import Tensor, nn
 
 from hybrid_opt.layers.config import CircuitConfig
