@@ -126,7 +126,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     env = make_env(config.env)
     env.close()
     specs = env.layout.specs, ActionDecoder(env.action_space).spec
-    agent = Agent(*specs, config.size, config.loss, config.behavior, config.model)
+    agent = Agent(*specs, config.size, config.loss, config.behavior, config.parts)
     file, step, seen = _load_weights(agent, path, str(checkpoint))
     if seen is not None:
         refuse_others(config.env.id, *specs, seen)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
-from worldmodel.model.config import DEFAULT, BehaviorConfig, LossConfig, ModelConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig
+from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import WorldModel
 
@@ -41,7 +42,7 @@ class Agent(nn.Module):
         size: ModelSize,
         loss: LossConfig,
         behavior: BehaviorConfig,
-        parts: ModelConfig = DEFAULT,
+        parts: Factory = DEFAULT,
     ) -> None:
         super().__init__()
         self.observations, self.action = dict(observations), action

@@ -1,13 +1,10 @@
 """The sections `model`, `loss` and `behavior`: which parts a model is made of, and how it learns."""
 
-from dataclasses import asdict, field
-from typing import Annotated, Any
+from dataclasses import field
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-
-from worldmodel.model.cells import CELLS
-from worldmodel.model.heads import HEADS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(ge=0)]
@@ -38,19 +35,6 @@ class ModelConfig:
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-
-    def check(self) -> None:
-        """Raise ProblemError, with the key, where a part is not known."""
-        CELLS.find(self.cell, "model.cell")
-        for name in asdict(self.heads):
-            self.head(name)
-
-    def head(self, name: str) -> Any:
-        """Return the class of the head of this name."""
-        return HEADS.find(getattr(self.heads, name), f"model.heads.{name}")
-
-
-DEFAULT = ModelConfig()
 
 
 @dataclass(config=_strict)

@@ -11,6 +11,7 @@ import weakref
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import yaml
 
+from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.paths import user_path
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.former_ids import with_current_ids
@@ -36,6 +38,7 @@ ADDED = {"eval.environments": "own", "size.fan_in": "block"}  # keys that earlie
 REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
 _HEADS = ("actor", "critic", "reward", "continuation", "prior")
 ADDED |= {"model.cell": "gru", **{f"model.heads.{head}": "mlp" for head in _HEADS}}
+ADDED |= {f"circuit.{key}": value for key, value in asdict(CircuitConfig()).items()}
 _DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 

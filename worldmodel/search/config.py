@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.layers.config import CircuitConfig
 from worldmodel.cli.compose import UsageError, configured, is_group, parsed
 from worldmodel.cli.overrides import word
 from worldmodel.cli.schema import Catalogue, catalogue
@@ -101,8 +102,9 @@ class SearchConfig(TrainConfig):
                 del plain[section][key]
         if plain["replay"]["selector"] in ("boltzmann", "markov"):  # likewise
             plain["replay"] |= REMOVED
-        if self.model == ModelConfig():  # as of searches that had no such section
-            del plain["model"]
+        for name, usual in (("model", ModelConfig()), ("circuit", CircuitConfig())):
+            if getattr(self, name) == usual:  # as of searches that had no such section
+                del plain[name]
         plain["solver"] = _as_earlier(plain["solver"])
         if isinstance(plain["optimizer"].get("solver"), dict):
             plain["optimizer"]["solver"] = _as_earlier(plain["optimizer"]["solver"])

@@ -153,13 +153,13 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
         specs = environments.observation_specs, environments.action_spec
-        return Agent(*specs, config.size, config.loss, config.behavior, config.model)
+        return Agent(*specs, config.size, config.loss, config.behavior, config.parts)
 
 
 def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:
     """How many parameters an agent for these spaces has; nothing is allocated."""
     with torch.random.fork_rng(), torch.device("meta"):
-        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior)
+        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior, config.parts)
     return sum(parameter.numel() for parameter in agent.parameters())
 
 
