@@ -1,7 +1,7 @@
 """The sections `model`, `loss` and `behavior`: which parts a model is made of, and how it learns."""
 
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -29,11 +29,20 @@ class HeadsConfig:
 
 
 @dataclass(config=_strict)
+class CellConfig:
+    """Options of the recurrent cell."""
+
+    base: Literal["lstm", "gru"] = "lstm"
+    """recurrence of cells whose gates an approximator computes: an LSTM, or the block GRU"""
+
+
+@dataclass(config=_strict)
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
+    cell_options: CellConfig = field(default_factory=CellConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes parts by their places. A part whose `__init__` takes `circuit` gets the run's."""
+    """Makes parts by their places. A part gets the run's circuit and the options that its `__init__` takes."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
@@ -29,7 +29,7 @@ class Factory:
 
     def cell(self, size: "ModelSize", action: int) -> Any:
         """Make the recurrent cell, a `Cell`."""
-        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action)
+        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action, **vars(self.model.cell_options))
 
     def head(self, place: str, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> Any:
         """Make the `Head` of a place: actor, critic, reward, continuation or prior."""
@@ -38,8 +38,8 @@ class Factory:
     def _head(self, place: str) -> Any:
         return HEADS.find(getattr(self.model.heads, place), f"model.heads.{place}")
 
-    def _made(self, kind: Callable[..., Any], *args: Any) -> Any:
-        offered = {"circuit": self.circuit}
+    def _made(self, kind: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        offered = {"circuit": self.circuit, **options}
         known = inspect.signature(kind).parameters
         return kind(*args, **{name: value for name, value in offered.items() if name in known})
 
