@@ -53,11 +53,20 @@ class RouterOptions:
 
 
 @dataclass(config=_strict)
+class CellConfig:
+    """Options of the recurrent cell."""
+
+    base: Literal["lstm", "gru"] = "lstm"
+    """recurrence of cells whose gates an approximator computes: an LSTM, or the block GRU"""
+
+
+@dataclass(config=_strict)
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
+    cell_options: CellConfig = field(default_factory=CellConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     front: str = "linear"
     """what stands between a feature and the encoding of a head with a circuit: a file of worldmodel/model/fronts, or

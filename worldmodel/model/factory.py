@@ -24,7 +24,7 @@ BORN = ("circuit", "product")  # routers with probabilities to read
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes parts by their places. A part whose `__init__` takes `circuit` or `front` gets the run's."""
+    """Makes parts by their places. A part gets the run's circuit and the options that its `__init__` takes."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
@@ -51,7 +51,7 @@ class Factory:
 
     def cell(self, size: "ModelSize", action: int) -> Any:
         """Make the recurrent cell, a `Cell`."""
-        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action)
+        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action, **vars(self.model.cell_options))
 
     def head(self, place: str, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> Any:
         """Make the `Head` of a place: actor, critic, reward, continuation or prior."""
@@ -106,10 +106,10 @@ class Factory:
     def _front(self) -> Callable[[int, int], Any]:
         return partial(FRONTS.find(self.model.front, "model.front"), options=self.model.front_options)
 
-    def _made(self, kind: Callable[..., Any], *args: Any) -> Any:
+    def _made(self, kind: Callable[..., Any], *args: Any, **options: Any) -> Any:
         known = inspect.signature(kind).parameters
-        offered = {"circuit": lambda: self.circuit, "front": self._front}
-        return kind(*args, **{name: value() for name, value in offered.items() if name in known})
+        offered = {"circuit": self.circuit, "front": self._front(), **options}
+        return kind(*args, **{name: value for name, value in offered.items() if name in known})
 
 
 DEFAULT = Factory()
