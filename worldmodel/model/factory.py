@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hybrid_opt.backends import check_name
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.errors import ProblemError
@@ -38,6 +39,10 @@ class Factory:
         FRONTS.find(model.front, "model.front")
         ENCODINGS.find(self.circuit.encoding, "circuit.encoding")
         ANSATZE.find(self.circuit.ansatz, "circuit.ansatz")
+        try:
+            check_name(self.circuit.backend)
+        except ProblemError as error:  # it begins with backend=
+            raise ProblemError(f"circuit.{error}") from error
         HEADS.find(model.expert, "model.expert")
         if model.router == "none":
             return
