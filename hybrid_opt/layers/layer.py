@@ -47,6 +47,7 @@ class CircuitLayer(nn.Module):
     bits), and `weights`, the trained angles, one after the other. Angles that cannot change the outputs are left out.
     """
 
+    angular = True  # its parameters are angles, which learn at a rate of their own
     data_places: Tensor | None
     trained_places: Tensor | None
 
