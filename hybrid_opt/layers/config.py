@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from hybrid_opt.layers.plan import Readout
+Readout = Literal["z", "zz", "probabilities"]
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
