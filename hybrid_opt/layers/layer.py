@@ -33,6 +33,8 @@ class CircuitLayer(nn.Module):
     bits), and `weights`, the trained angles, one after the other. Angles that cannot change the outputs are left out.
     """
 
+    angular = True  # its parameters are angles, which learn at a rate of their own
+
     def __init__(
         self,
         inputs: int,

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hybrid_opt.layers.config import Readout
+from hybrid_opt.layers.config import Readout as Readout
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,12 @@ class ActorCritic(nn.Module):
         slow, fast = tuple(self.slow_critic.parameters()), tuple(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_rate)
 
+    @torch.no_grad()
+    def copy_critic_buffers(self) -> None:
+        """Give the slow critic what of the critic no gradient trains, such as the components of a front."""
+        for slow, fast in zip(self.slow_critic.buffers(), self.critic.buffers(), strict=True):
+            slow.copy_(fast)
+
     def imagined_losses(self, imagined: Imagined) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Actor and critic loss [N], their means over the steps of a rollout, its first return [N], metrics."""
         config = self.config

@@ -1,6 +1,6 @@
 """The agent: world model, actor and critic, and their one joint update (DreamerV3, arXiv 2301.04104)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
 from worldmodel.model.config import BehaviorConfig, LossConfig
 from worldmodel.model.factory import DEFAULT, Factory
+from worldmodel.model.observer import Observer
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import WorldModel
 
@@ -94,8 +95,31 @@ class Agent(nn.Module):
             "loss/replay_value": replay_loss.mean(),
             "loss/model": model_losses.mean(),
         }
+        for name, part, inputs in self._observers(state):
+            losses, found = part.auxiliary(inputs)
+            total = torch.stack([total, *losses.values()]).sum()
+            metrics |= {f"loss/{name}/{key}": value for key, value in losses.items()}
+            metrics |= {f"model/{name}/{key}": value for key, value in found.items()}
         detached = State(state.deter.detach(), state.stoch.detach())
         return Losses(total, model_losses.detach().mean(0), detached, {k: v.detach() for k, v in metrics.items()})
+
+    @torch.no_grad()
+    def refit(self, state: State) -> None:
+        """Adapt what no gradient trains to the posterior states [T, B] of an update, after it."""
+        for _, part, inputs in self._observers(state):
+            part.refit(inputs)
+        self.actor_critic.copy_critic_buffers()
+
+    def _observers(self, state: State) -> Iterator[tuple[str, Observer, Tensor]]:
+        """The parts that learn of replayed states beside their task, by name, with their inputs."""
+        model, behavior = self.world_model, self.actor_critic
+        if model.rssm.prior_net.observes:
+            yield "prior", model.rssm.prior_net, state.deter
+        heads = {"actor": behavior.actor.net, "critic": behavior.critic}
+        heads |= {"reward": model.reward, "continuation": model.continuation}
+        for name, head in heads.items():
+            if head.observes:
+                yield name, head, state.feature
 
     def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
         """The world model's loss of each window [B]."""

@@ -30,7 +30,7 @@ class RSSM(nn.Module):
         self.size = size
         self.cell = parts.cell(size, action)
         self.posterior = Posterior(size.deter, embed, size.hidden, size.classes, size.stoch)
-        self.prior_net = parts.head("prior", size.deter, size.hidden, 2, size.stoch * size.classes)
+        self.prior_net = parts.prior(size)
 
     def initial(self, rows: int) -> State:
         """The zero state at the start of an episode."""
@@ -52,7 +52,10 @@ class RSSM(nn.Module):
         Returns the states [T, B] (straight-through samples) and the posterior probabilities [T, B, K, S].
         """
         seen, first = self.posterior.seen(embed), is_first.unsqueeze(-1)
-        return self.cell.sequence(self.posterior, seen, boxed(action), first, noise, state, self.loops)
+        states: tuple[State, Tensor] = self.cell.sequence(
+            self.posterior, seen, boxed(action), first, noise, state, self.loops
+        )
+        return states
 
     @torch.no_grad()
     def step(self, state: State, action: Tensor, noise: Tensor, out: State | None = None) -> State:

@@ -97,13 +97,15 @@ class SearchConfig(TrainConfig):
         storage = self.storage if self.storage == "auto" else shown(self.storage)
         values = {**self.as_dict(), "storage": storage}
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-        for section, key, value in (("eval", "environments", ADDED["eval.environments"]), ("size", "fan_in", "all")):
+        usual = {"eval.environments": ADDED["eval.environments"], "optimizer.angles": ADDED["optimizer.angles"]}
+        for name, value in {**usual, "size.fan_in": "all"}.items():
+            section, _, key = name.partition(".")
             if plain[section][key] == value:  # logdir=auto finds an earlier search again
                 del plain[section][key]
         if plain["replay"]["selector"] in ("boltzmann", "markov"):  # likewise
             plain["replay"] |= REMOVED
-        for name, usual in (("model", ModelConfig()), ("circuit", CircuitConfig())):
-            if getattr(self, name) == usual:  # as of searches that had no such section
+        for name, default in (("model", ModelConfig()), ("circuit", CircuitConfig())):
+            if getattr(self, name) == default:  # as of searches that had no such section
                 del plain[name]
         plain["solver"] = _as_earlier(plain["solver"])
         if isinstance(plain["optimizer"].get("solver"), dict):

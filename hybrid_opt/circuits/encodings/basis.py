@@ -29,6 +29,10 @@ class Basis(Encoding):
         if len(wrong):
             raise ProblemError(f"inputs={wrong[0].item():g}: 0 or 1 is accepted by encoding=basis")
 
+    def fit(self, x: Tensor) -> Tensor:
+        """1 where x is positive, else 0."""
+        return (x > 0).to(x.dtype)
+
     def kernel(self, x: Tensor, y: Tensor) -> Tensor:
         """1 where all bits are equal, else 0."""
         return (x == y).all(-1).to(x.dtype)

@@ -33,6 +33,10 @@ class Encoding(ABC):
     def check(self, x: Tensor) -> None:  # noqa: B027 - most take all real numbers
         """Raise ProblemError for inputs that it does not take."""
 
+    def fit(self, x: Tensor) -> Tensor:
+        """Return inputs that it takes for any real numbers, [..., inputs]: angles within a quarter turn either way."""
+        return x.atan()
+
     def start(self, x: Tensor) -> Tensor | None:
         """Return the state itself where that is cheaper than its gates: real and imaginary part, [N, 2, 2^n]."""
         return None

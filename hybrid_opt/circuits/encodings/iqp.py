@@ -1,5 +1,7 @@
 """IQP encoding: phases of inputs and of their products."""
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ class Iqp(Encoding):
 
     def gates(self, qubits: int) -> list[Gate]:
         hadamards = [Gate("h", (q,)) for q in range(qubits)]
-        pairs = torch.combinations(torch.arange(qubits)).tolist() if qubits > 1 else []
+        pairs = list(combinations(range(qubits), 2))
         # pairs come first, so that both kinds become one diagonal of the simulation: they commute
         couplings = [Gate("rzz", (q, r), qubits + k) for k, (q, r) in enumerate(pairs)]
         return hadamards + couplings + [Gate("rz", (q,), q) for q in range(qubits)]
