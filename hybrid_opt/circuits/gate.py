@@ -18,45 +18,35 @@ class Gate(NamedTuple):
     """place of its angle among those of the circuit; -1: it has none"""
 
 
-def effective(gates: Iterable[Gate], qubits: int) -> list[Gate]:
-    """Return the gates that can change what is measured: bits of all qubits, after a start from |0...0>.
+def effective(gates: Sequence[Gate], qubits: int) -> list[int]:
+    """Return the places of gates that can change what is measured: bits of all qubits, after a start from |0...0>.
 
-    Diagonal gates are left out where only permutations and diagonal gates follow on their qubits, and where their
-    qubits are still in a basis state.
+    Diagonal gates are left out where their qubits are still in a basis state, and where nothing but permutations and
+    diagonal gates follow.
     """
-    return _undone(_moved(gates, qubits), qubits)
+    kept, classical, free = list[int](), set(range(qubits)), set(range(qubits))
+    for place, gate in enumerate(gates):
+        if not (gate.name in DIAGONAL and classical.issuperset(gate.qubits)):
+            kept.append(place)
+            _leave(classical, gate)
+    last = list[int]()
+    for place in reversed(kept):
+        if not (gates[place].name in DIAGONAL and free.issuperset(gates[place].qubits)):
+            last.append(place)
+            _leave(free, gates[place])
+    return last[::-1]
 
 
-def _moved(gates: Iterable[Gate], qubits: int) -> list[Gate]:
-    """Leave out diagonal gates on qubits in a basis state: these are global phases."""
-    kept, classical = list[Gate](), set(range(qubits))
-    for gate in gates:
-        if gate.name in DIAGONAL:
-            if classical.issuperset(gate.qubits):
-                continue
-        elif gate.name == "cx":
-            if gate.qubits[0] not in classical:
-                classical.discard(gate.qubits[1])
-        elif gate.name != "flip":
-            classical.discard(gate.qubits[0])
-        kept.append(gate)
-    return kept
+def _leave(qubits: set[int], gate: Gate) -> None:
+    """Take out the qubits that leave the basis states by a gate: all of `qubits` are in them up to it, or from it on.
 
-
-def _undone(gates: Sequence[Gate], qubits: int) -> list[Gate]:
-    """Leave out diagonal gates that commute with all that follows, up to a permutation of the basis states."""
-    kept, free = list[Gate](), set(range(qubits))
-    for gate in reversed(gates):
-        if gate.name in DIAGONAL:
-            if free.issuperset(gate.qubits):
-                continue
-        elif gate.name == "cx":
-            if gate.qubits[0] not in free:
-                free.discard(gate.qubits[1])
-        elif gate.name != "flip":
-            free.discard(gate.qubits[0])
-        kept.append(gate)
-    return kept[::-1]
+    A diagonal gate before CNOTs within the set is another one after them. One on a control passes.
+    """
+    if gate.name == "cx":
+        if gate.qubits[0] not in qubits:
+            qubits.discard(gate.qubits[1])
+    elif gate.name not in (*DIAGONAL, "flip"):
+        qubits.discard(gate.qubits[0])
 
 
 def to_qiskit(gates: Iterable[Gate], qubits: int, angles: int) -> Any:

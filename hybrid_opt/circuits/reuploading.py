@@ -11,50 +11,57 @@ from hybrid_opt.circuits.gate import Gate, effective, to_qiskit
 
 @dataclass(frozen=True, eq=False)
 class Reuploading:
-    """A circuit whose angles are those of the data, then those that are trained (Perez-Salinas et al. 2020).
+    """A circuit in which every rotation has an angle of its own (Perez-Salinas et al. 2020, arXiv 1907.02085).
 
-    Gates without effect on what is measured are left out, so that every trained angle matters.
+    Angles of the data come first, then those that are trained. Gates without effect on what is measured are left out,
+    so that every trained angle matters.
     """
 
     qubits: int
     gates: tuple[Gate, ...]
     uploads: int
     """layers that encode the inputs: 1 for encodings that prepare a state"""
-    rows: int
-    """angles of the data: those of the encoding, for each upload"""
-    weights: int
-    """angles that are trained"""
     prepared: int
-    """gates at the beginning that encode the inputs, where the encoding prepares a state"""
+    """gates at the beginning that do nothing else, for such encodings"""
+    data: tuple[int, ...]
+    """where each angle of the data comes from: a place in the encoding's angles of all uploads, in turn"""
+    trained: tuple[int, ...]
+    """where each trained angle comes from: a place in the weights"""
 
     @classmethod
     def of(cls, encoding: Encoding, ansatz: Ansatz, qubits: int, layers: int, entangle: Entangle) -> "Reuploading":
         """Return the circuit of n qubits and L layers."""
         encode, rotate = encoding.gates(qubits), ansatz.rotations(qubits)
-        width = 1 + max(gate.angle for gate in encode)
-        uploads = 1 if encoding.once else layers
+        width, uploads = 1 + max(gate.angle for gate in encode), 1 if encoding.once else layers
+        first = uploads * width  # of the places of trained angles
         gates = list[Gate]()
         for layer in range(layers):
             if layer < uploads:
                 gates += [_moved(gate, layer * width) for gate in encode]
-            gates += [_moved(gate, uploads * width + layer * len(rotate)) for gate in rotate]
+            gates += [_moved(gate, first + layer * len(rotate)) for gate in rotate]
             gates += ansatz.entanglers(qubits, layer, entangle)
         kept = effective(gates, qubits)
-        used = sorted({gate.angle for gate in kept if gate.angle >= uploads * width})
-        place = {angle: uploads * width + number for number, angle in enumerate(used)}
-        numbered = tuple(gate._replace(angle=place.get(gate.angle, gate.angle)) for gate in kept)
-        prepared = len(encode) if encoding.once else 0
-        return cls(qubits, numbered, uploads, uploads * width, len(used), prepared)
+        prepared = sum(place < len(encode) for place in kept) if encoding.once else 0
+        gates = [gates[place] for place in kept]
+        data = [gate.angle for gate in gates if 0 <= gate.angle < first]
+        trained = [gate.angle for gate in gates if gate.angle >= first]
+        weight = {angle: number for number, angle in enumerate(sorted(set(trained)))}
+        of_data, of_weights = iter(range(len(data))), iter(range(len(data), len(data) + len(trained)))
+        own = [
+            gate if gate.angle < 0 else gate._replace(angle=next(of_data if gate.angle < first else of_weights))
+            for gate in gates
+        ]
+        return cls(qubits, tuple(own), uploads, prepared, tuple(data), tuple(weight[angle] for angle in trained))
 
-    @cached_property
-    def angles(self) -> list[int]:
-        """Places of the angles that gates have, in order: the parameters of `circuit`."""
-        return sorted({gate.angle for gate in self.gates if gate.angle >= 0})
+    @property
+    def weights(self) -> int:
+        """Numbers that are trained."""
+        return 1 + max(self.trained, default=-1)
 
     @cached_property
     def circuit(self) -> Any:
-        """A qiskit QuantumCircuit with these parameters."""
-        return to_qiskit(self.gates, self.qubits, self.rows + self.weights)
+        """A qiskit QuantumCircuit with a parameter for each angle."""
+        return to_qiskit(self.gates, self.qubits, len(self.data) + len(self.trained))
 
 
 def _moved(gate: Gate, places: int) -> Gate:

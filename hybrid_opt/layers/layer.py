@@ -5,9 +5,18 @@
 
 Each layer of the circuit encodes the inputs, each with a learned scale, and turns and entangles the qubits by trained
 angles. Expectations are read out. There are no linear maps: put `torch.nn.Linear` before and after it.
+
+A layer with a `backend` asks it in every forward pass, with one job for the batch. An agent that shall act through a
+processor but train in simulation has layers with `backend="statevector"`. It acts within
+
+    with acting(policy, backend, shots=1024):  # all circuit layers of the module
+        action = policy(x)
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,11 +28,16 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.layers.operators import means
+from hybrid_opt.layers.engine import means
+from hybrid_opt.layers.gradients.shift import shifted
+from hybrid_opt.layers.gradients.surrogate import surrogated
+from hybrid_opt.layers.paulis import Paulis, with_errors
 from hybrid_opt.layers.plan import Plan, Readout
+from hybrid_opt.layers.processor import Processor
 from hybrid_opt.layers.slots import SlotGates, plan_of, slots
 
 Gradient = Literal["adjoint", "shift", "surrogate"]
+AMPLITUDES = 1 << 20  # of all states that are simulated at once without gradients
 
 
 class CircuitLayer(nn.Module):
@@ -34,6 +48,8 @@ class CircuitLayer(nn.Module):
     """
 
     angular = True  # its parameters are angles, which learn at a rate of their own
+    data_places: Tensor | None
+    trained_places: Tensor | None
 
     def __init__(
         self,
@@ -65,22 +81,32 @@ class CircuitLayer(nn.Module):
         ):
             if value not in accepted:
                 raise ProblemError(f"{key}={value}: {', '.join(accepted)} are accepted")
+        if shots is not None:
+            _check_count("shots", shots, 2**31)
+        if noise is not None and not 0 <= noise <= 0.75:
+            raise ProblemError(f"noise={noise}: None, or a chance from 0 to 0.75, is accepted")
+        simulated = isinstance(backend, str) and backend == "statevector"
+        if noise and not simulated and gradient != "adjoint":
+            where = "backend=statevector or gradient=adjoint"
+            raise ProblemError(f"noise={noise}: has an effect with {where} only; a backend brings its own noise")
         self.encoding: Encoding = ENCODINGS.find(encoding, "encoding")()
-        chosen: Ansatz = ANSATZE.find(ansatz, "ansatz")()
-        self.qubits, self.layers, self.gradient = qubits, layers, gradient
-        self.structure = Reuploading.of(self.encoding, chosen, qubits, layers, entangle)
-        found = slots(self.structure.gates, self.structure.rows)
-        self.plan: Plan = plan_of(found, qubits, observables)
-        self.slot_gates = SlotGates(found, qubits, self.structure.rows, self.structure.weights)
         suited = self.encoding.inputs(qubits)
         if inputs != suited:
             raise ProblemError(f"inputs={inputs}: encoding={encoding} takes {suited} on {qubits} qubits")
+        chosen: Ansatz = ANSATZE.find(ansatz, "ansatz")()
+        self.qubits, self.layers, self.gradient, self.shots, self.noise = qubits, layers, gradient, shots, noise
+        self.structure = Reuploading.of(self.encoding, chosen, qubits, layers, entangle)
+        self.generator: torch.Generator | None = None
+        self.processor = None if simulated else Processor(backend)
+        with torch.device("cpu"):  # where its numbers can be read, whatever the default is
+            self._compile(observables)
         if outputs is not None and outputs != self.plan.outputs:
             given = f"observables={observables} gives {self.plan.outputs} on {qubits} qubits"
             raise ProblemError(f"outputs={outputs}: {given}; that, or None, is accepted")
         self.inputs, self.outputs = inputs, self.plan.outputs
         self.weights = nn.Parameter(torch.empty(self.structure.weights))
         self.scale = nn.Parameter(torch.empty(self.structure.uploads, inputs)) if self.encoding.scaled else None
+        self.to(self.weights.device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -91,21 +117,16 @@ class CircuitLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the expectations [..., outputs] at inputs [..., inputs], in the precision of the parameters."""
-        rows = self._checked(x)
-        with torch.autocast(x.device.type, enabled=False):
-            data = self.data_angles(rows)
-            gates, phases = self.slot_gates.gates(data, self.weights), self.slot_gates.phases(data, self.weights)
-            return means(self.plan, gates, phases).view(*x.shape[:-1], self.outputs)
-
-    def data_angles(self, x: Tensor) -> Tensor:
-        """Return the angles of the data [N, R] at inputs [N, inputs]: those of each upload in turn."""
-        scaled = x[:, None] if self.scale is None else x[:, None] * self.scale
-        return self.encoding.angles(scaled).flatten(1)
+        rows = self._rows(x)
+        with torch.autocast("cuda" if rows.is_cuda else "cpu", enabled=False):
+            scaled = self._scaled(rows)
+            data, trained = self._data(scaled), self._trained()
+            outputs = self._exact(scaled, data, trained) if self.gradient == "adjoint" else self._run(data, trained)
+        return outputs.view(*x.shape[:-1], self.outputs)
 
     def angles(self, x: Tensor) -> Tensor:
         """Return the values of the parameters of `circuit()`, [N, parameters], at inputs [N, inputs]."""
-        data = self.data_angles(self._checked(x))
-        return torch.cat([data, self.weights.expand(len(data), -1)], 1)[:, self.structure.angles]
+        return _joined(self._data(self._scaled(self._rows(x))), self._trained())
 
     def circuit(self, x: Tensor | None = None) -> Any:
         """Return the qiskit QuantumCircuit at inputs [inputs], the truth that this layer is tested against.
@@ -116,8 +137,100 @@ class CircuitLayer(nn.Module):
         if x is None:
             return circuit.copy()
         if x.dim() != 1:
-            raise ProblemError(f"inputs: shape {tuple(x.shape)}; a circuit takes one row, [{self.inputs}]")
+            raise ProblemError(f"inputs: shape {list(x.shape)}; a circuit takes one row, [{self.inputs}]")
         return circuit.assign_parameters(self.angles(x[None])[0].detach().double().cpu().numpy())
+
+    def close(self) -> None:
+        """Close the backend that was opened for this layer."""
+        if self.processor is not None:
+            self.processor.close()
+
+    def _compile(self, observables: Readout) -> None:
+        """Make a plan of the circuit. A state that is prepared by gates only where these are asked for starts it."""
+        gates, data = self.structure.gates, len(self.structure.data)
+        self.register_buffer("data_places", _places(self.structure.data), persistent=False)
+        self.register_buffer("trained_places", _places(self.structure.trained), persistent=False)
+        prepared = type(self.encoding).start is not Encoding.start
+        self._starts = prepared and self.gradient == "adjoint" and not self.noise
+        found = slots(gates[self.structure.prepared :] if self._starts else gates, data)
+        self.plan: Plan = plan_of(found, self.qubits, observables)
+        self._laws = replace(self.plan, readout="probabilities")
+        self.slot_gates = SlotGates(found, self.qubits, data, len(self.structure.trained))
+        self.paulis = Paulis(found, self.qubits, self.noise) if self.noise else None
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """The inputs as rows [N, inputs], in the precision of the parameters. Raises ProblemError."""
+        if not x.dim() or x.shape[-1] != self.inputs:
+            raise ProblemError(f"inputs: shape {list(x.shape)}; [..., {self.inputs}] is accepted")
+        if not x.is_meta:
+            self.encoding.check(x)
+        return x.reshape(-1, self.inputs).to(self.weights.dtype)
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        """The inputs of each upload, [N, uploads, inputs]."""
+        return rows[:, None] if self.scale is None else rows[:, None] * self.scale
+
+    def _data(self, scaled: Tensor) -> Tensor:
+        """The angles of the data, [N, R]."""
+        angles = self.encoding.angles(scaled).flatten(1)
+        return angles if self.data_places is None else angles[:, self.data_places]
+
+    def _trained(self) -> Tensor:
+        """The trained angles, [W]."""
+        return self.weights if self.trained_places is None else self.weights[self.trained_places]
+
+    def _exact(self, scaled: Tensor, data: Tensor, trained: Tensor) -> Tensor:
+        """Outputs with gradients of the simulation, whatever gives their values."""
+        differentiated = torch.is_grad_enabled() and (data.requires_grad or trained.requires_grad)
+        if self.processor is not None and not differentiated:
+            return self._asked(_joined(data, trained))
+        outputs = self._simulated(data, trained, self.encoding.start(scaled[:, 0]) if self._starts else None)
+        if self.processor is None:
+            return outputs
+        return outputs + (self._asked(_joined(data, trained)) - outputs).detach()
+
+    def _run(self, data: Tensor, trained: Tensor) -> Tensor:
+        """Outputs with gradients by further circuits."""
+        angles = _joined(data, trained)
+        evaluate = self._simulated_in_parts if self.processor is None else self._asked
+        if not (torch.is_grad_enabled() and angles.requires_grad):
+            return evaluate(angles)
+        first = 0 if data.requires_grad else data.shape[1]
+        last = angles.shape[1] if trained.requires_grad else data.shape[1]
+        wanted = torch.arange(first, last, device=angles.device)
+        if self.gradient == "shift":
+            return shifted(angles, wanted, evaluate)
+        return surrogated(angles, wanted, data.shape[1], evaluate, self.generator)
+
+    def _simulated(self, data: Tensor, trained: Tensor, start: Tensor | None = None) -> Tensor:
+        """Outputs of the simulation, with its noise and its shots."""
+        gates, signs = self.slot_gates.gates(data, trained), None
+        if self.paulis is not None:
+            before, after, signs = self.paulis(len(data), self.generator)
+            gates = with_errors(gates, before, after)
+        phases = self.slot_gates.phases(data, trained, signs)
+        if self.shots is None:
+            return means(self.plan, gates, phases, start)
+        laws = means(self._laws, gates, phases, start)
+        states = laws.detach().clamp_min(0).multinomial(self.shots, True, generator=self.generator)  # [N, shots]
+        counts = torch.zeros_like(laws).scatter_add_(1, states, torch.ones_like(states, dtype=laws.dtype))
+        parity = self.plan.parity.to(laws)
+        exact = laws @ parity
+        return exact + (counts @ parity / self.shots - exact).detach()  # values of the sample, gradients of its law
+
+    @torch.no_grad()
+    def _simulated_in_parts(self, angles: Tensor) -> Tensor:
+        """Outputs of the simulation at all angles [M, R + W], as many rows at a time as cache holds."""
+        rows, data = max(1, AMPLITUDES >> self.qubits), len(self.structure.data)
+        return torch.cat([self._simulated(part[:, :data], part[:, data:]) for part in angles.split(rows)])
+
+    def _asked(self, angles: Tensor) -> Tensor:
+        """Outputs of the processor at all angles [M, R + W], as one job."""
+        assert self.processor is not None
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator, device=_device(self.generator)))
+        values = angles.detach().double().cpu().numpy()
+        outputs = self.processor.outputs(self.structure.circuit, self.plan, values, self.shots, seed)
+        return torch.from_numpy(outputs).to(angles)
 
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}, qubits={self.qubits}, layers={self.layers}, gradient={self.gradient}"
@@ -129,6 +242,40 @@ class CircuitLayer(nn.Module):
         if not x.is_meta:
             self.encoding.check(x)
         return x.reshape(-1, self.inputs).to(self.weights.dtype)
+
+
+@contextmanager
+def acting(module: nn.Module, backend: Any, shots: int | None = None) -> Iterator[None]:
+    """Let all circuit layers of a module ask a backend, each with one job for a batch.
+
+    backend: a name, or an open Backend, which stays open (with ledger, budget and fallback, as `open_backend` gives
+    it). shots: of each circuit; None: exact. Afterwards the layers are what they were. What the backend raises passes.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, CircuitLayer)]
+    before = [(layer.processor, layer.shots) for layer in layers]
+    processor = Processor(backend)
+    try:
+        for layer in layers:
+            layer.processor, layer.shots = processor, shots
+        yield
+    finally:
+        for layer, (own, own_shots) in zip(layers, before, strict=True):
+            layer.processor, layer.shots = own, own_shots
+        processor.close()
+
+
+def _joined(data: Tensor, trained: Tensor) -> Tensor:
+    """All angles, [N, R + W]."""
+    return torch.cat([data, trained.expand(len(data), -1)], 1)
+
+
+def _places(places: Sequence[int]) -> Tensor | None:
+    """An index, or None for one that changes nothing."""
+    return None if list(places) == list(range(len(places))) else torch.tensor(places)
+
+
+def _device(generator: torch.Generator | None) -> torch.device:
+    return torch.device("cpu") if generator is None else generator.device
 
 
 def _check_count(key: str, value: Any, most: int) -> None:

@@ -10,16 +10,14 @@ from torch import Tensor, nn
 from hybrid_opt.circuits.gate import Gate
 from hybrid_opt.layers.plan import Plan, Readout
 
-# (a, b, c, d) stands for aI + ibZ - icY + idX. Column k of entry P says where the product with -iP, which stands on the
-# right, takes its component k from, and with which sign. P is I (unused), X, Y, Z.
+# (a, b, c, d) stands for aI + ibZ - icY + idX. Multiplied by -iP from the right, its component k comes from
+# SOURCE[P, k], with the sign RIGHT[P, k]. P is 0 to 3 for I (where -i is left out), X, Y, Z.
 SOURCE = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]])
 RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [-1, 1, 1, -1], [1, -1, 1, -1]])
 AXES = {"rx": 1, "flip": 1, "ry": 2, "rz": 3}
-HADAMARD = ((2, -2), (1, -3))  # RY(pi/2), then RX(pi): axes, and angles by their places in `_CONSTANTS`
-_CONSTANTS = (0.0, math.pi / 2, math.pi)  # at places -1, -2, -3
-
-
-Chains = dict[int, list[tuple[int, int]]]  # of each qubit: axes and places of angles, in order
+CONSTANTS = (0.0, math.pi / 2, math.pi)  # angles at places -1, -2, -3
+HADAMARD = ((2, -2), (1, -3))  # RY(pi/2), then RX(pi)
+Chains = dict[int, list[tuple[int, int]]]  # of each qubit: axes and angles of rotations, in order
 
 
 @dataclass
@@ -31,29 +29,29 @@ class Slot:
     trained: Chains = field(default_factory=dict)
     pairs: list[Gate] = field(default_factory=list)
 
-    def takes(self, gate: Gate, of_data: bool) -> bool:
-        """Whether a rotation can still be added. It may pass entanglers on other qubits."""
-        (qubit,) = gate.qubits
-        return not any(qubit in pair.qubits for pair in self.pairs) and not (of_data and qubit in self.trained)
-
-    def diagonal(self) -> bool:
+    @property
+    def bare(self) -> bool:
         """Whether it has nothing but phases."""
         return not (self.data or self.trained or self.pairs)
 
+    def takes(self, qubit: int, of_data: bool) -> bool:
+        """Whether a rotation can still be added. It may pass entanglers of other qubits."""
+        return not any(qubit in pair.qubits for pair in self.pairs) and not (of_data and qubit in self.trained)
 
-def slots(gates: Sequence[Gate], rows: int) -> list[Slot]:
-    """Sort gates into slots, as few as their order allows. Angles below `rows` are those of the data."""
+
+def slots(gates: Sequence[Gate], data: int) -> list[Slot]:
+    """Sort gates into slots, as few as their order allows. Angles below `data` are those of the data."""
     found = [Slot()]
     for gate in gates:
-        last, of_data = found[-1], 0 <= gate.angle < rows
-        if gate.name == "rzz" or (gate.name == "rz" and of_data and last.phases and last.diagonal()):
-            if not last.diagonal():
+        last, of_data = found[-1], 0 <= gate.angle < data
+        if gate.name == "rzz" or (gate.name == "rz" and of_data and last.phases and last.bare):
+            if not last.bare:
                 found.append(Slot())
             found[-1].phases.append(gate)
         elif len(gate.qubits) == 2:
             last.pairs.append(gate)
         else:
-            if not last.takes(gate, of_data):
+            if not last.takes(gate.qubits[0], of_data):
                 found.append(Slot())
             chain = (found[-1].data if of_data else found[-1].trained).setdefault(gate.qubits[0], [])
             chain += HADAMARD if gate.name == "h" else [(AXES[gate.name], gate.angle)]
@@ -84,12 +82,12 @@ class SlotGates(nn.Module):
     phase_place: Tensor
     phase_table: Tensor
 
-    def __init__(self, found: Sequence[Slot], qubits: int, rows: int, weights: int) -> None:
+    def __init__(self, found: Sequence[Slot], qubits: int, data: int, trained: int) -> None:
         super().__init__()
         self.slots, self.qubits = len(found), qubits
-        self._index_chains("data", [slot.data for slot in found], rows, 0)
-        self._index_chains("trained", [slot.trained for slot in found], weights, rows)
-        self._index_phases([slot.phases for slot in found if slot.phases], rows + weights)
+        self._index_chains("data", [slot.data for slot in found], data, 0)
+        self._index_chains("trained", [slot.trained for slot in found], trained, data)
+        self._index_phases([slot.phases for slot in found if slot.phases], data + trained)
 
     def gates(self, data: Tensor, trained: Tensor) -> Tensor:
         """Return [N, S, n, 4], as `means` takes them.
@@ -101,16 +99,14 @@ class SlotGates(nn.Module):
         gates = self._turned(self._turned(gates, trained, "trained"), data, "data")
         return gates.expand(len(data), -1, -1, -1)
 
-    def phases(self, data: Tensor, trained: Tensor) -> Tensor | None:
-        """Return [N, P, 2^n], or None where no slot has phases."""
+    def phases(self, data: Tensor, trained: Tensor, signs: Tensor | None = None) -> Tensor | None:
+        """Return [N, P, 2^n], or None where no slot has phases. signs: of the angles, [N, P, A]."""
         if not len(self.phase_place):
             return None
-        angles = _with_constants(torch.cat([data, trained.expand(len(data), -1)], 1))
-        return torch.einsum("npa,pak->npk", angles[:, self.phase_place], self.phase_table.to(angles))
+        angles = _with_constants(torch.cat([data, trained.expand(len(data), -1)], 1))[:, self.phase_place]
+        return torch.einsum("npa,pak->npk", angles if signs is None else angles * signs, self.phase_table.to(angles))
 
-    def _index_chains(
-        self, name: str, found: Sequence[dict[int, list[tuple[int, int]]]], count: int, first: int
-    ) -> None:
+    def _index_chains(self, name: str, found: Sequence[Chains], count: int, first: int) -> None:
         """Index rotations: place of the angle, source and sign of the product's components, [D, S, n, ...]."""
         depth = max((len(chain) for slot in found for chain in slot.values()), default=0)
         place = torch.full((depth, self.slots, self.qubits), count)
@@ -149,5 +145,5 @@ class SlotGates(nn.Module):
 
 
 def _with_constants(angles: Tensor) -> Tensor:
-    constants = torch.tensor(_CONSTANTS, dtype=angles.dtype, device=angles.device)
+    constants = torch.tensor(CONSTANTS, dtype=angles.dtype, device=angles.device)
     return torch.cat([angles, constants.expand(*angles.shape[:-1], -1)], -1)

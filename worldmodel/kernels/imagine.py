@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hybrid_opt.simd import registers
+from hybrid_opt.simd.threads import in_threads
 from worldmodel.kernels import rssm_sequence
 from worldmodel.kernels.fused_layers import head
 from worldmodel.kernels.packing import PANEL, Array, Layer, Output, array, head_of
 from worldmodel.kernels.rssm_sequence import SOURCES, Cell, Drive, cell_of, drive, drive_of, enter, gates_of, mix
 from worldmodel.kernels.tile_ops import LANES, draw, gate, gather, lanes_for, mean, network, scatter
-from worldmodel.launch.hardware import in_threads
 from worldmodel.model import actor as actor_module
 from worldmodel.model.actor import STD
 from worldmodel.model.actor_critic import ActorCritic
