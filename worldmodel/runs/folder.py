@@ -38,7 +38,14 @@ _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write t
 ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": "block"}
 REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
 _MODEL: dict[str, Any] = {f"heads.{head}": "mlp" for head in ("actor", "critic", "reward", "continuation", "prior")}
-_MODEL |= {"cell": "gru", "cell_options.base": "lstm", "front": "linear", "router": "none", "experts": 4, "expert": "mlp"}
+_MODEL |= {
+    "cell": "gru",
+    "cell_options.base": "lstm",
+    "front": "linear",
+    "router": "none",
+    "experts": 4,
+    "expert": "mlp",
+}
 _MODEL |= {f"front_options.{key}": value for key, value in (("every", 500), ("rows", 1024), ("units", 64))}
 _MODEL |= {"front_options.weight": 1.0, "router_options.readout": "softmax", "router_options.balance": 0.01}
 ADDED |= {"optimizer.angles": 10.0, **{f"model.{key}": value for key, value in _MODEL.items()}}
