@@ -95,8 +95,10 @@ class Parts(Mapping[str, tuple[str, str]]):
 
 @cache
 def _part_in(path: Path, contract: str | None) -> str | None:
-    """The last public class of a file that has a config or, where a contract is named, inherits from it, or
-    from a base whose name ends with it."""
+    """The last public class of a file that has a config or, where a contract is named, inherits from it.
+
+    A base that parts share counts as the contract where its name ends with the contract's, as in GateCell.
+    """
     found = None
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

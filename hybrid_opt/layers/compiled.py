@@ -10,31 +10,70 @@ changes the first entry of m, so one number serves all gates.
 Shapes: N rows, S slots, n qubits, P phased slots. Blocks are numbered, and their arrays end with LANES.
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.layers import passes
+from hybrid_opt.layers import passes, slots
 from hybrid_opt.layers.passes import (
     LANES,
     ROW,
+    add,
     double,
     double_beyond,
     fold,
+    half_circle,
     halve,
+    rotate,
+    share,
     shift,
     square,
     turn,
     unfold,
+    unrotate,
     unshift,
     unturn,
     weigh,
 )
+from hybrid_opt.layers.slots import CONSTANTS
 from hybrid_opt.simd import registers
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Integers = NDArray[np.int32]
-compiled = registers.cached(registers, passes)
+compiled = registers.cached(registers, passes, slots)
 Z, ZZ, PROBABILITIES = 0, 1, 2  # what is read out
+CHUNK = 8  # blocks whose shared gradients are added up in turn
+
+
+class Tables(NamedTuple):
+    """A plan as the kernels read it."""
+
+    qubits: int
+    readout: int
+    places: Integers  # [S + 1, 2^n], where each slot and the readout find the amplitudes, in bytes
+    signs: Floats  # [S, 2^n], with which a slot first multiplies them
+    signed: Integers  # [S], 1 where signs matter
+    phased: Integers  # [S], the number of a slot's phases, or -1
+
+
+class Chains(NamedTuple):
+    """Rotations of each gate, in order: [D, S n]."""
+
+    axes: Integers  # X, Y, Z: 1, 2, 3; 0 where there is none
+    places: Integers  # of their angles
+
+
+class Gates(NamedTuple):
+    """The gates of rows: given, or the rows' own rotations, and after them others that they share."""
+
+    given: Floats  # [N, S n 4], or [0, 0]
+    own: Chains
+    angles: Floats  # [N, R], or [0, 0]
+    shared: Chains
+    trained: Floats  # [W], or [0]
 
 
 @compiled
@@ -67,6 +106,83 @@ def _aligned(size: int) -> Floats:
 
 
 @compiled
+def _turn(gates: Doubles, number: int, angle: float, axis: int) -> None:
+    """Put a rotation in front of a gate: `passes.rotate`."""
+    if axis:
+        cosine, sine, across = math.cos(0.5 * angle), math.sin(0.5 * angle), _across(gates, number, axis)
+        for part in range(4):
+            gates[number, part] = cosine * gates[number, part] + sine * across[part]
+
+
+@compiled
+def _across(gates: Doubles, number: int, axis: int) -> tuple[float, float, float, float]:
+    """A gate times -iX, -iY, -iZ."""
+    a, b, c, d = gates[number, 0], gates[number, 1], gates[number, 2], gates[number, 3]
+    if axis == 1:
+        return d, c, -b, -a
+    if axis == 2:
+        return -c, d, a, -b
+    return b, -a, d, -c
+
+
+@compiled
+def _angle(trained: Floats, place: int) -> float:
+    """A trained angle, or one of the constants that follow them."""
+    return trained[place] if place < len(trained) else CONSTANTS[place - len(trained)]
+
+
+@compiled
+def _products(gates: Gates) -> Doubles:
+    """The gates [S n, 4] that rows share."""
+    axes, places = gates.shared
+    found = np.zeros((axes.shape[1], 4))
+    found[:, 0] = 1.0
+    for number in range(len(found)):
+        for depth in range(len(axes) - 1, -1, -1):
+            _turn(found, number, _angle(gates.trained, places[depth, number]), axes[depth, number])
+    return found
+
+
+@compiled
+def _shared(gates: Gates) -> Floats:
+    """The gates [S n 4] that rows share."""
+    return _products(gates).astype(np.float32).ravel()
+
+
+@compiled
+def _enter(gates: Gates, shared: Floats, row: int, angles: Floats, halves: Floats, tile: Floats) -> None:
+    """Write the gates [S n 4, LANES] of a block; angles [R, LANES] and halves [2 R, LANES] are those of rotations.
+
+    shared: [S n 4], what rows share.
+    """
+    if len(gates.given):
+        _gather(gates.given, row, tile)
+        return
+    _gather(gates.angles, row, angles)
+    half_circle(angles.ctypes.data, halves.ctypes.data, gates.angles.shape[1])
+    share(shared.ctypes.data, tile.ctypes.data, len(tile))
+    axes, places = gates.own
+    for depth in range(len(axes) - 1, -1, -1):
+        for number in range(axes.shape[1]):
+            half = halves[2 * places[depth, number] :].ctypes.data
+            rotate(tile[4 * number :].ctypes.data, half, axes[depth, number])
+
+
+@compiled
+def _leave(gates: Gates, tile: Floats, grad: Floats, halves: Floats, at_angles: Floats, total: Floats) -> None:
+    """Take the gradients [S n 4, LANES] of a block's gates to angles [R, LANES], and add the rest to those shared."""
+    at_angles[:] = 0.0
+    axes, places = gates.own
+    for depth in range(len(axes)):
+        for number in range(axes.shape[1]):
+            if axes[depth, number]:
+                gate, given, place = tile[4 * number :], grad[4 * number :], places[depth, number]
+                there, half = at_angles[place:].ctypes.data, halves[2 * place :].ctypes.data
+                unrotate(gate.ctypes.data, given.ctypes.data, half, axes[depth, number], there)
+    add(grad.ctypes.data, total.ctypes.data, len(grad))
+
+
+@compiled
 def _first(start: Floats, row: int, state: Floats) -> None:
     """Write the first states of the rows from number `row` on as a block's [2^n 2, LANES]; start [0, 0]: |0...0>."""
     size = len(state) // 2
@@ -80,39 +196,27 @@ def _first(start: Floats, row: int, state: Floats) -> None:
 
 @compiled
 def forward(
-    qubits: int,
-    readout: int,
-    places: Integers,
-    signs: Floats,
-    signed: Integers,
-    phased: Integers,
-    gates: Floats,
-    phases: Floats,
-    start: Floats,
-    out: Floats,
-    saved: Floats,
-    begin: int,
-    end: int,
+    tables: Tables, gates: Gates, phases: Floats, start: Floats, out: Floats, saved: Floats, begin: int, end: int
 ) -> None:
     """Read out the circuits of the rows of blocks `begin` to `end`, and keep their last states.
 
     Args:
-        places: [S + 1, 2^n], where each slot and the readout find the amplitudes, in bytes.
-        signs: [S, 2^n], with which a slot first multiplies them, if `signed` [S] is 1.
-        phased: [S], the number of a slot's phases, or -1.
-        gates: [N, S n 4]. phases: [N, P 2^n]. start: [N, 2 2^n], or [0, 0] for |0...0>.
+        phases: [N, P 2^n]. start: [N, 2 2^n], or [0, 0] for |0...0>.
         out: [N, outputs], written. saved: [blocks 2^n 2, LANES], written. [0, LANES]: states are not kept.
     """
-    size = 1 << qubits
-    gate, phase = _aligned(gates.shape[1]), _aligned(max(1, phases.shape[1]))
+    qubits, readout, places, signs, signed, phased = tables
+    size, slots = 1 << qubits, len(signs)
+    gate, phase = _aligned(4 * slots * qubits), _aligned(max(1, phases.shape[1]))
+    angles, halves = _aligned(gates.angles.shape[1]), _aligned(2 * gates.angles.shape[1])
     state, sums, last, means = _aligned(2 * size), _aligned(size), _aligned(size), _aligned(2 * qubits)
-    v, mean = sums.ctypes.data, means.ctypes.data
+    shared = _shared(gates)
     for block in range(begin, end):
         row, first = block * LANES, 0
+        v, mean = sums.ctypes.data, means.ctypes.data  # here, so that the arrays are kept to the last block
         if len(saved):
             state = saved[2 * size * block : 2 * size * (block + 1)]
         x = state.ctypes.data
-        _gather(gates, row, gate)
+        _enter(gates, shared, row, angles, halves, gate)
         if phases.shape[1]:
             _gather(phases, row, phase)
         if start.shape[1] == 0 and phased[0] < 0:
@@ -122,7 +226,7 @@ def forward(
             first = 1
         else:
             _first(start, row, state)
-        for s in range(first, len(signs)):
+        for s in range(first, slots):
             at, due = places[s].ctypes.data, signs[s].ctypes.data if signed[s] else 0
             if phased[s] >= 0:
                 shift(x, at, signs[s].ctypes.data, phase[phased[s] * size :].ctypes.data, size)
@@ -130,7 +234,7 @@ def forward(
             for q in range(qubits):
                 turn(x, at, due, gate[4 * (s * qubits + q) :].ctypes.data, q, size >> 1)
                 due = 0
-        square(x, places[len(signs)].ctypes.data, v, size)
+        square(x, places[slots].ctypes.data, v, size)
         if readout == PROBABILITIES:
             _scatter(sums, row, out)
             continue
@@ -160,38 +264,39 @@ def _weights(qubits: int, readout: int, grads: Floats, weights: Floats) -> None:
 
 @compiled
 def backward(
-    qubits: int,
-    readout: int,
-    places: Integers,
-    signs: Floats,
-    signed: Integers,
-    phased: Integers,
-    gates: Floats,
+    tables: Tables,
+    gates: Gates,
     phases: Floats,
     product: bool,
     saved: Floats,
     grads: Floats,
     at_gates: Floats,
+    at_angles: Floats,
+    at_shared: Floats,
     at_phases: Floats,
     at_start: Floats,
     begin: int,
     end: int,
 ) -> None:
-    """Take the gradients [N, outputs] at what `forward` read out back through the circuits.
+    """Take the gradients [N, outputs] at what `forward` read out back through the circuits of chunks of blocks.
 
     Args:
         product: whether they began with |0...0>. saved: as `forward` left it, which is only read.
-        at_gates, at_phases, at_start: gradients of the arguments of `forward`, written; those of no rows are not.
+        at_gates, at_angles, at_phases, at_start: gradients of the rows, written; those of no rows are not.
+        at_shared: [chunks S n 4, LANES], those of the gates that rows share: what `unchained` takes.
     """
+    qubits, readout, places, signs, signed, phased = tables
     size, slots = 1 << qubits, len(signs)
-    gate, phase = _aligned(gates.shape[1]), _aligned(max(1, phases.shape[1]))
+    width, turns = 4 * slots * qubits, gates.angles.shape[1]
+    gate, phase = _aligned(width), _aligned(max(1, phases.shape[1]))
+    angles, halves = _aligned(turns), _aligned(2 * turns)
     state, dual, weights, norms = _aligned(2 * size), _aligned(2 * size), _aligned(size), _aligned(1)
-    gate_grad, phase_grad, grad = _aligned(gates.shape[1]), _aligned(max(1, phases.shape[1])), _aligned(grads.shape[1])
-    x, u, norm = state.ctypes.data, dual.ctypes.data, norms.ctypes.data
-    doubled = product and phased[0] < 0
-    for block in range(begin, end):
+    gate_grad, phase_grad, grad = _aligned(width), _aligned(max(1, phases.shape[1])), _aligned(grads.shape[1])
+    doubled, shared = product and phased[0] < 0, _shared(gates)
+    for block in range(begin * CHUNK, min(end * CHUNK, -(-len(grads) // LANES))):
         row = block * LANES
-        _gather(gates, row, gate)
+        x, u, norm = state.ctypes.data, dual.ctypes.data, norms.ctypes.data  # kept, as above
+        _enter(gates, shared, row, angles, halves, gate)
         _gather(grads, row, grad)
         if phases.shape[1]:
             _gather(phases, row, phase)
@@ -219,9 +324,40 @@ def backward(
                 count = 1 << q
                 there = gate_grad[4 * q :].ctypes.data
                 halve(u, x + 2 * count * ROW, gate[4 * q :].ctypes.data, there, count)
-        _scatter(gate_grad, row, at_gates)
+        if len(gates.given):
+            _scatter(gate_grad, row, at_gates)
+        else:
+            total = at_shared[width * (block // CHUNK) : width * (block // CHUNK + 1)]
+            if block % CHUNK == 0:
+                total[:] = 0.0
+            _leave(gates, gate, gate_grad, halves, angles, total)
+            _scatter(angles, row, at_angles)
         if len(at_phases):
             _scatter(phase_grad, row, at_phases)
         for lane in range(min(LANES, len(at_start) - row)):
             for k in range(size):
                 at_start[row + lane, k], at_start[row + lane, size + k] = dual[2 * k, lane], dual[2 * k + 1, lane]
+
+
+@compiled
+def unchained(gates: Gates, at_shared: Floats, at_trained: Floats) -> None:
+    """Write the gradients [W] of trained angles, from those that `backward` wrote of their gates."""
+    (axes, places), trained = gates.shared, gates.trained
+    count = axes.shape[1]
+    grads, found = np.zeros((count, 4)), np.zeros(len(trained) + len(CONSTANTS))
+    for number in range(len(at_shared)):
+        for lane in range(LANES):
+            grads[number // 4 % count, number % 4] += at_shared[number, lane]
+    products = _products(gates)
+    for number in range(count):
+        for depth in range(len(axes)):
+            axis, place = axes[depth, number], places[depth, number]
+            if axis:
+                across, total = _across(products, number, axis), 0.0
+                for part in range(4):
+                    total += 0.5 * across[part] * grads[number, part]
+                found[place] += total
+                angle = _angle(trained, place)
+                _turn(products, number, -angle, axis)
+                _turn(grads, number, -angle, axis)
+    at_trained[:] = found[: len(trained)]

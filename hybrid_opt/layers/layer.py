@@ -28,7 +28,7 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
-from hybrid_opt.layers.engine import means
+from hybrid_opt.layers.engine import means, turned_means
 from hybrid_opt.layers.gradients.shift import shifted
 from hybrid_opt.layers.gradients.surrogate import surrogated
 from hybrid_opt.layers.paulis import Paulis, with_errors
@@ -82,7 +82,7 @@ class CircuitLayer(nn.Module):
             if value not in accepted:
                 raise ProblemError(f"{key}={value}: {', '.join(accepted)} are accepted")
         if shots is not None:
-            _check_count("shots", shots, 2**31)
+            _check_count("shots", shots)
         if noise is not None and not 0 <= noise <= 0.75:
             raise ProblemError(f"noise={noise}: None, or a chance from 0 to 0.75, is accepted")
         simulated = isinstance(backend, str) and backend == "statevector"
@@ -185,9 +185,7 @@ class CircuitLayer(nn.Module):
         if self.processor is not None and not differentiated:
             return self._asked(_joined(data, trained))
         outputs = self._simulated(data, trained, self.encoding.start(scaled[:, 0]) if self._starts else None)
-        if self.processor is None:
-            return outputs
-        return outputs + (self._asked(_joined(data, trained)) - outputs).detach()
+        return outputs if self.processor is None else _valued(self._asked(_joined(data, trained)), outputs)
 
     def _run(self, data: Tensor, trained: Tensor) -> Tensor:
         """Outputs with gradients by further circuits."""
@@ -204,19 +202,21 @@ class CircuitLayer(nn.Module):
 
     def _simulated(self, data: Tensor, trained: Tensor, start: Tensor | None = None) -> Tensor:
         """Outputs of the simulation, with its noise and its shots."""
-        gates, signs = self.slot_gates.gates(data, trained), None
-        if self.paulis is not None:
-            before, after, signs = self.paulis(len(data), self.generator)
-            gates = with_errors(gates, before, after)
-        phases = self.slot_gates.phases(data, trained, signs)
         if self.shots is None:
-            return means(self.plan, gates, phases, start)
-        laws = means(self._laws, gates, phases, start)
+            return self._means(self.plan, data, trained, start)
+        laws = self._means(self._laws, data, trained, start)
         states = laws.detach().clamp_min(0).multinomial(self.shots, True, generator=self.generator)  # [N, shots]
         counts = torch.zeros_like(laws).scatter_add_(1, states, torch.ones_like(states, dtype=laws.dtype))
         parity = self.plan.parity.to(laws)
-        exact = laws @ parity
-        return exact + (counts @ parity / self.shots - exact).detach()  # values of the sample, gradients of its law
+        return _valued(counts @ parity / self.shots, laws @ parity)
+
+    def _means(self, plan: Plan, data: Tensor, trained: Tensor, start: Tensor | None) -> Tensor:
+        """What a plan reads out, each row with errors of its own."""
+        if self.paulis is None:
+            return turned_means(plan, self.slot_gates, data, trained, self.slot_gates.phases(data, trained), start)
+        before, after, signs = self.paulis(len(data), self.generator)
+        gates = with_errors(self.slot_gates.gates(data, trained), before, after)
+        return means(plan, gates, self.slot_gates.phases(data, trained, signs), start)
 
     @torch.no_grad()
     def _simulated_in_parts(self, angles: Tensor) -> Tensor:
@@ -264,6 +264,11 @@ def acting(module: nn.Module, backend: Any, shots: int | None = None) -> Iterato
         processor.close()
 
 
+def _valued(values: Tensor, outputs: Tensor) -> Tensor:
+    """Outputs with other values and their own gradients."""
+    return outputs + (values - outputs).detach() if outputs.requires_grad else values
+
+
 def _joined(data: Tensor, trained: Tensor) -> Tensor:
     """All angles, [N, R + W]."""
     return torch.cat([data, trained.expand(len(data), -1)], 1)
@@ -278,6 +283,8 @@ def _device(generator: torch.Generator | None) -> torch.device:
     return torch.device("cpu") if generator is None else generator.device
 
 
-def _check_count(key: str, value: Any, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ProblemError(f"{key}={value}: an integer from 1 to {most} is accepted")
+def _check_count(key: str, value: Any, most: int | None = None) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
+        accepted = "an integer of at least 1, or None," if most is None else f"an integer from 1 to {most}"
+        raise ProblemError(f"{key}={value}: {accepted} is accepted")

@@ -115,6 +115,84 @@ def circle(angle: Vector) -> Pair:
     return [twice * sine * -1.0 + 1.0, twice * cosine]
 
 
+def _across(gate: list[Vector], axis: int) -> list[Vector]:
+    """A gate times -iX, -iY, -iZ (axis 1, 2, 3), which stands on its right."""
+    a, b, c, d = gate
+    return {1: [d, c, b * -1.0, a * -1.0], 2: [c * -1.0, d, a, b * -1.0], 3: [b, a * -1.0, d, c * -1.0]}[axis]
+
+
+def _turned(gate: list[Vector], across: list[Vector], cosine: Vector, sine: Vector) -> list[Vector]:
+    return [x * cosine + y * sine for x, y in zip(gate, across, strict=True)]
+
+
+@written
+def half_circle(_: Any, angles: Any, out: Any, count: Any) -> Any:
+    """Cosines and sines [count, 2, LANES] of half of the angles [count, LANES]."""
+
+    def body(memory: Lanes, angles: Any, out: Any, count: Any) -> None:
+        with memory.loop(count) as k:
+            memory.put_pair(circle(memory.load(memory.after(angles, k, ROW)) * 0.5), memory.after(out, k, 2 * ROW))
+
+    return _written_for_lanes("half_circle", 3, body)
+
+
+@written
+def share(_: Any, numbers: Any, out: Any, count: Any) -> Any:
+    """Write numbers [count] in all lanes."""
+
+    def body(memory: Lanes, numbers: Any, out: Any, count: Any) -> None:
+        with memory.loop(count) as k:
+            memory.store(memory.spread(memory.after(numbers, k, 4)), memory.after(out, k, ROW))
+
+    return _written_for_lanes("share", 3, body)
+
+
+@written
+def add(_: Any, x: Any, total: Any, count: Any) -> Any:
+    """Add x [count, LANES] to a total."""
+
+    def body(memory: Lanes, x: Any, total: Any, count: Any) -> None:
+        with memory.loop(count) as k:
+            at = memory.after(total, k, ROW)
+            memory.store(memory.load(at) + memory.load(memory.after(x, k, ROW)), at)
+
+    return _written_for_lanes("add", 3, body)
+
+
+@written
+def rotate(_: Any, gate: Any, half: Any, axis: Any) -> Any:
+    """Put a rotation in front of a gate: about X, Y or Z (axis 1, 2, 3); half: of its angle, cosine and sine."""
+
+    def body(memory: Lanes, gate: Any, half: Any, axis: Any) -> None:
+        for known in (1, 2, 3):
+            with memory.builder.if_then(memory.builder.icmp_signed("==", axis, axis.type(known))):
+                before, (cosine, sine) = memory.gate(gate), memory.get_pair(half)
+                for part, value in enumerate(_turned(before, _across(before, known), cosine, sine)):
+                    memory.store(value, memory.offset(gate, part * ROW))
+
+    return _written_for_lanes("rotate", 3, body)
+
+
+@written
+def unrotate(_: Any, gate: Any, grad: Any, half: Any, axis: Any, at_angle: Any) -> Any:
+    """Take a gate and its gradient back through `rotate`; what the angle gets is added."""
+
+    def body(memory: Lanes, gate: Any, grad: Any, half: Any, axis: Any, at_angle: Any) -> None:
+        for known in (1, 2, 3):
+            with memory.builder.if_then(memory.builder.icmp_signed("==", axis, axis.type(known))):
+                after, given, (cosine, sine) = memory.gate(gate), memory.gate(grad), memory.get_pair(half)
+                across = _across(after, known)
+                slope = given[0] * across[0]
+                for x, y in zip(given[1:], across[1:], strict=True):
+                    slope = x * y + slope
+                memory.store(slope * 0.5 + memory.load(at_angle), at_angle)
+                for parts, beyond, to in ((after, across, gate), (given, _across(given, known), grad)):
+                    for part, value in enumerate(_turned(parts, beyond, cosine, sine * -1.0)):
+                        memory.store(value, memory.offset(to, part * ROW))
+
+    return _written_for_lanes("unrotate", 5, body)
+
+
 @written
 def double(_: Any, state: Any, gate: Any, count: Any) -> Any:
     """A product state of `count` amplitudes becomes one of twice as many: of a further qubit, which a gate turns."""

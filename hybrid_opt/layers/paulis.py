@@ -58,7 +58,7 @@ class Paulis(nn.Module):
         drawn = torch.rand(rows, errors, generator=generator, device=self.chance.device)
         which = torch.where(drawn < self.chance, 1 + (drawn / self.chance * self.kinds).long(), 0)  # [N, E], 0: none
         bits = (which[..., None] >> torch.arange(4, device=which.device)) & 1
-        flips = (bits.flatten(1).float() @ self.effect).remainder(2)
+        flips = (bits.flatten(1).to(self.effect) @ self.effect).remainder(2)
         cut = 2 * self.shape[0] * self.shape[1]
         before, after, signs = flips.split([cut, cut, self.phases[0] * self.phases[1]], 1)
         paulis = [_paulis(part.unflatten(1, (*self.shape, 2))) for part in (before, after)]

@@ -43,6 +43,8 @@ class Processor:
 
         The job has as many programs as the backend's limit of parameter sets asks for.
         """
+        if not len(angles):
+            return np.empty((0, plan.outputs))
         backend = self.opened
         observed = plan.readout != "probabilities" and backend.capabilities.observables
         observables = _observables(plan.qubits, plan.readout) if observed else ()

@@ -1,7 +1,7 @@
 """The agent: world model, actor and critic, and their one joint update (DreamerV3, arXiv 2301.04104)."""
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,21 @@ class Agent(nn.Module):
         self.observations, self.action = dict(observations), action
         self.world_model = WorldModel(observations, action.width, size, loss, behavior.discount, parts)
         self.actor_critic = ActorCritic(action, size, behavior, self.world_model.twohot, parts)
+        self._drawing: list[Any] = [module for module in self.modules() if hasattr(module, "generator")]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts that have a choice, by their places in the section `model`."""
+        model, behavior = self.world_model, self.actor_critic
+        heads = {"actor": behavior.actor.net, "critic": behavior.critic, "reward": model.reward}
+        heads |= {"continuation": model.continuation, "prior": model.rssm.prior_net}
+        return {"cell": model.rssm.cell, **{f"heads.{name}": head for name, head in heads.items()}}
+
+    @property
+    def acts_by_circuits(self) -> bool:
+        """Whether a part that acts has a circuit."""
+        acting = (self.world_model.rssm.cell, self.actor_critic.actor)
+        return any(module in self._drawing for part in acting for module in part.modules())
 
     def initial(self, rows: int) -> Carry:
         """What is carried at the start of an episode."""
@@ -66,6 +81,7 @@ class Agent(nn.Module):
     ) -> Carry:
         """See one observation of each of N streams [N, ...] and choose an action: the new carry's `action` [N, A]."""
         model, actor = self.world_model, self.actor_critic.actor
+        self._draw_with(generator)
         noise = self.noise((1, len(is_first)), generator)
         done = self.kernels and self.kernels.act(observation, is_first, carry, noise.flatten(0, 2))
         if done:
@@ -82,6 +98,7 @@ class Agent(nn.Module):
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""
         behavior, steps = self.actor_critic, windows.reward.shape
+        self._draw_with(generator)
         model_losses, state, model_metrics = self._model_losses(windows, generator)
         imagined = self.imagine(state, generator)
         *behavior_losses, first, metrics = behavior.imagined_losses(imagined)
@@ -112,18 +129,20 @@ class Agent(nn.Module):
 
     def _observers(self, state: State) -> Iterator[tuple[str, Observer, Tensor]]:
         """The parts that learn of replayed states beside their task, by name, with their inputs."""
-        model, behavior = self.world_model, self.actor_critic
-        if model.rssm.prior_net.observes:
-            yield "prior", model.rssm.prior_net, state.deter
-        heads = {"actor": behavior.actor.net, "critic": behavior.critic}
-        heads |= {"reward": model.reward, "continuation": model.continuation}
-        for name, head in heads.items():
-            if head.observes:
-                yield name, head, state.feature
+        for place, part in self.parts.items():
+            name = place.removeprefix("heads.")
+            if part.observes:
+                yield name, part, state.deter if name == "prior" else state.feature
 
     def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
         """The world model's loss of each window [B]."""
+        self._draw_with(generator)
         return self._model_losses(windows, generator)[0].mean(0)
+
+    def _draw_with(self, generator: torch.Generator | None) -> None:
+        """Let circuits with shots or noise draw from this generator."""
+        for module in self._drawing:
+            module.generator = generator
 
     def _model_losses(
         self, windows: Windows, generator: torch.Generator | None

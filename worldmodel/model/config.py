@@ -29,14 +29,6 @@ class HeadsConfig:
 
 
 @dataclass(config=_strict)
-class CellOptions:
-    """Options of the recurrent cells."""
-
-    base: Literal["lstm", "gru"] = "lstm"
-    """recurrence of the cells whose gates an approximator computes: an LSTM, or the block GRU"""
-
-
-@dataclass(config=_strict)
 class FrontOptions:
     """Options of the fronts."""
 
@@ -61,12 +53,20 @@ class RouterOptions:
 
 
 @dataclass(config=_strict)
+class CellConfig:
+    """Options of the recurrent cell."""
+
+    base: Literal["lstm", "gru"] = "lstm"
+    """recurrence of cells whose gates an approximator computes: an LSTM, or the block GRU"""
+
+
+@dataclass(config=_strict)
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
-    cell_options: CellOptions = field(default_factory=CellOptions)
+    cell_options: CellConfig = field(default_factory=CellConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     front: str = "linear"
     """what stands between a feature and the encoding of a head with a circuit: a file of worldmodel/model/fronts, or

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hybrid_opt.backends import check_name
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.errors import ProblemError
@@ -24,10 +25,19 @@ BORN = ("circuit", "product")  # routers with probabilities to read
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes parts by their places. A part whose `__init__` takes `circuit`, `front` or `base` gets the run's."""
+    """Makes parts by their places. A part gets the run's circuit and the options that its `__init__` takes."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each part by its place."""
+        model = self.model
+        kinds = {"cell": model.cell, **{f"heads.{place}": kind for place, kind in asdict(model.heads).items()}}
+        if model.router != "none":
+            kinds["heads.prior"] = f"router {model.router} of {model.experts} experts {model.expert}"
+        return kinds
 
     def check(self) -> None:
         """Raise ProblemError, with the key, where a part is not known or does not go with another."""
@@ -38,6 +48,10 @@ class Factory:
         FRONTS.find(model.front, "model.front")
         ENCODINGS.find(self.circuit.encoding, "circuit.encoding")
         ANSATZE.find(self.circuit.ansatz, "circuit.ansatz")
+        try:
+            check_name(self.circuit.backend)
+        except ProblemError as error:  # it begins with backend=
+            raise ProblemError(f"circuit.{error}") from error
         HEADS.find(model.expert, "model.expert")
         if model.router == "none":
             return
@@ -51,7 +65,7 @@ class Factory:
 
     def cell(self, size: "ModelSize", action: int) -> Any:
         """Make the recurrent cell, a `Cell`."""
-        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action)
+        return self._made(CELLS.find(self.model.cell, "model.cell"), size, action, **vars(self.model.cell_options))
 
     def head(self, place: str, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> Any:
         """Make the `Head` of a place: actor, critic, reward, continuation or prior."""
@@ -106,11 +120,10 @@ class Factory:
     def _front(self) -> Callable[[int, int], Any]:
         return partial(FRONTS.find(self.model.front, "model.front"), options=self.model.front_options)
 
-    def _made(self, kind: Callable[..., Any], *args: Any) -> Any:
+    def _made(self, kind: Callable[..., Any], *args: Any, **options: Any) -> Any:
         known = inspect.signature(kind).parameters
-        base = self.model.cell_options.base
-        offered = {"circuit": lambda: self.circuit, "front": self._front, "base": lambda: base}
-        return kind(*args, **{name: value() for name, value in offered.items() if name in known})
+        offered = {"circuit": self.circuit, "front": self._front(), **options}
+        return kind(*args, **{name: value for name, value in offered.items() if name in known})
 
 
 DEFAULT = Factory()

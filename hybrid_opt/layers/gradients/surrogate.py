@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 Evaluate = Callable[[Tensor], Tensor]
 PAIRS = 1024  # pairs of moved circuits, at least
 SPREAD = 0.2  # standard deviation of a move of an angle, in radians
-UNITS, STEPS, RATE, DECAY = 32, 100, 1e-2, 0.1  # of the network, and of its fit by AdamW
+UNITS, STEPS, RATE, DECAY = 32, 200, 1e-2, 0.1  # of the network, and of its fit by AdamW
 
 
 def surrogated(

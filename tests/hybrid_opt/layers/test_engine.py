@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hybrid_opt.circuits.gate import Gate
 from hybrid_opt.layers import engine, operators
 from hybrid_opt.layers.gradients import adjoint
+from hybrid_opt.layers.layer import CircuitLayer
 from hybrid_opt.layers.plan import Plan, Readout
+from hybrid_opt.layers.slots import SlotGates, slots
+from hybrid_opt.layers.slots import plan_of as plan_of_slots
 
 READOUTS: list[Readout] = ["z", "zz", "probabilities"]
 Arguments = tuple[Tensor, Tensor | None, Tensor | None]
@@ -72,6 +76,58 @@ def test_it_is_the_operators_with_phases_and_start(phased: tuple[int, ...], star
 @pytest.mark.parametrize(("n", "slots"), [(12, 2), (10, 3), (3, 1), (2, 40)])
 def test_it_is_the_operators_of_large_and_of_long_circuits(n: int, slots: int) -> None:
     assert_agrees(plan := plan_of(n, slots), arguments_of(plan, 9))
+
+
+def circuit_of(qubits: int, count: int, seed: int) -> tuple[list[Gate], int, int]:
+    """Random gates, and how many angles are of the data and are trained."""
+    rng, names, kinds = np.random.default_rng(seed), list[str](), ("h", "rx", "ry", "rz", "cx", "cz", "rzz")
+    names += rng.choice(kinds[: 7 if qubits > 1 else 4], count).tolist()
+    turned = [number for number, name in enumerate(names) if name.startswith("r")]
+    of_data = set(rng.permutation(turned)[: len(turned) // 2].tolist())
+    places = {number: place for place, number in enumerate(sorted(turned, key=lambda k: k not in of_data))}
+    gates = [
+        Gate(name, tuple(rng.permutation(qubits)[: 2 if name in kinds[4:] else 1].tolist()), places.get(number, -1))
+        for number, name in enumerate(names)
+    ]
+    return gates, len(of_data), len(turned) - len(of_data)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("seed", range(6))
+def test_gates_of_angles_are_the_operators(seed: int, rows: int) -> None:
+    """Also where there are no angles of one kind."""
+    qubits = 1 + seed % 4
+    gates, of_data, of_weights = circuit_of(qubits, (40, 40, 12, 12, 6, 4)[seed], seed)
+    found = slots(gates, of_data)
+    plan, slot_gates = plan_of_slots(found, qubits, "zz"), SlotGates(found, qubits, of_data, of_weights)
+    generator = torch.Generator().manual_seed(seed)
+    angles = [
+        4 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, of_data), of_weights)
+    ]
+
+    def run(dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        data, trained = (x.to(dtype, copy=True).requires_grad_() for x in angles)
+        out = engine.turned_means(plan, slot_gates, data, trained, slot_gates.phases(data, trained))
+        return out, gradients(out, [data, trained], allow_unused=True, materialize_grads=True)
+
+    (expected, slopes), (found_means, found_slopes) = run(torch.float64), run(torch.float32)
+    torch.testing.assert_close(found_means.double(), expected, rtol=0, atol=1e-5)
+    for mine, theirs in zip(found_slopes, slopes, strict=True):
+        assert mine.dtype == torch.float32 and mine.shape == theirs.shape
+        assert (mine - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6 * rows
+
+
+def test_shared_angles_get_the_same_gradients_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adjoint, "SHARE", 1)
+    layer = CircuitLayer(3, qubits=3, layers=2)
+    x, before, found = torch.randn(1000, 3), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(torch.autograd.grad(layer(x).square().sum(), layer.weights)[0])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
 def test_one_gradient_alone() -> None:

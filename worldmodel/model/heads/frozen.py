@@ -1,8 +1,9 @@
 """The circuit head of which only the read-out is trained."""
 
 from hybrid_opt.layers.config import CircuitConfig
+from worldmodel.model.circuits import circuit_layer
 from worldmodel.model.fronts.front import MakeFront
-from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead, circuit_layer
+from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead
 
 
 class FrozenHead(ReadoutHead):

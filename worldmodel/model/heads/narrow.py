@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from hybrid_opt.layers.config import CircuitConfig
-from worldmodel.model.heads.base.readout import CIRCUIT, circuit_layer
+from worldmodel.model.circuits import circuit_layer
+from worldmodel.model.heads.base.readout import CIRCUIT
 from worldmodel.model.heads.head import Head
 from worldmodel.model.layers import MLP, Linear
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from hybrid_opt.layers.config import CircuitConfig
+from worldmodel.model.circuits import circuit_layer
 from worldmodel.model.fronts.front import MakeFront
-from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead, circuit_layer
+from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead
 
 
 class ProductHead(ReadoutHead):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_opt.layers.config import CircuitConfig
-from worldmodel.model.heads.base.readout import circuit_layer
+from worldmodel.model.circuits import circuit_layer
 from worldmodel.model.heads.fourier import Fourier
 from worldmodel.model.layers import BlockLinear, Scale
 

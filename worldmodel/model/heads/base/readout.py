@@ -1,14 +1,11 @@
 """What heads of angles share: a front, a circuit or what stands in its place, and a linear read-out."""
 
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.layers.config import CircuitConfig
-from hybrid_opt.layers.layer import CircuitLayer
 from worldmodel.model.config import FrontOptions
 from worldmodel.model.fronts.front import MakeFront
 from worldmodel.model.fronts.linear import LinearFront
@@ -67,9 +64,3 @@ class ReadoutHead(Head):
 
     def refit(self, x: Tensor) -> None:
         self.angles.refit(x)
-
-
-def circuit_layer(circuit: CircuitConfig) -> CircuitLayer:
-    """Return the layer of a config, with as many inputs as its encoding takes. Raises ProblemError."""
-    inputs = ENCODINGS.find(circuit.encoding, "circuit.encoding")().inputs(circuit.qubits)
-    return CircuitLayer(inputs, **asdict(circuit))

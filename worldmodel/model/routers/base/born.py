@@ -5,8 +5,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from hybrid_opt.layers.config import CircuitConfig
+from worldmodel.model.circuits import circuit_layer
 from worldmodel.model.fronts.front import MakeFront
-from worldmodel.model.heads.base.readout import Angles, circuit_layer
+from worldmodel.model.heads.base.readout import Angles
 from worldmodel.model.routers.router import Router
 
 
