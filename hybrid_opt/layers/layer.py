@@ -176,7 +176,7 @@ class CircuitLayer(nn.Module):
     def _data(self, scaled: Tensor) -> Tensor:
         """The angles of the data, [N, R]."""
         angles = self.encoding.angles(scaled).flatten(1)
-        return angles if self.data_places is None else angles[:, self.data_places]
+        return angles if self.data_places is None else angles.index_select(1, self.data_places)
 
     def _trained(self) -> Tensor:
         """The trained angles, [W]."""
