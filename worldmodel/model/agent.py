@@ -52,6 +52,14 @@ class Agent(nn.Module):
         self._drawing: list[Any] = [module for module in self.modules() if hasattr(module, "generator")]
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """The parts that have a choice, by their places in the section `model`."""
+        model, behavior = self.world_model, self.actor_critic
+        heads = {"actor": behavior.actor.net, "critic": behavior.critic, "reward": model.reward}
+        heads |= {"continuation": model.continuation, "prior": model.rssm.prior_net}
+        return {"cell": model.rssm.cell, **{f"heads.{name}": head for name, head in heads.items()}}
+
+    @property
     def acts_by_circuits(self) -> bool:
         """Whether a part that acts has a circuit."""
         acting = (self.world_model.rssm.cell, self.actor_critic.actor)
@@ -121,14 +129,10 @@ class Agent(nn.Module):
 
     def _observers(self, state: State) -> Iterator[tuple[str, Observer, Tensor]]:
         """The parts that learn of replayed states beside their task, by name, with their inputs."""
-        model, behavior = self.world_model, self.actor_critic
-        if model.rssm.prior_net.observes:
-            yield "prior", model.rssm.prior_net, state.deter
-        heads = {"actor": behavior.actor.net, "critic": behavior.critic}
-        heads |= {"reward": model.reward, "continuation": model.continuation}
-        for name, head in heads.items():
-            if head.observes:
-                yield name, head, state.feature
+        for place, part in self.parts.items():
+            name = place.removeprefix("heads.")
+            if part.observes:
+                yield name, part, state.deter if name == "prior" else state.feature
 
     def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
         """The world model's loss of each window [B]."""

@@ -30,6 +30,15 @@ class Factory:
     model: ModelConfig = field(default_factory=ModelConfig)
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each part by its place."""
+        model = self.model
+        kinds = {"cell": model.cell, **{f"heads.{place}": kind for place, kind in asdict(model.heads).items()}}
+        if model.router != "none":
+            kinds["heads.prior"] = f"router {model.router} of {model.experts} experts {model.expert}"
+        return kinds
+
     def check(self) -> None:
         """Raise ProblemError, with the key, where a part is not known or does not go with another."""
         model = self.model

@@ -22,6 +22,7 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.circuits import acting_through
+from worldmodel.model.factory import Factory
 from worldmodel.model.player import Player
 from worldmodel.replay import stream as experience
 from worldmodel.replay.buffer import Replay, bytes_per_step
@@ -101,6 +102,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         stack.callback(update.steps.close)
+        counts = _parameters_of_parts(config, agent)
         chosen = hardware.explained(config.device, device, small(agent))
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
@@ -123,6 +125,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             _tell_rate(config, begun.steps, trainer.counters.step, writer)
         else:
             writer.hparams(settings(words, config.as_dict()), ["eval/return"])
+            if counts:
+                writer.write(0, {f"model/parameters/{place}": count for place, count in counts.items()})
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0
@@ -162,6 +166,18 @@ def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec],
     with torch.random.fork_rng(), torch.device("meta"):
         agent = Agent(dict(observation), action, config.size, config.loss, config.behavior, config.parts)
     return sum(parameter.numel() for parameter in agent.parameters())
+
+
+def _parameters_of_parts(config: TrainConfig, agent: Agent) -> dict[str, int]:
+    """Say and return how many parameters those parts have that are not the usual ones."""
+    usual, chosen, counts = Factory().kinds, config.parts.kinds, {}
+    for place, part in agent.parts.items():
+        if chosen[place] != usual[place]:
+            sizes = [(p.numel(), p.requires_grad) for p in part.parameters()]
+            counts[place] = sum(size for size, _ in sizes)
+            trained = sum(size for size, trains in sizes if trains)
+            print(f"model.{place}: {chosen[place]}, {counts[place]:,} parameters, {trained:,} of them trained")
+    return counts
 
 
 def _largest(config: TrainConfig, environments: Environments, parameters: int) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from worldmodel.model.layers import Linear
-from worldmodel.model.routers.router import Router
+from worldmodel.model.routers.router import Router, shares
 
 
 class LinearRouter(Router):
@@ -14,5 +14,4 @@ class LinearRouter(Router):
         self.map = Linear(inputs, experts)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.map(x).float().softmax(-1)
-        return y
+        return shares(self.map(x))

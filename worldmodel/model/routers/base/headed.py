@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from worldmodel.model.heads.head import Head
-from worldmodel.model.routers.router import Router
+from worldmodel.model.routers.router import Router, shares
 
 
 class HeadRouter(Router):
@@ -14,8 +14,7 @@ class HeadRouter(Router):
         self.head, self.observes = head, head.observes
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(x)
-        return y.softmax(-1)
+        return shares(self.head(x))
 
     def auxiliary(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return self.head.auxiliary(x)
