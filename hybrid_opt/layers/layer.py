@@ -34,6 +34,7 @@ from hybrid_opt.layers.gradients.surrogate import surrogated
 from hybrid_opt.layers.paulis import Paulis, with_errors
 from hybrid_opt.layers.plan import Plan, Readout
 from hybrid_opt.layers.processor import Processor
+from hybrid_opt.layers.sampling import counts
 from hybrid_opt.layers.slots import SlotGates, plan_of, slots
 
 Gradient = Literal["adjoint", "shift", "surrogate"]
@@ -217,10 +218,8 @@ class CircuitLayer(nn.Module):
         if self.shots is None:
             return self._means(self.plan, data, trained, start)
         laws = self._means(self._laws, data, trained, start)
-        states = laws.detach().clamp_min(0).multinomial(self.shots, True, generator=self.generator)  # [N, shots]
-        counts = torch.zeros_like(laws).scatter_add_(1, states, torch.ones_like(states, dtype=laws.dtype))
         parity = self.plan.parity.to(laws)
-        return _valued(counts @ parity / self.shots, laws @ parity)
+        return _valued(counts(laws.detach(), self.shots, self.generator) @ parity / self.shots, laws @ parity)
 
     def _means(self, plan: Plan, data: Tensor, trained: Tensor, start: Tensor | None) -> Tensor:
         """What a plan reads out, each row with errors of its own."""
