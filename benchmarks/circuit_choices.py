@@ -29,7 +29,7 @@ def gradients(qubits: int, layers: int, rows: int, shots: int | None, seed: int)
         layer = CircuitLayer(qubits, qubits, qubits, layers, gradient=gradient, shots=some)  # type: ignore[arg-type]
         x = torch.randn(rows, qubits, requires_grad=True)
         loss = (layer(x) - x.detach().tanh()).square().sum()
-        found.append(torch.autograd.grad(loss, [layer.weights, layer.scale, x]))
+        found.append(torch.autograd.grad(loss, [*layer.parameters(), x]))
     return {
         name: torch.nn.functional.cosine_similarity(exact.flatten(), near.flatten(), 0)
         for name, exact, near in zip(("weights", "scale", "inputs"), *found, strict=True)
