@@ -9,11 +9,13 @@ from hybrid_opt.solvers import Solution, Solver, make_solver
 
 if TYPE_CHECKING:
     from hybrid_opt.direction.optimizer import HybridOptimizer
+    from hybrid_opt.layers.layer import CircuitLayer
     from hybrid_opt.search.sampler import QuboSampler
 
 __all__ = [
     "BackendError",
     "BudgetExceeded",
+    "CircuitLayer",
     "Cost",
     "HybridOptimizer",
     "ProblemError",
@@ -27,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """These two are imported when they are asked for, since Optuna and PyTorch are slow to import."""
+    """These are imported when they are asked for, since Optuna and PyTorch are slow to import."""
     if name == "QuboSampler":
         from hybrid_opt.search.sampler import QuboSampler
 
@@ -36,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from hybrid_opt.direction.optimizer import HybridOptimizer
 
         return HybridOptimizer
+    if name == "CircuitLayer":
+        from hybrid_opt.layers.layer import CircuitLayer
+
+        return CircuitLayer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -104,12 +104,15 @@ class Parts(Mapping[str, tuple[str, str]]):
 
 @cache
 def _part_in(path: Path, contract: str | None, says: str) -> str | None:
-    """The last public class of a file that has a config or, where a contract is named, inherits from it."""
+    """The last public class of a file that has a config or, where a contract is named, inherits from it.
+
+    A base that parts share counts as the contract where its name ends with the contract's, as in GateCell.
+    """
     found = None
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             bases = [ast.unparse(base) for base in node.bases]
-            if contract in bases if contract else _says(node, says):
+            if any(base.endswith(contract) for base in bases) if contract else _says(node, says):
                 found = node.name
     return found
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Readout = Literal["z", "zz", "probabilities"]
+from hybrid_opt.layers.config import Readout as Readout
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,11 @@ class Vector:
     def lanes(self) -> int:
         return int(self.value.type.count)
 
+    @property
+    def single(self) -> bool:
+        """Whether its numbers are floats, not doubles."""
+        return isinstance(self.value.type.element, ir.FloatType)
+
     def _of(self, other: Vector | float) -> Any:
         return other.value if isinstance(other, Vector) else self.constant([other] * self.lanes).value
 
@@ -135,7 +140,7 @@ class Vector:
 
     def root(self) -> Vector:
         """The square root."""
-        name = f"llvm.sqrt.v{self.lanes}f{32 if self.lanes == BYTES // 4 else 64}"
+        name = f"llvm.sqrt.v{self.lanes}f{32 if self.single else 64}"
         kind, module = self.value.type, self.builder.module
         function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind]), name)
         return Vector(self.builder, self.builder.call(function, [self.value]))
@@ -169,7 +174,7 @@ class Vector:
 
     def _nearest(self) -> tuple[Any, Any]:
         """The nearest integer, and a number whose last bits are that integer's."""
-        magic = self.constant([1.5 * 2.0 ** (23 if self.lanes == BYTES // 4 else 52)] * self.lanes).value
+        magic = self.constant([1.5 * 2.0 ** (23 if self.single else 52)] * self.lanes).value
         bits = self.builder.fadd(self.value, magic)  # rounds: no place for bits below 1
         return self.builder.fsub(bits, magic), bits
 

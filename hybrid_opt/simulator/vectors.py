@@ -50,7 +50,7 @@ def turned(turns: Vector) -> tuple[Vector, Vector]:
     """Cosine and sine of 2 pi turns, from the Taylor series at half of the angle, to the last digit but two."""
     half = turns.fraction()  # in units of pi
     square = half * half
-    last = 6 if half.lanes == BYTES // 4 else 11
+    last = 6 if half.single else 11
     sine = _series(square, [math.pi * (-(math.pi**2)) ** k / math.factorial(2 * k + 1) for k in range(last)]) * half
     cosine = _series(square, [(-(math.pi**2)) ** k / math.factorial(2 * k) for k in range(last + 1)])
     twice = sine + sine

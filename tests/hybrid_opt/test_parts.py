@@ -109,7 +109,7 @@ def test_listing_imports_no_part() -> None:
     code = (
         "import sys; from hybrid_opt.solvers import SOLVERS; from worldmodel.model.cells import CELLS;"
         "from worldmodel.model.heads import HEADS; assert 'vqe' in list(SOLVERS);"
-        "assert list(CELLS) == ['gru'] and list(HEADS) == ['mlp'];"
+        "assert 'gru' in list(CELLS) and 'mlp' in list(HEADS);"
         "assert not {'hybrid_opt.solvers.qaoa', 'torch'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

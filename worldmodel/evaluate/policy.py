@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from gymnasium import Space, spaces
 
+from hybrid_opt.backends import open_backend
+from hybrid_opt.backends.backend import Backend
 from hybrid_opt.paths import user_path
 from worldmodel.envs import make_env
 from worldmodel.envs.answers import ObservationCheck
@@ -23,6 +25,7 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry
+from worldmodel.model.circuits import acting_through
 from worldmodel.model.player import Player
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
@@ -38,8 +41,16 @@ class Policy:
     frame_rate: frames per second of a video of its environment, one frame for each action.
     """
 
-    def __init__(self, player: Player, config: TrainConfig, env: Stream, checkpoint: Path, step: int) -> None:
-        self.player, self.config = player, config
+    def __init__(
+        self,
+        player: Player,
+        config: TrainConfig,
+        env: Stream,
+        checkpoint: Path,
+        step: int,
+        backend: Backend | None = None,
+    ) -> None:
+        self.player, self.config, self._backend = player, config, backend
         self.checkpoint, self.step = checkpoint, step
         self.frame_rate = float(env.metadata.get("render_fps") or 30) / config.env.action_repeat
         self._shown = _observation_wrappers(env)
@@ -77,6 +88,11 @@ class Policy:
         action = self._decoder.decode(self._decoder.choose(self.player.action(memory)))[0]
         return (int(action) if isinstance(self._space, spaces.Discrete) else action), memory
 
+    def close(self) -> None:
+        """Close the backend that its circuits run on, if there is one."""
+        if self._backend is not None:
+            self._backend.close()
+
     def _encoded(self, observation: Any) -> dict[str, np.ndarray]:
         """An observation as the model sees it, {key: [1, *shape]}."""
         try:
@@ -105,7 +121,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     """Load the agent of a run, to act with it. The run may still be training.
 
     logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
-    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces.
+    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on it,
+    with the ledger and the budget of the run. `close` gives it up.
 
     Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
     MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than
@@ -126,15 +143,19 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     env = make_env(config.env)
     env.close()
     specs = env.layout.specs, ActionDecoder(env.action_space).spec
-    agent = Agent(*specs, config.size, config.loss, config.behavior, config.model)
+    agent = Agent(*specs, config.size, config.loss, config.behavior, config.parts)
     file, step, seen = _load_weights(agent, path, str(checkpoint))
     if seen is not None:
         refuse_others(config.env.id, *specs, seen)
     generator = torch.Generator(place)
     generator.manual_seed(SEED)
     precision = hardware.choose_precision(config.precision, place, small(agent))
-    player = Player(for_agent(agent.to(place).eval()), precision, generator)
-    return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step)
+    agent, backend = for_agent(agent.to(place).eval()), None
+    player = Player(agent, precision, generator)
+    if config.circuit.backend != "statevector" and agent.acts_by_circuits:
+        backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget)
+        player.acting = acting_through(agent, backend, config.circuit)
+    return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)
 
 
 def _load_weights(agent: Agent, path: Path, checkpoint: str) -> tuple[Path, int, Mapping[str, Any] | None]:

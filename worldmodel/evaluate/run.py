@@ -40,6 +40,7 @@ def run(config: EvaluateConfig) -> int:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
             make(1, render=True).close()  # if it cannot, that is said now
         agent = load(path, config.checkpoint, config.device)
+        stack.callback(agent.close)
         streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)
         environments = stack.enter_context(closing(make(streams)))
         print(f"{options.id}: {agent.checkpoint}, step {agent.step}")

@@ -23,7 +23,7 @@ def run(config: FitConfig) -> int:
     with recorded(config.as_dict(), f"fit-{config.task}-{config.optimizer}-{config.seed}") as (folder, writer):
         if writer is None:
             return 0
-        task = TASKS[config.task](config.seed)
+        task = _task(config)
         descent = Descent(task, config.seed, _optimizer(config, task))
         while descent.equivalents < config.steps:
             descent.step()
@@ -36,6 +36,15 @@ def run(config: FitConfig) -> int:
         write_evaluation(folder, [last], config.steps, folder / METRICS, finished=config.steps)
         print(f"{config.task}: held-out loss {loss:.4g} after {descent.steps} steps by {config.optimizer}")
     return 0
+
+
+def _task(config: FitConfig) -> Task:
+    """The model and its data. Tasks for a part get what makes it."""
+    if config.task in TASKS:
+        return TASKS[config.task](config.seed)
+    from worldmodel.compare.tasks.parts import PARTED
+
+    return PARTED[config.task](config.seed, config.parts, config.units)
 
 
 def _optimizer(config: FitConfig, task: Task) -> torch.optim.Optimizer:

@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from hybrid_opt.simd import registers
 from hybrid_opt.simd.registers import BYTES, Memory, Vector, routine, written
+from hybrid_opt.simd.threads import aside, in_threads
 from worldmodel.kernels.supported import REGISTER
-from worldmodel.launch.hardware import aside, in_threads
 from worldmodel.model import layers
 from worldmodel.model.heads.mlp import MLPHead
 from worldmodel.model.layers import EPS

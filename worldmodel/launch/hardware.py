@@ -5,18 +5,15 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import psutil
 import torch
 
 from hybrid_opt.simd.threads import processors
 from worldmodel.envs.faults import tell
-
-T = TypeVar("T")
 
 MOST_THREADS = 1024  # more than any machine has; each takes memory, and PyTorch ends the process where it gets none
 _CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own limits
@@ -100,29 +97,6 @@ def set_threads(threads: int | Literal["auto"], small: bool = False) -> int:
     number = min(processors(), 8) if threads == "auto" else threads
     torch.set_num_threads(1 if small and threads == "auto" else number)
     return number
-
-
-def in_threads(work: Callable[[int], None], parts: int) -> None:
-    """work(part) of every part, the first here and each other in a thread of its own."""
-    others = [_pool(torch.get_num_threads()).submit(work, part) for part in range(1, parts)]
-    work(0)
-    for other in others:
-        other.result()
-
-
-def aside(work: Callable[[], T], threads: int) -> Future[T]:
-    """What work gives: done in a thread of its own where PyTorch's operators leave one of them idle, else here."""
-    if threads > torch.get_num_threads():
-        return _pool(torch.get_num_threads()).submit(work)
-    done: Future[T] = Future()
-    done.set_result(work())
-    return done
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """For each number of PyTorch's threads: a thread keeps the number that it finds at its first operator."""
-    return ThreadPoolExecutor(thread_name_prefix="kernels")
 
 
 def keep_freed_memory() -> None:

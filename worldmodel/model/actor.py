@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.categorical import one_hot_sample, unimix
-from worldmodel.model.config import DEFAULT, ModelConfig
+from worldmodel.model.factory import DEFAULT, Factory
 
 STD = (0.1, 1.0)  # bounds of the standard deviation of continuous actions
 
@@ -19,11 +19,11 @@ class Actor(nn.Module):
     Shapes: feature [..., F]; action [..., A], one-hots side by side or values around [-1, 1].
     """
 
-    def __init__(self, feature: int, units: int, spec: ActionSpec, parts: ModelConfig = DEFAULT) -> None:
+    def __init__(self, feature: int, units: int, spec: ActionSpec, parts: Factory = DEFAULT) -> None:
         super().__init__()
         self.spec = spec
-        outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
-        self.net = parts.head("actor")(feature, units, 3, outputs, scale=0.01)
+        self.outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
+        self.net = parts.head("actor", feature, units, 3, self.outputs, scale=0.01)
 
     def forward(self, feature: Tensor) -> "Policy":
         return self.policy(self.net(feature))

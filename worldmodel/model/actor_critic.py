@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ActionSpec
 from worldmodel.model.actor import Actor
 from worldmodel.model.batch import Imagined, Windows
-from worldmodel.model.config import DEFAULT, BehaviorConfig, ModelConfig
+from worldmodel.model.config import BehaviorConfig
+from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.returns import ReturnScale, lambda_return
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
@@ -24,14 +25,14 @@ class ActorCritic(nn.Module):
         size: ModelSize,
         config: BehaviorConfig,
         twohot: TwoHot,
-        parts: ModelConfig = DEFAULT,
+        parts: Factory = DEFAULT,
     ) -> None:
         super().__init__()
         self.config, self.twohot = config, twohot
-        bins, critic = len(twohot.bins), parts.head("critic")
+        sizes = size.feature, size.units, 3, len(twohot.bins)
         self.actor = Actor(size.feature, size.units, action, parts)
-        self.critic = critic(size.feature, size.units, 3, bins, scale=0.0)
-        self.slow_critic = critic(size.feature, size.units, 3, bins, scale=0.0).requires_grad_(False)
+        self.critic = parts.head("critic", *sizes, scale=0.0)
+        self.slow_critic = parts.head("critic", *sizes, scale=0.0).requires_grad_(False)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.return_scale = ReturnScale(config.return_rate)
         self.register_buffer("entropy", torch.tensor(config.entropy), persistent=False)
@@ -46,6 +47,12 @@ class ActorCritic(nn.Module):
         """Move the slow critic towards the critic, once per update."""
         slow, fast = tuple(self.slow_critic.parameters()), tuple(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, self.config.slow_rate)
+
+    @torch.no_grad()
+    def copy_critic_buffers(self) -> None:
+        """Give the slow critic what of the critic no gradient trains, such as the components of a front."""
+        for slow, fast in zip(self.slow_critic.buffers(), self.critic.buffers(), strict=True):
+            slow.copy_(fast)
 
     def imagined_losses(self, imagined: Imagined) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Actor and critic loss [N], their means over the steps of a rollout, its first return [N], metrics."""

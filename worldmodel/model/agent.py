@@ -1,7 +1,7 @@
 """The agent: world model, actor and critic, and their one joint update (DreamerV3, arXiv 2301.04104)."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
-from worldmodel.model.config import DEFAULT, BehaviorConfig, LossConfig, ModelConfig
+from worldmodel.model.config import BehaviorConfig, LossConfig
+from worldmodel.model.factory import DEFAULT, Factory
+from worldmodel.model.observer import Observer
 from worldmodel.model.size import ModelSize
 from worldmodel.model.world_model import WorldModel
 
@@ -41,12 +43,27 @@ class Agent(nn.Module):
         size: ModelSize,
         loss: LossConfig,
         behavior: BehaviorConfig,
-        parts: ModelConfig = DEFAULT,
+        parts: Factory = DEFAULT,
     ) -> None:
         super().__init__()
         self.observations, self.action = dict(observations), action
         self.world_model = WorldModel(observations, action.width, size, loss, behavior.discount, parts)
         self.actor_critic = ActorCritic(action, size, behavior, self.world_model.twohot, parts)
+        self._drawing: list[Any] = [module for module in self.modules() if hasattr(module, "generator")]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts that have a choice, by their places in the section `model`."""
+        model, behavior = self.world_model, self.actor_critic
+        heads = {"actor": behavior.actor.net, "critic": behavior.critic, "reward": model.reward}
+        heads |= {"continuation": model.continuation, "prior": model.rssm.prior_net}
+        return {"cell": model.rssm.cell, **{f"heads.{name}": head for name, head in heads.items()}}
+
+    @property
+    def acts_by_circuits(self) -> bool:
+        """Whether a part that acts has a circuit."""
+        acting = (self.world_model.rssm.cell, self.actor_critic.actor)
+        return any(module in self._drawing for part in acting for module in part.modules())
 
     def initial(self, rows: int) -> Carry:
         """What is carried at the start of an episode."""
@@ -64,6 +81,7 @@ class Agent(nn.Module):
     ) -> Carry:
         """See one observation of each of N streams [N, ...] and choose an action: the new carry's `action` [N, A]."""
         model, actor = self.world_model, self.actor_critic.actor
+        self._draw_with(generator)
         noise = self.noise((1, len(is_first)), generator)
         done = self.kernels and self.kernels.act(observation, is_first, carry, noise.flatten(0, 2))
         if done:
@@ -80,6 +98,7 @@ class Agent(nn.Module):
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""
         behavior, steps = self.actor_critic, windows.reward.shape
+        self._draw_with(generator)
         model_losses, state, model_metrics = self._model_losses(windows, generator)
         imagined = self.imagine(state, generator)
         *behavior_losses, first, metrics = behavior.imagined_losses(imagined)
@@ -93,12 +112,37 @@ class Agent(nn.Module):
             "loss/replay_value": replay_loss.mean(),
             "loss/model": model_losses.mean(),
         }
+        for name, part, inputs in self._observers(state):
+            losses, found = part.auxiliary(inputs)
+            total = torch.stack([total, *losses.values()]).sum()
+            metrics |= {f"loss/{name}/{key}": value for key, value in losses.items()}
+            metrics |= {f"model/{name}/{key}": value for key, value in found.items()}
         detached = State(state.deter.detach(), state.stoch.detach())
         return Losses(total, model_losses.detach().mean(0), detached, {k: v.detach() for k, v in metrics.items()})
 
+    @torch.no_grad()
+    def refit(self, state: State) -> None:
+        """Adapt what no gradient trains to the posterior states [T, B] of an update, after it."""
+        for _, part, inputs in self._observers(state):
+            part.refit(inputs)
+        self.actor_critic.copy_critic_buffers()
+
+    def _observers(self, state: State) -> Iterator[tuple[str, Observer, Tensor]]:
+        """The parts that learn of replayed states beside their task, by name, with their inputs."""
+        for place, part in self.parts.items():
+            name = place.removeprefix("heads.")
+            if part.observes:
+                yield name, part, state.deter if name == "prior" else state.feature
+
     def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
         """The world model's loss of each window [B]."""
+        self._draw_with(generator)
         return self._model_losses(windows, generator)[0].mean(0)
+
+    def _draw_with(self, generator: torch.Generator | None) -> None:
+        """Let circuits with shots or noise draw from this generator."""
+        for module in self._drawing:
+            module.generator = generator
 
     def _model_losses(
         self, windows: Windows, generator: torch.Generator | None

@@ -1,13 +1,10 @@
 """The sections `model`, `loss` and `behavior`: which parts a model is made of, and how it learns."""
 
-from dataclasses import asdict, field
-from typing import Annotated, Any
+from dataclasses import field
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-
-from worldmodel.model.cells import CELLS
-from worldmodel.model.heads import HEADS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(ge=0)]
@@ -32,25 +29,57 @@ class HeadsConfig:
 
 
 @dataclass(config=_strict)
+class FrontOptions:
+    """Options of the fronts."""
+
+    every: Annotated[int, Field(ge=1)] = 500
+    """of pca: updates between refits"""
+    rows: Annotated[int, Field(ge=2)] = 1024
+    """of pca: replayed features that a refit sees, the last ones"""
+    units: Annotated[int, Field(ge=1)] = 64
+    """of autoencoder: width of its hidden layers"""
+    weight: Scale = 1.0
+    """of autoencoder: weight of its squared error in the loss"""
+
+
+@dataclass(config=_strict)
+class RouterOptions:
+    """Options of the routers."""
+
+    readout: Literal["softmax", "probabilities"] = "softmax"
+    """of circuits: softmax of a linear map of expectations, or probabilities of the states of the first qubits"""
+    balance: Scale = 0.01
+    """weight of the loss that balances the experts' load"""
+
+
+@dataclass(config=_strict)
+class CellConfig:
+    """Options of the recurrent cell."""
+
+    base: Literal["lstm", "gru"] = "lstm"
+    """recurrence of cells whose gates an approximator computes: an LSTM, or the block GRU"""
+
+
+@dataclass(config=_strict)
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
+    cell_options: CellConfig = field(default_factory=CellConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-
-    def check(self) -> None:
-        """Raise ProblemError, with the key, where a part is not known."""
-        CELLS.find(self.cell, "model.cell")
-        for name in asdict(self.heads):
-            self.head(name)
-
-    def head(self, name: str) -> Any:
-        """Return the class of the head of this name."""
-        return HEADS.find(getattr(self.heads, name), f"model.heads.{name}")
-
-
-DEFAULT = ModelConfig()
+    front: str = "linear"
+    """what stands between a feature and the encoding of a head with a circuit: a file of worldmodel/model/fronts, or
+    module:Class"""
+    front_options: FrontOptions = field(default_factory=FrontOptions)
+    router: str = "none"
+    """what weighs the experts that make the latents' prior: none (no experts, heads.prior alone), a file of
+    worldmodel/model/routers, any kind of head, or module:Class"""
+    router_options: RouterOptions = field(default_factory=RouterOptions)
+    experts: Annotated[int, Field(ge=1, le=64)] = 4
+    """experts that a router weighs"""
+    expert: str = "mlp"
+    """kind of the experts, a kind of head, of half the width"""
 
 
 @dataclass(config=_strict)

@@ -56,6 +56,19 @@ class Conv(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
 
+class Scale(nn.Module):
+    """A learned scale of each feature, which brings expectations out of [-1, 1]. Shapes: [..., F] -> [..., F]."""
+
+    angular = True  # it learns at the rate of angles
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
 class BlockLinear(nn.Module):
     """Block-diagonal linear layer: block g of the input is multiplied by its own matrix.
 

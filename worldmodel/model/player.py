@@ -1,6 +1,7 @@
 """An agent at work: arrays in, actions out, on its device and in its precision."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -19,15 +20,22 @@ class NonFiniteAction(RuntimeError):
 class Player:
     """Binds an agent to a device, a precision and a random generator. Shapes: N streams."""
 
-    def __init__(self, agent: Agent, precision: torch.dtype, generator: torch.Generator) -> None:
-        self.agent, self.precision, self.generator = agent, precision, generator
+    def __init__(
+        self,
+        agent: Agent,
+        precision: torch.dtype,
+        generator: torch.Generator,
+        acting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """acting: a context in which the agent acts, such as one in which its circuits run on a processor."""
+        self.agent, self.precision, self.generator, self.acting = agent, precision, generator, acting
         self.device = generator.device
 
     def copy(self, seed: int) -> "Player":
         """A player of the same agent with a random generator of its own."""
         generator = torch.Generator(self.device)
         generator.manual_seed(seed)
-        return Player(self.agent, self.precision, generator)
+        return Player(self.agent, self.precision, generator, self.acting)
 
     def initial(self, rows: int) -> Carry:
         """Carry at the start."""
@@ -39,7 +47,7 @@ class Player:
         """See observations [N, ...] and choose actions; both are in the new memory."""
         tensors = {key: torch.from_numpy(value).to(self.device) for key, value in observation.items()}
         first = torch.from_numpy(is_first).to(self.device)
-        with self.autocast():
+        with self.autocast(), self.acting():
             memory = self.agent.act(tensors, first, memory, self.generator, greedy)
         return memory
 

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from worldmodel.model.batch import State
 from worldmodel.model.categorical import one_hot_sample, unimix
-from worldmodel.model.cells import CELLS
-from worldmodel.model.cells.cell import Cell
-from worldmodel.model.config import DEFAULT, ModelConfig
+from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.posterior import Posterior
 from worldmodel.model.size import ModelSize
 
@@ -27,12 +25,12 @@ class RSSM(nn.Module):
 
     loops: Any = None  # a sequence of the cell, compiled; see worldmodel.kernels
 
-    def __init__(self, size: ModelSize, embed: int, action: int, parts: ModelConfig = DEFAULT) -> None:
+    def __init__(self, size: ModelSize, embed: int, action: int, parts: Factory = DEFAULT) -> None:
         super().__init__()
         self.size = size
-        self.cell: Cell = CELLS.find(parts.cell, "model.cell")(size, action)
+        self.cell = parts.cell(size, action)
         self.posterior = Posterior(size.deter, embed, size.hidden, size.classes, size.stoch)
-        self.prior_net = parts.head("prior")(size.deter, size.hidden, 2, size.stoch * size.classes)
+        self.prior_net = parts.prior(size)
 
     def initial(self, rows: int) -> State:
         """The zero state at the start of an episode."""
@@ -54,7 +52,10 @@ class RSSM(nn.Module):
         Returns the states [T, B] (straight-through samples) and the posterior probabilities [T, B, K, S].
         """
         seen, first = self.posterior.seen(embed), is_first.unsqueeze(-1)
-        return self.cell.sequence(self.posterior, seen, boxed(action), first, noise, state, self.loops)
+        states: tuple[State, Tensor] = self.cell.sequence(
+            self.posterior, seen, boxed(action), first, noise, state, self.loops
+        )
+        return states
 
     @torch.no_grad()
     def step(self, state: State, action: Tensor, noise: Tensor, out: State | None = None) -> State:

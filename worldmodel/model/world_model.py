@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ObservationSpec
 from worldmodel.model.batch import State, Windows
 from worldmodel.model.categorical import kl
-from worldmodel.model.config import DEFAULT, LossConfig, ModelConfig
+from worldmodel.model.config import LossConfig
 from worldmodel.model.decoder import Decoder
 from worldmodel.model.encoder import Encoder
+from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.rssm import RSSM
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
@@ -27,7 +28,7 @@ class WorldModel(nn.Module):
         size: ModelSize,
         loss: LossConfig,
         discount: float,
-        parts: ModelConfig = DEFAULT,
+        parts: Factory = DEFAULT,
     ) -> None:
         super().__init__()
         self.loss, self.discount = loss, discount
@@ -36,8 +37,8 @@ class WorldModel(nn.Module):
         self.encoder = Encoder(observations, size)
         self.rssm = RSSM(size, self.encoder.width, action, parts)
         self.decoder = Decoder(observations, size)
-        self.reward = parts.head("reward")(size.feature, size.units, 1, len(self.twohot.bins), scale=0.0)
-        self.continuation = parts.head("continuation")(size.feature, size.units, 1, 1)
+        self.reward = parts.head("reward", size.feature, size.units, 1, len(self.twohot.bins), scale=0.0)
+        self.continuation = parts.head("continuation", size.feature, size.units, 1, 1)
 
     def losses(self, windows: Windows, noise: Tensor) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The loss [T, B], posterior states [T, B], metrics. noise [T, B, 1, S], uniform."""

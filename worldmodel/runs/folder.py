@@ -11,6 +11,7 @@ import weakref
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import yaml
 
+from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.paths import user_path
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.former_ids import with_current_ids
@@ -32,10 +34,22 @@ CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
-ADDED = {"eval.environments": "own", "size.fan_in": "block"}  # keys that earlier versions did not have: what they did
+# Keys that earlier versions did not have: what they did.
+ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": "block"}
 REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
-_HEADS = ("actor", "critic", "reward", "continuation", "prior")
-ADDED |= {"model.cell": "gru", **{f"model.heads.{head}": "mlp" for head in _HEADS}}
+_MODEL: dict[str, Any] = {f"heads.{head}": "mlp" for head in ("actor", "critic", "reward", "continuation", "prior")}
+_MODEL |= {
+    "cell": "gru",
+    "cell_options.base": "lstm",
+    "front": "linear",
+    "router": "none",
+    "experts": 4,
+    "expert": "mlp",
+}
+_MODEL |= {f"front_options.{key}": value for key, value in (("every", 500), ("rows", 1024), ("units", 64))}
+_MODEL |= {"front_options.weight": 1.0, "router_options.readout": "softmax", "router_options.balance": 0.01}
+ADDED |= {"optimizer.angles": 10.0, **{f"model.{key}": value for key, value in _MODEL.items()}}
+ADDED |= {f"circuit.{key}": value for key, value in asdict(CircuitConfig()).items()}
 _DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 

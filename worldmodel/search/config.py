@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.layers.config import CircuitConfig
 from worldmodel.cli.compose import UsageError, configured, is_group, parsed
 from worldmodel.cli.overrides import word
 from worldmodel.cli.schema import Catalogue, catalogue
@@ -96,13 +97,16 @@ class SearchConfig(TrainConfig):
         storage = self.storage if self.storage == "auto" else shown(self.storage)
         values = {**self.as_dict(), "storage": storage}
         plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-        for section, key, value in (("eval", "environments", ADDED["eval.environments"]), ("size", "fan_in", "all")):
+        usual = {"eval.environments": ADDED["eval.environments"], "optimizer.angles": ADDED["optimizer.angles"]}
+        for name, value in {**usual, "size.fan_in": "all"}.items():
+            section, _, key = name.partition(".")
             if plain[section][key] == value:  # logdir=auto finds an earlier search again
                 del plain[section][key]
         if plain["replay"]["selector"] in ("boltzmann", "markov"):  # likewise
             plain["replay"] |= REMOVED
-        if self.model == ModelConfig():  # as of searches that had no such section
-            del plain["model"]
+        for name, default in (("model", ModelConfig()), ("circuit", CircuitConfig())):
+            if getattr(self, name) == default:  # as of searches that had no such section
+                del plain[name]
         plain["solver"] = _as_earlier(plain["solver"])
         if isinstance(plain["optimizer"].get("solver"), dict):
             plain["optimizer"]["solver"] = _as_earlier(plain["optimizer"]["solver"])

@@ -10,12 +10,14 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
+from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
 from worldmodel.cli.compose import UsageError, leaves
 from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
 from worldmodel.model.config import BehaviorConfig, LossConfig, ModelConfig
+from worldmodel.model.factory import Factory
 from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import ReplayConfig
 from worldmodel.runs.folder import RunFolderError, read_config
@@ -25,7 +27,14 @@ from worldmodel.train.optimizers import HybridConfig, LaPropConfig
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 LARGEST = 3.4e38  # what float32 holds
-_LATER = ("seconds", "model.", "env.", "eval.environments", "size.fan_in")  # what earlier runs have not all written
+_LATER = (
+    "seconds",
+    "model.",
+    "circuit.",
+    "env.",
+    "eval.environments",
+    "size.fan_in",
+)  # what earlier runs have not all written
 WIDEST = 1 << 20  # of a layer: sizes in bytes stay within 64 bits
 _strict = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -112,8 +121,14 @@ class TrainConfig:
     checkpoint: CheckpointConfig
     size: ModelSize
     model: ModelConfig = field(default_factory=ModelConfig)  # earlier runs have no such section
+    circuit: CircuitConfig = field(default_factory=CircuitConfig)  # nor this one
     solver: dict[str, Any]
     optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
+
+    @property
+    def parts(self) -> Factory:
+        """What makes the parts of the model."""
+        return Factory(self.model, self.circuit)
 
     @property
     def stride(self) -> int:
@@ -147,7 +162,7 @@ class TrainConfig:
         try:
             check_name(self.backend)
             check_solver(self.solver, "solver")
-            self.model.check()
+            self.parts.check()
             self.optimizer.check(self.batch_size)
         except ProblemError as error:
             raise ValueError(str(error)) from error

@@ -62,6 +62,19 @@ def some(batch: Windows, count: int) -> Windows:
     )
 
 
+def angular(agent: nn.Module) -> set[nn.Parameter]:
+    """The parameters of modules that call themselves angular: angles of circuits, scales of inputs and outputs."""
+    modules = [module for module in agent.modules() if getattr(module, "angular", False)]
+    return {parameter for module in modules for parameter in module.parameters(recurse=False)}
+
+
+def grouped(named: list[tuple[str, nn.Parameter]], angles: set[nn.Parameter], lr: float) -> list[dict[str, Any]]:
+    """Parameter groups of an optimiser. Angles are a group of their own, with this learning rate, if there are any."""
+    groups: list[dict[str, Any]] = [{"params": [(name, p) for name, p in named if p not in angles]}]
+    own = [(name, p) for name, p in named if p in angles]
+    return [*groups, {"params": own, "lr": lr}] if own else groups
+
+
 def make_optimizer(
     config: LaPropConfig | HybridConfig,
     agent: Agent,
@@ -75,14 +88,16 @@ def make_optimizer(
     The world model's parameters take moves; actor and critic, on which its loss does not depend, always take the base
     step. Where deterministic, the wall-clock has no say.
     """
-    own = {field.name: getattr(config, field.name) for field in fields(LaPropOptions) if field.name != "final_rate"}
+    own = {field.name: getattr(config, field.name) for field in fields(LaPropOptions)}
+    angles, _ = own.pop("angles"), own.pop("final_rate")
     named = [(name, p) for name, p in agent.named_parameters() if p.requires_grad]
+    groups = grouped(named, angular(agent), config.lr * angles)
     if config.name == "laprop":
-        return LaProp([p for _, p in named], **own)
+        return LaProp([{**group, "params": [p for _, p in group["params"]]} for group in groups], **own)
     options = {field.name: getattr(config, field.name) for field in fields(DirectionConfig)}
     options |= {"seed": seed} | ({"overhead": None} if deterministic else {})
     where = opened({"solver": config.solver, "backend": config.backend})
-    optimizer = HybridOptimizer(LaProp(named, **own), **where, **options)
+    optimizer = HybridOptimizer(LaProp(groups, **own), **where, **options)
     model = [(name, p) for name, p in named if name.startswith(WORLD_MODEL)]
     optimizer.attach(model_loss(agent, precision, config.windows), model)
     return optimizer

@@ -31,6 +31,8 @@ class LaPropOptions:
     """added to the root mean square"""
     warmup: Annotated[int, Field(ge=0)] = 1000
     """updates over which the learning rate rises"""
+    angles: Annotated[float, Field(gt=0)] = 10.0
+    """multiple of the learning rate for angles of circuits, and for scales of their inputs and outputs"""
     final_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """share of the learning rate left at the end of the run, to which it falls linearly; 1: constant"""
 

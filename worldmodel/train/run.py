@@ -1,8 +1,8 @@
 """`python -m worldmodel.train`: a run composed from its configuration, begun or continued."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
+from worldmodel.model.circuits import acting_through
+from worldmodel.model.factory import Factory
 from worldmodel.model.player import Player
 from worldmodel.replay import stream as experience
 from worldmodel.replay.buffer import Replay, bytes_per_step
@@ -87,11 +89,11 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         precision = hardware.choose_precision(config.precision, device, small(agent))
         generator = torch.Generator(device)
         generator.manual_seed(config.seed)
-        player = Player(agent, precision, generator)
-        probe = ModelProbe(player, config.seed)
         if not found and (aside := folder.begin(config.as_dict())):
             print(f"{path}: no checkpoint to continue from; the run begins anew, what was there is in {aside.name}")
         backends = _Backends(config, path, stack)
+        player = Player(agent, precision, generator, _acting(config, agent, backends))
+        probe = ModelProbe(player, config.seed)
         replay = _replay(config, environments, path, _selector(config, probe, backends))
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
         stream = experience.Stream(replay, device, config.size.classes, config.batch_size, pooling)
@@ -100,6 +102,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
         update = Update(agent, optimizer, precision, generator, config.compile, config.optimizer.final_rate)
         stack.callback(update.steps.close)
+        counts = _parameters_of_parts(config, agent)
         chosen = hardware.explained(config.device, device, small(agent))
         about = f"{chosen}, {str(precision)[6:]}, {threads} threads, {config.optimizer.name}"
         print(f"{config.env.id}: {about}; logdir {path}")
@@ -122,6 +125,8 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
             _tell_rate(config, begun.steps, trainer.counters.step, writer)
         else:
             writer.hparams(settings(words, config.as_dict()), ["eval/return"])
+            if counts:
+                writer.write(0, {f"model/parameters/{place}": count for place, count in counts.items()})
         with stopped_by_signals(trainer):
             trainer.run(writer)
     return 0
@@ -153,14 +158,26 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
         specs = environments.observation_specs, environments.action_spec
-        return Agent(*specs, config.size, config.loss, config.behavior, config.model)
+        return Agent(*specs, config.size, config.loss, config.behavior, config.parts)
 
 
 def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:
     """How many parameters an agent for these spaces has; nothing is allocated."""
     with torch.random.fork_rng(), torch.device("meta"):
-        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior)
+        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior, config.parts)
     return sum(parameter.numel() for parameter in agent.parameters())
+
+
+def _parameters_of_parts(config: TrainConfig, agent: Agent) -> dict[str, int]:
+    """Say and return how many parameters those parts have that are not the usual ones."""
+    usual, chosen, counts = Factory().kinds, config.parts.kinds, {}
+    for place, part in agent.parts.items():
+        if chosen[place] != usual[place]:
+            sizes = [(p.numel(), p.requires_grad) for p in part.parameters()]
+            counts[place] = sum(size for size, _ in sizes)
+            trained = sum(size for size, trains in sizes if trains)
+            print(f"model.{place}: {chosen[place]}, {counts[place]:,} parameters, {trained:,} of them trained")
+    return counts
 
 
 def _largest(config: TrainConfig, environments: Environments, parameters: int) -> tuple[str, str]:
@@ -245,6 +262,17 @@ class _Backends:
             self._opened[value] = open_backend(value, ledger=self._ledger, budget=self._budget)
             self._stack.callback(self._opened[value].close)
         return self._opened[value]
+
+
+def _acting(config: TrainConfig, agent: Agent, backends: _Backends) -> Callable[[], AbstractContextManager[None]]:
+    """The context in which the agent acts: its circuits run on the backend of their own, if they have one."""
+    name = config.circuit.backend
+    if name == "statevector":
+        return nullcontext
+    if not agent.acts_by_circuits:
+        print(f"circuit.backend={name}: no part that acts has a circuit")
+        return nullcontext
+    return acting_through(agent, backends.open({"backend": name})["backend"], config.circuit)
 
 
 def _selector(config: TrainConfig, probe: ModelProbe, backends: _Backends) -> Selector:

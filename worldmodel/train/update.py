@@ -61,6 +61,7 @@ class Update:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise NonFiniteLoss(f"the gradient is not finite ({shown}); the weights were not changed") from error
         self.agent.actor_critic.update_slow_critic()
+        self.agent.refit(losses.state)
         return losses
 
     def _gradients(self, windows: Windows) -> Losses:

@@ -127,7 +127,7 @@ def test_the_commands_answer_from_any_folder(name: str, tmp_path: Path) -> None:
         ("train device.name=x", "did you mean device?"),
         ("train buffer_size=3", "did you mean replay.capacity?"),
         ("train replay.exponent=3", "did you mean replay.alpha with replay=annealed or "),
-        ("train qubits=3", "unknown key; --help lists them"),
+        ("train qubits=3", "qubits=3: unknown key; did you mean circuit.qubits?"),
         ("train name=x", "unknown key; --help lists them"),
         ("train trials=3", "unknown key; it is a key of worldmodel.search"),
         ("train video=x.mp4", "unknown key; it is a key of worldmodel.evaluate"),

@@ -5,7 +5,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,18 +102,6 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         assert hardware.set_threads(3, small=True) == 3 == torch.get_num_threads()
     finally:
         hardware.set_threads(before)
-
-
-def test_work_aside() -> None:
-    """It has a thread of its own only where PyTorch leaves one idle."""
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            assert hardware.aside(threading.get_ident, threads).result() == threading.get_ident()
-            assert hardware.aside(threading.get_ident, threads + 1).result() != threading.get_ident()
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_deterministic_mode_is_for_the_cpu() -> None:

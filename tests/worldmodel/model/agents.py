@@ -11,6 +11,7 @@ from worldmodel.kernels import for_agent
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry, Windows
 from worldmodel.model.config import BehaviorConfig, LossConfig
+from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.size import ModelSize
 
 SIZE = ModelSize(deter=16, hidden=8, classes=4, units=20, depth=2, stoch=3, blocks=4)
@@ -52,13 +53,17 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make_agent(
-    observations: Mapping[str, ObservationSpec] = VECTOR, action: ActionSpec = DISCRETE, seed: int = 0, **options: Any
+    observations: Mapping[str, ObservationSpec] = VECTOR,
+    action: ActionSpec = DISCRETE,
+    seed: int = 0,
+    parts: Factory = DEFAULT,
+    **options: Any,
 ) -> Agent:
     """An agent with weights drawn from `seed`; options are keys of the loss or the behaviour."""
     loss = LossConfig(**LOSS | {key: options.pop(key) for key in set(options) & set(LOSS)})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return for_agent(Agent(observations, action, SIZE, loss, BehaviorConfig(**BEHAVIOR | options)))
+        return for_agent(Agent(observations, action, SIZE, loss, BehaviorConfig(**BEHAVIOR | options), parts))
 
 
 def by_operators(agent: Agent) -> Agent:

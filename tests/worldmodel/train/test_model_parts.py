@@ -70,7 +70,9 @@ def test_a_run_that_names_no_parts_continues_with_the_gru_only(
     assert train("steps=60", "logdir=old") == 0
     path = tmp_path / "old" / "config.yaml"
     stored = yaml.safe_load(path.read_text())
-    assert stored.pop("model") == {"cell": "gru", "heads": dict.fromkeys(HEADS, "mlp")}
+    model = stored.pop("model")
+    assert (model["cell"], model["heads"], model["router"]) == ("gru", dict.fromkeys(HEADS, "mlp"), "none")
+    del stored["circuit"], stored["optimizer"]["angles"]
     path.write_text(yaml.safe_dump(stored))
     capsys.readouterr()
     assert train("steps=80", "logdir=old", PARTS[0]) == 2
@@ -81,10 +83,10 @@ def test_a_run_that_names_no_parts_continues_with_the_gru_only(
 @pytest.mark.parametrize(
     ("word", "line"),
     [
-        ("model.cell=gur", "model.cell=gur: no such cell; did you mean gru? (accepted: gru)"),
+        ("model.cell=gur", "model.cell=gur: no such cell; did you mean gru? (accepted: circuit, "),
         ("model.cell=toy_parts:Linear", "model.cell=toy_parts:Linear: is no cell; a class of Cell is accepted"),
         ("model.cell=absent:Toy", "model.cell=absent:Toy: cannot be imported (ModuleNotFoundError: No module named"),
-        ("model.heads.prior=gru", "model.heads.prior=gru: no such head (accepted: mlp)"),
+        ("model.heads.prior=gru", "model.heads.prior=gru: no such head (accepted: circuit, "),
     ],
 )
 def test_parts_that_are_not_there_are_refused_in_one_line(

@@ -24,6 +24,7 @@ class Task:
     """A model, its loss, batches drawn by a generator, and the held-out loss.
 
     some: the sub-batch of a batch on which HybridOptimizer models the loss; share: how large it is, of a batch.
+    measure: what is told of the held-out data instead of their loss.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class Task:
     some: Callable[[Any], Any]
     share: float
     held_out: Any
+    measure: Loss | None = None
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -40,7 +42,7 @@ class Task:
     def test(self) -> float:
         """The held-out loss, with fixed random numbers."""
         with torch.no_grad():
-            return float(self.loss(self.parameters, self.held_out, torch.Generator().manual_seed(0)))
+            return float((self.measure or self.loss)(self.parameters, self.held_out, torch.Generator().manual_seed(0)))
 
 
 def digits(seed: int) -> Task:

@@ -24,6 +24,7 @@ class Cell(nn.Module):
     """
 
     compiled = False  # whether worldmodel.kernels has its arithmetic
+    observes = False  # a cell has no losses of its own
 
     def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """The next deter [N, D] from deter [N, D], stoch [N, Z] and action [N, A]."""

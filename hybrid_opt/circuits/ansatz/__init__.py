@@ -1,0 +1,1 @@
+"""Layers of gates with trained angles, one kind a file."""

@@ -1,0 +1,1 @@
+"""Encodings of numbers in quantum states, one a file."""

@@ -1,0 +1,36 @@
+"""Circuits of the model's parts."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from hybrid_opt.backends.backend import Backend
+from hybrid_opt.circuits.encodings.registry import ENCODINGS
+from hybrid_opt.errors import ProblemError
+from hybrid_opt.layers.config import CircuitConfig
+from hybrid_opt.layers.layer import CircuitLayer, acting
+
+CIRCUITS = "statevector, lightning, aer, ibm:NAME and pennylane:NAME"
+
+
+def acting_through(
+    module: nn.Module, backend: Backend, circuit: CircuitConfig
+) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which the circuits of a module run on an open backend. Raises ProblemError."""
+    if not backend.capabilities.circuits:
+        raise ProblemError(f"circuit.backend={circuit.backend}: runs no circuits; {CIRCUITS} are accepted")
+    return partial(acting, module, backend, circuit.shots)
+
+
+def circuit_layer(circuit: CircuitConfig) -> CircuitLayer:
+    """Return the layer of a config, with as many inputs as its encoding takes. Raises ProblemError.
+
+    It is simulated. A run whose circuit has a backend acts within `hybrid_opt.layers.layer.acting`, with its shots.
+    """
+    if circuit.backend != "statevector":
+        circuit = replace(circuit, backend="statevector", shots=None)
+    inputs = ENCODINGS.find(circuit.encoding, "circuit.encoding")().inputs(circuit.qubits)
+    return CircuitLayer(inputs, **vars(circuit))

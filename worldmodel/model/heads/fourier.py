@@ -1,0 +1,45 @@
+"""Trained Fourier features of the angles that a circuit would encode."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hybrid_opt.circuits.encodings.registry import ENCODINGS
+from hybrid_opt.layers.config import CircuitConfig
+from worldmodel.model.fronts.front import MakeFront
+from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead
+
+
+class FourierHead(ReadoutHead):
+    """Control of `circuit`: is it more than the frequencies that it can make (Schuld et al., arXiv 2008.08605)?"""
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        layers: int,
+        outputs: int,
+        scale: float = 1.0,
+        circuit: CircuitConfig = CIRCUIT,
+        front: MakeFront = LINEAR,
+    ) -> None:
+        super().__init__(inputs, Fourier(circuit), outputs, scale, front)
+
+
+class Fourier(nn.Module):
+    """cos and sin of a x + b for each of M inputs in each of L layers, [..., M] -> [..., 2 L M]."""
+
+    angular = True
+
+    def __init__(self, circuit: CircuitConfig) -> None:
+        super().__init__()
+        self.encoding = ENCODINGS.find(circuit.encoding, "circuit.encoding")()
+        self.inputs: int = self.encoding.inputs(circuit.qubits)
+        self.outputs = 2 * circuit.layers * self.inputs
+        self.scale = nn.Parameter(torch.ones(circuit.layers, self.inputs))
+        self.shift = nn.Parameter(torch.empty(circuit.layers, self.inputs).uniform_(-math.pi, math.pi))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = (x[..., None, :] * self.scale + self.shift).flatten(-2)  # [..., L M]
+        return torch.cat([angles.cos(), angles.sin()], -1)
