@@ -21,7 +21,7 @@ from hybrid_opt import CircuitLayer
 from hybrid_opt.layers import operators
 
 Case = Callable[[], object]
-ALONE = 4  # rows that lightning.qubit gets
+ALONE = 2  # rows that lightning.qubit gets
 TIMES = 10  # that what takes few milliseconds runs in each turn
 SIDE = 768  # of the matrices that are multiplied
 
@@ -116,7 +116,7 @@ def _repeated(case: Case) -> Case:
 
 def main() -> None:
     """Print the table."""
-    given = parse(__doc__, qubits=[4, 6, 8, 10], rows=1024, layers=4, repeats=(5, "turns of each"))
+    given = parse(__doc__, qubits=[4, 6, 8, 10], rows=1024, layers=4, repeats=(3, "turns of each"))
     torch.set_num_threads(1)
     table = Table(
         f"{given.rows} rows, {given.layers} layers: ms forward and backward; lightning: {ALONE} rows, scaled",

@@ -148,7 +148,8 @@ def _products(gates: Gates) -> Doubles:
 @compiled
 def _shared(gates: Gates) -> Floats:
     """The gates [S n 4] that rows share."""
-    return _products(gates).astype(np.float32).ravel()
+    found: Floats = _products(gates).astype(np.float32).ravel()
+    return found
 
 
 @compiled

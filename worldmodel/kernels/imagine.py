@@ -3,7 +3,6 @@
 Heads that have no kernel are called between: an actor or a prior in each step, the others once, after the last.
 """
 
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -136,20 +135,18 @@ def _roll_in_steps(
 
 def _networks(model: WorldModel, behavior: ActorCritic) -> Networks:
     rssm, bins = model.rssm, model.twohot.bins
-    heads = (
-        rssm.prior_net,
-        behavior.actor.net,
-        model.reward,
-        model.continuation,
-        behavior.slow_critic,
-        behavior.critic,
-    )
-    weights = [_weights(part, layers) for part, layers in zip(heads, (2, 3, 1, 1, 3, 3), strict=True)]
+    heads: list[Head] = [rssm.prior_net, behavior.actor.net, model.reward, model.continuation]
+    heads += behavior.slow_critic, behavior.critic
     return Networks(
         Own(*(int(part.compiled) for part in heads)),
         drive_of(rssm),
         cell_of(rssm),
-        *itertools.chain.from_iterable(weights),
+        *_weights(rssm.prior_net, 2),
+        *_weights(behavior.actor.net, 3),
+        *_weights(model.reward, 1),
+        *_weights(model.continuation, 1),
+        *_weights(behavior.slow_critic, 3),
+        *_weights(behavior.critic, 3),
         array(bins[len(bins) // 2 + 1 :]),
     )
 
