@@ -65,6 +65,10 @@ class FitConfig:
             check_installed(self.task)
         if self.task in (*ROUTED, *RECURRENT):
             self.parts.check()
+        if self.task in RECURRENT:
+            from worldmodel.model.cells.sequence import gates_of  # with torch, which --help does without
+
+            gates_of(self.model.cell, "model.cell")
 
     def as_dict(self) -> dict[str, Any]:
         """The values by key, without those of parts where the task has none, as in earlier versions."""

@@ -46,7 +46,7 @@ def moons(rng: np.random.Generator, count: int) -> tuple[Floats, NDArray[np.int6
 
 
 def curves(rng: np.random.Generator, count: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Two closed curves in four dimensions, one beside the other: random Fourier series of degree 3 (cf. 2403.07059)."""
+    """Two closed curves in four dimensions, side by side: random Fourier series of degree 3 (cf. arXiv 2403.07059)."""
     series = rng.normal(size=(2, DEGREE, DIMENSIONS)) / np.sqrt(DEGREE)
     label, angle = rng.integers(2, size=count), rng.uniform(0, 2 * np.pi, count)
     waves = angle[:, None] * np.arange(1, DEGREE + 1)  # [count, degree]

@@ -11,9 +11,18 @@ from hybrid_opt.errors import ProblemError
 from hybrid_opt.layers.config import CircuitConfig
 from worldmodel.model.cells import CELLS
 from worldmodel.model.cells.base.gate_cell import CIRCUIT
+from worldmodel.model.cells.base.gates import Gates
 from worldmodel.model.cells.base.lstm import GatedLSTM
 
 States = tuple[Tensor, Tensor]
+
+
+def gates_of(cell: str, key: str) -> type[Gates]:
+    """Return the gates of a cell. Raise ProblemError, with the key, for a cell without gates of its own, as gru."""
+    gates: type[Gates] | None = getattr(CELLS.find(cell, key), "gates", None)
+    if gates is None:
+        raise ProblemError(f"{key}={cell}: a cell that names its gates is accepted, such as circuit or lstm")
+    return gates
 
 
 class LSTM(nn.Module):
@@ -37,14 +46,11 @@ class LSTM(nn.Module):
             circuit: its qubits are also the width of the twins' hidden layers.
             batch_first: whether x and outputs are [N, T, ...] instead of [T, N, ...].
 
-        Raises ProblemError for a cell without such gates, as gru.
+        Raises ProblemError for a cell without such gates.
         """
         super().__init__()
-        kind = getattr(CELLS.find(gates, "gates"), "gates", None)
-        if kind is None:
-            raise ProblemError(f"gates={gates}: a cell that names its gates is accepted, such as circuit or lstm")
         self.units, self.batch_first = units, batch_first
-        self.cell = GatedLSTM(inputs, units, kind, circuit)
+        self.cell = GatedLSTM(inputs, units, gates_of(gates, "gates"), circuit)
 
     def forward(self, x: Tensor, state: States | None = None) -> tuple[Tensor, States]:
         """Return the outputs h [T, N, P] of all steps, and the last h and c, each [N, P].

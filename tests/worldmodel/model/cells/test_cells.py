@@ -74,7 +74,7 @@ def test_every_parameter_changes_in_one_update(kind: str, base: str) -> None:
     assert changed == trained
     untrained = {name.rpartition(".")[0].rpartition(".")[2] for name in before.keys() - trained}
     assert untrained == (
-        {"circuit", *(("inputs", "state") if base == "lstm" else ("gates_in",))} if kind == "frozen" else set()
+        {"body", *(("inputs", "state") if base == "lstm" else ("gates_in",))} if kind == "frozen" else set()
     )
 
 
@@ -152,10 +152,10 @@ def test_an_odd_deter_is_refused_in_one_line() -> None:
         make_cell("circuit", "lstm", size)
 
 
-@pytest.mark.parametrize("change", [lambda c: c.circuit.weights, lambda c: c.scale])
+@pytest.mark.parametrize("change", [lambda c: c.body.scale, lambda c: c.out.weight])
 def test_the_product_control_differs_in_entanglers_alone(change: Callable[[Any], Tensor]) -> None:
     circuit, product = (make_cell(kind, "lstm").base.lstm.gates for kind in ("circuit", "product"))
     assert change(circuit).shape == change(product).shape
-    assert (product.circuit.plan.source == torch.arange(8)).all() and not torch.equal(
-        circuit.circuit.plan.source, product.circuit.plan.source
+    assert (product.body.plan.source == torch.arange(8)).all() and not torch.equal(
+        circuit.body.plan.source, product.body.plan.source
     )

@@ -72,14 +72,14 @@ def test_a_step_of_the_circuit_cell_equals_one_by_pennylane(gates: str) -> None:
     """To 1e-9: maps, angles, entanglers, scales, forget bias and the LSTM."""
     model, n = make(gates), CIRCUIT.qubits
     cell: Any = model.cell
-    weights, scale = (cell.gates.circuit.get_parameter(name).detach() for name in ("weights", "scale"))
+    weights, scale = (cell.gates.body.get_parameter(name).detach() for name in ("weights", "scale"))
 
     @qml.qnode(qml.device("default.qubit", wires=n))
     def expectations(x: Tensor) -> Any:
         angles = iter(weights)
         for layer in range(CIRCUIT.layers):
             for q in range(n):
-                qml.RX(scale[layer, q] * x[q], q)
+                qml.RX(scale[layer, q] * x[q].atan(), q)
                 qml.RZ(next(angles), q)
                 qml.RY(next(angles), q)
                 if layer < CIRCUIT.layers - 1:  # the last one changes no expectation of Z
@@ -97,7 +97,7 @@ def test_a_step_of_the_circuit_cell_equals_one_by_pennylane(gates: str) -> None:
             for gate in range(4):
                 part = slice(n * gate, n * gate + n)
                 values = cell.inputs.weight[part] @ x[row] + cell.inputs.bias[part] + cell.state.weight[part] @ h[row]
-                read = torch.stack([value.double() for value in expectations(values)]) * cell.gates.scale[gate]
+                read = torch.stack([value.double() for value in expectations(values)]) * cell.gates.gain.weight
                 found.append(read @ cell.gates.out.weight[gate] + cell.gates.bias[gate, 0])
             i, f, g, o = found
             new = f.sigmoid() * c[row] + i.sigmoid() * g.tanh()

@@ -6,13 +6,15 @@ Shapes: N rows, G gates, n values of each gate, P units.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hybrid_opt.layers.config import CircuitConfig
 from worldmodel.model.circuits import circuit_layer
-from worldmodel.model.layers import BlockLinear
+from worldmodel.model.heads.fourier import Fourier
+from worldmodel.model.layers import BlockLinear, Scale
 
 
 class Gates(nn.Module):
@@ -32,7 +34,7 @@ class Gates(nn.Module):
 
 
 class LinearGates(Gates):
-    """No approximator: the linear map gives the gates, as in an LSTM."""
+    """No approximator: the linear map gives the gates."""
 
     shifted = False
 
@@ -48,7 +50,7 @@ class LinearGates(Gates):
         return x + self.shift.squeeze(1)
 
 
-class Approximator(Gates):
+class ReadGates(Gates):
     """Features of the values, and a linear map of each gate's features."""
 
     def __init__(self, gates: int, units: int, width: int, features: int) -> None:
@@ -69,8 +71,8 @@ class Approximator(Gates):
         return y
 
 
-class MLPGates(Approximator):
-    """One hidden layer of tanh, as wide as the circuit has qubits: the twin of equal size."""
+class MLPGates(ReadGates):
+    """One hidden layer of tanh with as many units as the circuit has qubits."""
 
     def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
         super().__init__(gates, units, circuit.qubits, circuit.qubits)
@@ -79,46 +81,48 @@ class MLPGates(Approximator):
         return x.tanh()
 
 
-class FourierGates(Approximator):
-    """Cosine and sine of the angles that a circuit would encode."""
-
-    def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
-        super().__init__(gates, units, circuit.qubits, 2 * circuit.qubits)
-
-    def features(self, x: Tensor) -> Tensor:
-        return torch.cat([x.cos(), x.sin()], -1)
-
-
-class CircuitGates(Approximator):
-    """Expectations of a circuit, whose angles the gates share, times a learned scale of each gate.
+class AngleGates(ReadGates):
+    """A body of angles, which all gates share, and a learned scale of what it gives.
 
     Expectations lie within [-1, 1], of which a sigmoid would make [0.27, 0.73]: the scale lets gates open and close.
     """
 
-    angular = True  # the scale learns at the rate of angles
-
-    def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
-        layer = circuit_layer(circuit)
-        super().__init__(gates, units, layer.inputs, layer.outputs)
-        self.circuit, self.scale = layer, nn.Parameter(torch.ones(gates, 1))
+    def __init__(self, gates: int, units: int, body: Any) -> None:
+        """body: a module with `inputs`, `outputs`, and the `encoding` that its inputs must suit."""
+        super().__init__(gates, units, body.inputs, body.outputs)
+        self.body, self.gain = body, Scale(body.outputs)
 
     def features(self, x: Tensor) -> Tensor:
-        expectations: Tensor = self.circuit(x)
-        return expectations * self.scale
+        y: Tensor = self.gain(self.body(self.body.encoding.fit(x)))
+        return y
 
 
-class ProductGates(CircuitGates):
-    """The same circuit without entanglers."""
+class CircuitGates(AngleGates):
+    """Expectations of a circuit."""
 
     def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
-        super().__init__(gates, units, replace(circuit, entangle="none"))
+        super().__init__(gates, units, circuit_layer(circuit))
 
 
-class FrozenGates(CircuitGates):
-    """The same circuit with random angles of random maps: what comes after it is all that is trained."""
+class ProductGates(AngleGates):
+    """Those of the circuit without entanglers."""
+
+    def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
+        super().__init__(gates, units, circuit_layer(replace(circuit, entangle="none")))
+
+
+class FrozenGates(AngleGates):
+    """Those of a random circuit of random maps: what comes after it is all that is trained."""
 
     trained = False
 
     def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
-        super().__init__(gates, units, circuit)
-        self.circuit.requires_grad_(False)
+        super().__init__(gates, units, circuit_layer(circuit))
+        self.body.requires_grad_(False)
+
+
+class FourierGates(AngleGates):
+    """Cosine and sine of angles, of as many frequencies as the circuit encodes."""
+
+    def __init__(self, gates: int, units: int, circuit: CircuitConfig) -> None:
+        super().__init__(gates, units, Fourier(circuit))
