@@ -17,6 +17,10 @@ class Gate(NamedTuple):
     angle: int = -1
     """place of its angle among those of the circuit; -1: it has none"""
 
+    def moved(self, places: int) -> "Gate":
+        """Return the gate with an angle that many places further."""
+        return self if self.angle < 0 else self._replace(angle=self.angle + places)
+
 
 def effective(gates: Sequence[Gate], qubits: int) -> list[int]:
     """Return the places of gates that can change what is measured: bits of all qubits, after a start from |0...0>.

@@ -37,8 +37,8 @@ class Reuploading:
         gates = list[Gate]()
         for layer in range(layers):
             if layer < uploads:
-                gates += [_moved(gate, layer * width) for gate in encode]
-            gates += [_moved(gate, first + layer * len(rotate)) for gate in rotate]
+                gates += [gate.moved(layer * width) for gate in encode]
+            gates += [gate.moved(first + layer * len(rotate)) for gate in rotate]
             gates += ansatz.entanglers(qubits, layer, entangle)
         kept = effective(gates, qubits)
         prepared = sum(place < len(encode) for place in kept) if encoding.once else 0
@@ -62,7 +62,3 @@ class Reuploading:
     def circuit(self) -> Any:
         """A qiskit QuantumCircuit with a parameter for each angle."""
         return to_qiskit(self.gates, self.qubits, len(self.data) + len(self.trained))
-
-
-def _moved(gate: Gate, places: int) -> Gate:
-    return gate if gate.angle < 0 else gate._replace(angle=gate.angle + places)

@@ -119,9 +119,9 @@ class CircuitLayer(nn.Module):
         """Return the expectations [..., outputs] at inputs [..., inputs], in the precision of the parameters."""
         rows = self._rows(x)
         with torch.autocast("cuda" if rows.is_cuda else "cpu", enabled=False):
-            scaled = self._scaled(rows)
-            data, trained = self._data(scaled), self._trained()
-            outputs = self._exact(scaled, data, trained) if self.gradient == "adjoint" else self._run(data, trained)
+            scaled, trained = self._scaled(rows), self._trained()
+            run = self._exact if self.gradient == "adjoint" else self._shifted
+            outputs = run(scaled, trained)
         return outputs.view(*x.shape[:-1], self.outputs)
 
     def angles(self, x: Tensor) -> Tensor:
@@ -152,7 +152,10 @@ class CircuitLayer(nn.Module):
         self.register_buffer("trained_places", _places(self.structure.trained), persistent=False)
         prepared = type(self.encoding).start is not Encoding.start
         self._starts = prepared and self.gradient == "adjoint" and not self.noise
-        found = slots(gates[self.structure.prepared :] if self._starts else gates, data)
+        if self._starts:
+            gates = tuple(gate.moved(-data) for gate in gates[self.structure.prepared :])
+            data = 0
+        found = slots(gates, data)
         self.plan: Plan = plan_of(found, self.qubits, observables)
         self._laws = replace(self.plan, readout="probabilities")
         self.slot_gates = SlotGates(found, self.qubits, data, len(self.structure.trained))
@@ -173,22 +176,30 @@ class CircuitLayer(nn.Module):
     def _data(self, scaled: Tensor) -> Tensor:
         """The angles of the data, [N, R]."""
         angles = self.encoding.angles(scaled).flatten(1)
-        return angles if self.data_places is None else angles[:, self.data_places]
+        return angles if self.data_places is None else angles.index_select(1, self.data_places)
 
     def _trained(self) -> Tensor:
         """The trained angles, [W]."""
         return self.weights if self.trained_places is None else self.weights[self.trained_places]
 
-    def _exact(self, scaled: Tensor, data: Tensor, trained: Tensor) -> Tensor:
+    def _exact(self, scaled: Tensor, trained: Tensor) -> Tensor:
         """Outputs with gradients of the simulation, whatever gives their values."""
-        differentiated = torch.is_grad_enabled() and (data.requires_grad or trained.requires_grad)
-        if self.processor is not None and not differentiated:
-            return self._asked(_joined(data, trained))
-        outputs = self._simulated(data, trained, self.encoding.start(scaled[:, 0]) if self._starts else None)
-        return outputs if self.processor is None else _valued(self._asked(_joined(data, trained)), outputs)
+        if self.processor is None:
+            return self._from_start(scaled, trained)
+        with torch.no_grad():
+            values = self._asked(_joined(self._data(scaled), trained))
+        differentiated = torch.is_grad_enabled() and (scaled.requires_grad or trained.requires_grad)
+        return _valued(values, self._from_start(scaled, trained)) if differentiated else values
 
-    def _run(self, data: Tensor, trained: Tensor) -> Tensor:
+    def _from_start(self, scaled: Tensor, trained: Tensor) -> Tensor:
+        """Outputs of the simulation, which begins with the state of the encoding where it gives one."""
+        if not self._starts:
+            return self._simulated(self._data(scaled), trained)
+        return self._simulated(scaled.new_empty(len(scaled), 0), trained, self.encoding.start(scaled[:, 0]))
+
+    def _shifted(self, scaled: Tensor, trained: Tensor) -> Tensor:
         """Outputs with gradients by further circuits."""
+        data = self._data(scaled)
         angles = _joined(data, trained)
         evaluate = self._simulated_in_parts if self.processor is None else self._asked
         if not (torch.is_grad_enabled() and angles.requires_grad):
@@ -234,14 +245,6 @@ class CircuitLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}, qubits={self.qubits}, layers={self.layers}, gradient={self.gradient}"
-
-    def _checked(self, x: Tensor) -> Tensor:
-        """The inputs as rows [N, inputs], in the precision of the parameters."""
-        if not x.dim() or x.shape[-1] != self.inputs:
-            raise ProblemError(f"inputs: shape {tuple(x.shape)}; [..., {self.inputs}] is accepted")
-        if not x.is_meta:
-            self.encoding.check(x)
-        return x.reshape(-1, self.inputs).to(self.weights.dtype)
 
 
 @contextmanager

@@ -88,6 +88,7 @@ class SlotGates(nn.Module):
         self._index_chains("data", [slot.data for slot in found], data, 0)
         self._index_chains("trained", [slot.trained for slot in found], trained, data)
         self._index_phases([slot.phases for slot in found if slot.phases], data + trained)
+        self.phases_in_order = self.phase_place.flatten().tolist() == list(range(data))  # all angles of the data
 
     def gates(self, data: Tensor, trained: Tensor) -> Tensor:
         """Return [N, S, n, 4], as `means` takes them.
@@ -103,8 +104,12 @@ class SlotGates(nn.Module):
         """Return [N, P, 2^n], or None where no slot has phases. signs: of the angles, [N, P, A]."""
         if not len(self.phase_place):
             return None
-        angles = _with_constants(torch.cat([data, trained.expand(len(data), -1)], 1))[:, self.phase_place]
-        return torch.einsum("npa,pak->npk", angles if signs is None else angles * signs, self.phase_table.to(angles))
+        if self.phases_in_order:
+            angles = data.unflatten(1, self.phase_place.shape)
+        else:
+            angles = _with_constants(torch.cat([data, trained.expand(len(data), -1)], 1))[:, self.phase_place]
+        angles, table = angles if signs is None else angles * signs, self.phase_table.to(angles)
+        return angles @ table[0] if len(table) == 1 else torch.einsum("npa,pak->npk", angles, table)
 
     def _index_chains(self, name: str, found: Sequence[Chains], count: int, first: int) -> None:
         """Index rotations: place of the angle, source and sign of the product's components, [D, S, n, ...]."""
@@ -121,7 +126,7 @@ class SlotGates(nn.Module):
         self.register_buffer(f"{name}_sign", RIGHT[axis].double(), persistent=False)
 
     def _index_phases(self, found: Sequence[list[Gate]], count: int) -> None:
-        """Index phases: place of each angle [P, A], and what it adds to the phase of each state [P, A, 2^n]."""
+        """Index phases: place of each angle [P, A], and what it adds to each state's phase, [P or 1, A, 2^n]."""
         most = max(map(len, found), default=0)
         place = torch.full((len(found), most), count)
         table = torch.zeros(len(found), most, 1 << self.qubits, dtype=torch.float64)
@@ -130,6 +135,8 @@ class SlotGates(nn.Module):
             for a, gate in enumerate(phases):
                 place[p, a] = gate.angle
                 table[p, a] = -z[:, list(gate.qubits)].prod(1) / 2
+        if len(table) and (table == table[0]).all():
+            table = table[:1]
         self.register_buffer("phase_place", place, persistent=False)
         self.register_buffer("phase_table", table, persistent=False)
 

@@ -19,12 +19,12 @@ class Iqp(Encoding):
         hadamards = [Gate("h", (q,)) for q in range(qubits)]
         pairs = list(combinations(range(qubits), 2))
         # pairs come first, so that both kinds become one diagonal of the simulation: they commute
-        couplings = [Gate("rzz", (q, r), qubits + k) for k, (q, r) in enumerate(pairs)]
-        return hadamards + couplings + [Gate("rz", (q,), q) for q in range(qubits)]
+        couplings = [Gate("rzz", pair, k) for k, pair in enumerate(pairs)]
+        return hadamards + couplings + [Gate("rz", (q,), len(pairs) + q) for q in range(qubits)]
 
     def angles(self, x: Tensor) -> Tensor:
         first, second = torch.triu_indices(x.shape[-1], x.shape[-1], 1, device=x.device)
-        return torch.cat([x, x[..., first] * x[..., second]], -1)
+        return torch.cat([x.index_select(-1, first) * x.index_select(-1, second), x], -1)
 
     def kernel(self, x: Tensor, y: Tensor) -> Tensor:
         """|mean_k exp(i(f_k(x) - f_k(y)))|^2 over all basis states k, where f_k(x) is the phase of k."""
