@@ -3,11 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from hybrid_opt.errors import ProblemError
+
+SIZES = {"h": 1, "rx": 1, "ry": 1, "rz": 1, "flip": 1, "rzz": 2, "cx": 2, "cz": 2}  # qubits of each kind
+TURNS = ("rx", "ry", "rz", "flip", "rzz")  # kinds with an angle
 DIAGONAL = ("rz", "rzz", "cz")
 
 
 class Gate(NamedTuple):
-    """A gate on one or two qubits: h, rx, ry, rz, flip, rzz, cx, cz.
+    """A gate on one or two qubits.
 
     rx, ry, rz and rzz are exp(-i angle/2 P) with P = X, Y, Z, ZZ. flip is rx at 0 or pi. cx has its control first.
     """
@@ -20,6 +24,18 @@ class Gate(NamedTuple):
     def moved(self, places: int) -> "Gate":
         """Return the gate with an angle that many places further."""
         return self if self.angle < 0 else self._replace(angle=self.angle + places)
+
+
+def checked(gates: Sequence[Gate], qubits: int) -> None:
+    """Raise ProblemError for a gate of an unknown kind, on other qubits, or with an angle too many or too few."""
+    for gate in gates:
+        if gate.name not in SIZES:
+            raise ProblemError(f"gate {gate.name}: {', '.join(SIZES)} are accepted")
+        places = set(gate.qubits)
+        if len(gate.qubits) != SIZES[gate.name] or len(places) != len(gate.qubits) or not places <= set(range(qubits)):
+            raise ProblemError(f"gate {gate.name} on {gate.qubits}: {SIZES[gate.name]} of {qubits} qubits are accepted")
+        if (gate.angle >= 0) != (gate.name in TURNS):
+            raise ProblemError(f"gate {gate.name}: {', '.join(TURNS)} have an angle, and no others")
 
 
 def effective(gates: Sequence[Gate], qubits: int) -> list[int]:

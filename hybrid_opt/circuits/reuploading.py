@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from hybrid_opt.circuits.ansatz.ansatz import Ansatz, Entangle
 from hybrid_opt.circuits.encodings.encoding import Encoding
-from hybrid_opt.circuits.gate import Gate, effective, to_qiskit
+from hybrid_opt.circuits.gate import Gate, checked, effective, to_qiskit
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,8 @@ class Reuploading:
 
     qubits: int
     gates: tuple[Gate, ...]
+    places: int
+    """angles of the encoding, of all uploads together"""
     uploads: int
     """layers that encode the inputs: 1 for encodings that prepare a state"""
     prepared: int
@@ -32,14 +36,17 @@ class Reuploading:
     def of(cls, encoding: Encoding, ansatz: Ansatz, qubits: int, layers: int, entangle: Entangle) -> "Reuploading":
         """Return the circuit of n qubits and L layers."""
         encode, rotate = encoding.gates(qubits), ansatz.rotations(qubits)
-        width, uploads = 1 + max(gate.angle for gate in encode), 1 if encoding.once else layers
-        first = uploads * width  # of the places of trained angles
+        uploads = 1 if encoding.once else layers
+        with torch.device("meta"):  # numbers do not matter
+            width = encoding.angles(torch.zeros(encoding.inputs(qubits))).shape[-1]
+        first, stride = uploads * width, 1 + max((gate.angle for gate in rotate), default=-1)
         gates = list[Gate]()
         for layer in range(layers):
             if layer < uploads:
                 gates += [gate.moved(layer * width) for gate in encode]
-            gates += [gate.moved(first + layer * len(rotate)) for gate in rotate]
+            gates += [gate.moved(first + layer * stride) for gate in rotate]
             gates += ansatz.entanglers(qubits, layer, entangle)
+        checked(gates, qubits)
         kept = effective(gates, qubits)
         prepared = sum(place < len(encode) for place in kept) if encoding.once else 0
         gates = [gates[place] for place in kept]
@@ -51,7 +58,7 @@ class Reuploading:
             gate if gate.angle < 0 else gate._replace(angle=next(of_data if gate.angle < first else of_weights))
             for gate in gates
         ]
-        return cls(qubits, tuple(own), uploads, prepared, tuple(data), tuple(weight[angle] for angle in trained))
+        return cls(qubits, tuple(own), first, uploads, prepared, tuple(data), tuple(weight[angle] for angle in trained))
 
     @property
     def weights(self) -> int:

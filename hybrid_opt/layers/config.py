@@ -15,7 +15,7 @@ class CircuitConfig:
     qubits: Annotated[int, Field(ge=1, le=12)] = 6
     """qubits"""
     layers: Annotated[int, Field(ge=1, le=32)] = 4
-    """layers, each of which encodes the inputs again"""
+    """layers, each of which encodes the inputs again, where the encoding allows it"""
     encoding: str = "angle"
     """how inputs enter: a file of hybrid_opt/circuits/encodings, or module:Class for one of your own"""
     ansatz: str = "strong"
@@ -29,6 +29,6 @@ class CircuitConfig:
     shots: Annotated[int, Field(ge=1)] | None = None
     """measurements of each circuit; null: exact means"""
     noise: Annotated[float, Field(ge=0, le=0.75)] | None = None
-    """chance of a depolarising error after each two-qubit gate, and a tenth of it after each gate on one qubit"""
+    """chance of a depolarising error after each two-qubit gate; after each run of gates on one qubit, a tenth of it"""
     backend: str = "statevector"
     """where it acts: statevector is simulated here; any other is asked with one job a batch"""

@@ -147,18 +147,19 @@ class CircuitLayer(nn.Module):
 
     def _compile(self, observables: Readout) -> None:
         """Make a plan of the circuit. A state that is prepared by gates only where these are asked for starts it."""
-        gates, data = self.structure.gates, len(self.structure.data)
-        self.register_buffer("data_places", _places(self.structure.data), persistent=False)
-        self.register_buffer("trained_places", _places(self.structure.trained), persistent=False)
+        structure = self.structure
+        gates, data = structure.gates, len(structure.data)
+        self.register_buffer("data_places", _places(structure.data, structure.places), persistent=False)
+        self.register_buffer("trained_places", _places(structure.trained, structure.weights), persistent=False)
         prepared = type(self.encoding).start is not Encoding.start
         self._starts = prepared and self.gradient == "adjoint" and not self.noise
         if self._starts:
-            gates = tuple(gate.moved(-data) for gate in gates[self.structure.prepared :])
+            gates = tuple(gate.moved(-data) for gate in gates[structure.prepared :])
             data = 0
         found = slots(gates, data)
         self.plan: Plan = plan_of(found, self.qubits, observables)
         self._laws = replace(self.plan, readout="probabilities")
-        self.slot_gates = SlotGates(found, self.qubits, data, len(self.structure.trained))
+        self.slot_gates = SlotGates(found, self.qubits, data, len(structure.trained))
         self.paulis = Paulis(found, self.qubits, self.noise) if self.noise else None
 
     def _rows(self, x: Tensor) -> Tensor:
@@ -277,9 +278,9 @@ def _joined(data: Tensor, trained: Tensor) -> Tensor:
     return torch.cat([data, trained.expand(len(data), -1)], 1)
 
 
-def _places(places: Sequence[int]) -> Tensor | None:
-    """An index, or None for one that changes nothing."""
-    return None if list(places) == list(range(len(places))) else torch.tensor(places)
+def _places(places: Sequence[int], count: int) -> Tensor | None:
+    """An index of `count` numbers, or None for one that changes nothing."""
+    return None if list(places) == list(range(count)) else torch.tensor(places)
 
 
 def _device(generator: torch.Generator | None) -> torch.device:

@@ -79,6 +79,10 @@ class SlotGates(nn.Module):
     Angles of the data are [N, R]; those that are trained are [W], or [N, W] where rows have their own.
     """
 
+    data_place: Tensor
+    data_source: Tensor
+    trained_place: Tensor
+    trained_source: Tensor
     phase_place: Tensor
     phase_table: Tensor
 

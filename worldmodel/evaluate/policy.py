@@ -121,8 +121,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     """Load the agent of a run, to act with it. The run may still be training.
 
     logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
-    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on it,
-    with the ledger and the budget of the run. `close` gives it up.
+    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on
+    it, with the ledger and the budget of the run. `close` gives it up.
 
     Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
     MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than

@@ -15,11 +15,11 @@ class Ansatz(ABC):
 
     @abstractmethod
     def rotations(self, qubits: int) -> list[Gate]:
-        """Return the rotations of a layer. Gate k of it has angle k."""
+        """Return the rotations of a layer. The angle of a gate is a place among the numbers that the layer trains."""
 
     @abstractmethod
     def entanglers(self, qubits: int, layer: int, entangle: Entangle) -> list[Gate]:
-        """Return the entangling gates of layer 0, 1, ...; none for entangle="none"."""
+        """Return the entangling gates of layer 0, 1, ..., which have no angles; none for entangle="none"."""
 
 
 def turns(names: Sequence[str], qubits: int) -> list[Gate]:

@@ -1,10 +1,12 @@
 """Which gates matter, against all outcomes of the circuit."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_opt.circuits.gate import Gate, effective, to_qiskit
+from hybrid_opt.circuits.gate import Gate, checked, effective, to_qiskit
+from hybrid_opt.errors import ProblemError
 
 QUBITS = 3
 ONE = st.tuples(st.sampled_from(["h", "rx", "ry", "rz", "rz"]), st.tuples(st.integers(0, QUBITS - 1)))
@@ -44,3 +46,18 @@ def test_what_can_be_left_out():
         Gate("rzz", (0, 1), 5),
     ]
     assert effective(gates, 2) == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        (Gate("swap", (0, 1)), "gate swap: h, rx, ry, rz, flip, rzz, cx, cz are accepted"),
+        (Gate("cx", (0, 2)), r"gate cx on \(0, 2\): 2 of 2 qubits are accepted"),
+        (Gate("cx", (1, 1)), r"gate cx on \(1, 1\): 2 of 2 qubits are accepted"),
+        (Gate("rx", (0,)), "gate rx: rx, ry, rz, flip, rzz have an angle, and no others"),
+        (Gate("h", (0,), 1), "gate h: rx, ry, rz, flip, rzz have an angle, and no others"),
+    ],
+)
+def test_gates_that_are_not_accepted(gate, message):
+    with pytest.raises(ProblemError, match=f"^{message}$"):
+        checked([gate], 2)

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from hybrid_opt import CircuitLayer, ProblemError
+from hybrid_opt.circuits.ansatz.ansatz import Ansatz
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
+from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
+from hybrid_opt.circuits.gate import Gate
 from tests.oracles import pennylane_layer
 
 READOUTS = ["z", "zz", "probabilities"]
@@ -82,6 +85,63 @@ def test_a_layer_is_its_circuit(encoding, observables):
         for circuit in (layer.circuit(row), free.assign_parameters(angles)):
             law = torch.tensor(Statevector(circuit).probabilities())
             torch.testing.assert_close(values.detach(), law @ layer.plan.parity, rtol=0, atol=1e-12)
+
+
+# Parts of a user's
+
+
+class Sparse(Encoding):
+    """An encoding that uses one of its angles twice, and another one never."""
+
+    def inputs(self, qubits):
+        return 2
+
+    def gates(self, qubits):
+        return [Gate("ry", (0,), 2), Gate("h", (1,)), Gate("rx", (1,), 2), Gate("rzz", (0, 2), 0)]
+
+    def angles(self, x):
+        return torch.stack([x[..., 0], x[..., 1], x[..., 0] * x[..., 1]], -1)
+
+
+class Shared(Ansatz):
+    """One number for all qubits, and couplings that are trained."""
+
+    def rotations(self, qubits):
+        turns = [Gate("rx", (q,), 0) for q in range(qubits)]
+        return [*turns, *[Gate("rzz", (q, q + 1), 1) for q in range(qubits - 1)], Gate("h", (0,)), Gate("ry", (1,), 2)]
+
+    def entanglers(self, qubits, layer, entangle):
+        return [Gate("cz", (0, 2)), Gate("cx", (2, 1))]
+
+
+class Swapped(Shared):
+    def entanglers(self, qubits, layer, entangle):
+        return [Gate("swap", (0, 1))]
+
+
+def test_gates_may_share_and_leave_out_angles():
+    """Against the circuit, and the gradients of shifts and of the adjoint method against each other."""
+    from qiskit.quantum_info import Statevector
+
+    found = []
+    for gradient in ("adjoint", "shift"):
+        torch.manual_seed(0)
+        where = {"encoding": f"{__name__}:Sparse", "ansatz": f"{__name__}:Shared"}
+        layer = CircuitLayer(2, None, 3, 2, **where, observables="zz", gradient=gradient).double()
+        x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+        y = layer(x)
+        y.square().sum().backward()
+        found.append([y.detach(), x.grad, layer.scale.grad, layer.weights.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+    for row, values in zip(x, y, strict=True):
+        law = torch.tensor(Statevector(layer.circuit(row)).probabilities())
+        torch.testing.assert_close(values, law @ layer.plan.parity, rtol=0, atol=1e-12)
+
+
+def test_gates_that_are_none():
+    with pytest.raises(ProblemError, match="^gate swap: h, rx, ry, rz, flip, rzz, cx, cz are accepted$"):
+        CircuitLayer(3, 3, 3, ansatz=f"{__name__}:Swapped")
 
 
 # Gradients

@@ -57,6 +57,18 @@ def test_a_suite_chooses_its_controls() -> None:
     assert plan(*words, "controls=true").left_out == {}
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("heads.prior", "model.heads.prior=narrow"), ("router", "model.router=narrow"), ("cell", "model.cell=mlp")],
+)
+def test_circuits_stand_in_the_place_of_the_suite(place: str, words: str) -> None:
+    """With all their controls, one of which has other words for a cell."""
+    made = plan("suite=parts", f"suite.place={place}", "seeds=1")
+    assert made.suite == f"parts-{place}" and len(made.arms) == 6
+    assert made.arms["circuit"].config.words == [f"model.{place}=circuit"]
+    assert made.arms["circuit_mlp"].config.words == [words]
+
+
 def test_environments_have_a_room_of_their_own() -> None:
     """What a suite gives in the place of their keys counts; another's environments and one's own can be added."""
     made = plan("suite=smoke", "controls=false", "suite.environments.acrobot.steps=700")
@@ -133,7 +145,7 @@ def test_arms_of_your_own() -> None:
     [
         (
             "suite=smokes",
-            "suite is one of cartpole, classic, direction, full, replay, search, smoke; did you mean suite=smoke?",
+            "suite is one of cartpole, classic, direction, full, parts, replay, search, smoke; did you mean suite=smoke?",
         ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
