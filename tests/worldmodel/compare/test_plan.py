@@ -143,10 +143,7 @@ def test_arms_of_your_own() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (
-            "suite=smokes",
-            "suite is one of cartpole, classic, direction, full, parts, replay, search, smoke; did you mean suite=smoke?",
-        ),
+        ("suite=smokes", "replay, router, search, smoke; did you mean suite=smoke?"),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
         ("words=['eval.final_episodes=0']", "eval.final_episodes=0: a positive number is accepted"),
