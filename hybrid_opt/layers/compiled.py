@@ -71,7 +71,9 @@ class Gates(NamedTuple):
 
     given: Floats  # [N, S n 4], or [0, 0]
     own: Chains
-    angles: Floats  # [N, R], or [0, 0]
+    angles: Floats  # [N, R], or what they are multiples of, [N, I]; or [0, 0]
+    origin: Integers  # [R], of what angle r is scale[r] times; or [0]
+    scale: Floats  # [R], or [0]
     shared: Chains
     trained: Floats  # [W], or [0]
 
@@ -150,16 +152,24 @@ def _shared(gates: Gates) -> Floats:
 
 
 @compiled
-def _enter(gates: Gates, shared: Floats, row: int, angles: Floats, halves: Floats, tile: Floats) -> None:
+def _enter(
+    gates: Gates, shared: Floats, row: int, inputs: Floats, angles: Floats, halves: Floats, tile: Floats
+) -> None:
     """Write the gates [S n 4, LANES] of a block; angles [R, LANES] and halves [2 R, LANES] are those of rotations.
 
-    shared: [S n 4], what rows share.
+    shared: [S n 4], what rows share. inputs: [I, LANES], what angles are multiples of.
     """
     if len(gates.given):
         _gather(gates.given, row, tile)
         return
-    _gather(gates.angles, row, angles)
-    half_circle(angles.ctypes.data, halves.ctypes.data, gates.angles.shape[1])
+    if len(gates.scale):
+        _gather(gates.angles, row, inputs)
+        for r in range(len(angles)):
+            for lane in range(LANES):
+                angles[r, lane] = inputs[gates.origin[r], lane] * gates.scale[r]
+    else:
+        _gather(gates.angles, row, angles)
+    half_circle(angles.ctypes.data, halves.ctypes.data, len(angles))
     share(shared.ctypes.data, tile.ctypes.data, len(tile))
     axes, places = gates.own
     for depth in range(len(axes) - 1, -1, -1):
@@ -169,8 +179,13 @@ def _enter(gates: Gates, shared: Floats, row: int, angles: Floats, halves: Float
 
 
 @compiled
-def _leave(gates: Gates, tile: Floats, grad: Floats, halves: Floats, at_angles: Floats, total: Floats) -> None:
-    """Take the gradients [S n 4, LANES] of a block's gates to angles [R, LANES], and add the rest to those shared."""
+def _leave(
+    gates: Gates, tile: Floats, grad: Floats, inputs: Floats, halves: Floats, at_angles: Floats, total: Floats
+) -> None:
+    """Take the gradients [S n 4, LANES] of a block's gates to angles [R, LANES], or on to inputs [I, LANES].
+
+    The rest is added to those of shared gates, and of scales, [S n 4 + R, LANES].
+    """
     at_angles[:] = 0.0
     axes, places = gates.own
     for depth in range(len(axes)):
@@ -180,6 +195,14 @@ def _leave(gates: Gates, tile: Floats, grad: Floats, halves: Floats, at_angles: 
                 there, half = at_angles[place:].ctypes.data, halves[2 * place :].ctypes.data
                 unrotate(gate.ctypes.data, given.ctypes.data, half, axes[depth, number], there)
     add(grad.ctypes.data, total.ctypes.data, len(grad))
+    if len(gates.scale):
+        for r in range(len(at_angles)):
+            for lane in range(LANES):
+                total[len(grad) + r, lane] += at_angles[r, lane] * inputs[gates.origin[r], lane]
+        inputs[:] = 0.0
+        for r in range(len(at_angles)):
+            for lane in range(LANES):
+                inputs[gates.origin[r], lane] += at_angles[r, lane] * gates.scale[r]
 
 
 @compiled
@@ -207,7 +230,8 @@ def forward(
     qubits, readout, places, signs, signed, phased = tables
     size, slots = 1 << qubits, len(signs)
     gate, phase = _aligned(4 * slots * qubits), _aligned(max(1, phases.shape[1]))
-    angles, halves = _aligned(gates.angles.shape[1]), _aligned(2 * gates.angles.shape[1])
+    turns, inputs = len(gates.scale) or gates.angles.shape[1], _aligned(gates.angles.shape[1])
+    angles, halves = _aligned(turns), _aligned(2 * turns)
     state, sums, last, means = _aligned(2 * size), _aligned(size), _aligned(size), _aligned(2 * qubits)
     shared = _shared(gates)
     for block in range(begin, end):
@@ -216,7 +240,7 @@ def forward(
         if len(saved):
             state = saved[2 * size * block : 2 * size * (block + 1)]
         x = state.ctypes.data
-        _enter(gates, shared, row, angles, halves, gate)
+        _enter(gates, shared, row, inputs, angles, halves, gate)
         if phases.shape[1]:
             _gather(phases, row, phase)
         if start.shape[1] == 0 and phased[0] < 0:
@@ -283,11 +307,12 @@ def backward(
     Args:
         product: whether they began with |0...0>. saved: as `forward` left it, which is only read.
         at_gates, at_angles, at_phases, at_start: gradients of the rows, written; those of no rows are not.
-        at_shared: [chunks S n 4, LANES], those of the gates that rows share: what `unchained` takes.
+        at_shared: [chunks (S n 4 + R), LANES], those of shared gates and of scales: what `unchained` takes.
     """
     qubits, readout, places, signs, signed, phased = tables
     size, slots = 1 << qubits, len(signs)
-    width, turns = 4 * slots * qubits, gates.angles.shape[1]
+    width, turns = 4 * slots * qubits, len(gates.scale) or gates.angles.shape[1]
+    inputs, total = _aligned(gates.angles.shape[1]), width + len(gates.scale)
     gate, phase = _aligned(width), _aligned(max(1, phases.shape[1]))
     angles, halves = _aligned(turns), _aligned(2 * turns)
     state, dual, weights, norms = _aligned(2 * size), _aligned(2 * size), _aligned(size), _aligned(1)
@@ -296,7 +321,7 @@ def backward(
     for block in range(begin * CHUNK, min(end * CHUNK, -(-len(grads) // LANES))):
         row = block * LANES
         x, u, norm = state.ctypes.data, dual.ctypes.data, norms.ctypes.data  # kept, as above
-        _enter(gates, shared, row, angles, halves, gate)
+        _enter(gates, shared, row, inputs, angles, halves, gate)
         _gather(grads, row, grad)
         if phases.shape[1]:
             _gather(phases, row, phase)
@@ -327,11 +352,11 @@ def backward(
         if len(gates.given):
             _scatter(gate_grad, row, at_gates)
         else:
-            total = at_shared[width * (block // CHUNK) : width * (block // CHUNK + 1)]
+            chunk = at_shared[total * (block // CHUNK) : total * (block // CHUNK + 1)]
             if block % CHUNK == 0:
-                total[:] = 0.0
-            _leave(gates, gate, gate_grad, halves, angles, total)
-            _scatter(angles, row, at_angles)
+                chunk[:] = 0.0
+            _leave(gates, gate, gate_grad, inputs, halves, angles, chunk)
+            _scatter(inputs if len(gates.scale) else angles, row, at_angles)
         if len(at_phases):
             _scatter(phase_grad, row, at_phases)
         for lane in range(min(LANES, len(at_start) - row)):
@@ -340,14 +365,17 @@ def backward(
 
 
 @compiled
-def unchained(gates: Gates, at_shared: Floats, at_trained: Floats) -> None:
-    """Write the gradients [W] of trained angles, from those that `backward` wrote of their gates."""
+def unchained(gates: Gates, at_shared: Floats, at_trained: Floats, at_scale: Floats) -> None:
+    """Write the gradients of trained angles [W] and of scales [R], from what `backward` wrote."""
     (axes, places), trained = gates.shared, gates.trained
     count = axes.shape[1]
     grads, found = np.zeros((count, 4)), np.zeros(len(trained) + len(CONSTANTS))
+    sums = np.zeros(4 * count + len(gates.scale))
     for number in range(len(at_shared)):
         for lane in range(LANES):
-            grads[number // 4 % count, number % 4] += at_shared[number, lane]
+            sums[number % len(sums)] += at_shared[number, lane]
+    grads[:] = sums[: 4 * count].reshape(count, 4)
+    at_scale[:] = sums[4 * count :]
     products = _products(gates)
     for number in range(count):
         for depth in range(len(axes)):

@@ -19,7 +19,7 @@ def means(plan: Plan, gates: Tensor, phases: Tensor | None = None, start: Tensor
         return operators.means(plan, gates, phases, start)
     from hybrid_opt.layers.gradients.adjoint import Adjoint  # numba takes a second to import
 
-    given = (None, torch.is_grad_enabled(), gates, None, None, phases, start)
+    given = (None, torch.is_grad_enabled(), gates, None, None, None, phases, start)
     found: Tensor = Adjoint.apply(plan, *given)  # type: ignore[no-untyped-call]
     return found
 
@@ -31,16 +31,24 @@ def turned_means(
     trained: Tensor,
     phases: Tensor | None = None,
     start: Tensor | None = None,
+    scale: Tensor | None = None,
+    origin: Tensor | None = None,
 ) -> Tensor:
     """Return `means` of the gates of angles: data [N, R], and trained [W], which the rows share, or [N, W].
 
+    With scale [R] and origin, int32 [R], the data are [N, I], and angle r of each row is scale[r] * data[:, origin[r]].
     The kernels compute shared gates themselves: PyTorch's operators take longer for them than the circuit takes.
     """
-    if not _suits(data, trained, phases, start) or trained.dim() > 1:
+    if not _suits(data, trained, phases, start, scale) or trained.dim() > 1:
+        if scale is not None and origin is not None:
+            data = data[:, origin] * scale
         return means(plan, gates.gates(data, trained), phases, start)
     from hybrid_opt.layers.gradients.adjoint import Adjoint, chains_of
 
-    given = (chains_of(gates), torch.is_grad_enabled(), None, data, trained, phases, start)
+    chains = chains_of(gates)
+    if origin is not None:
+        chains = chains._replace(origin=origin.numpy())
+    given = (chains, torch.is_grad_enabled(), None, data, trained, scale, phases, start)
     found: Tensor = Adjoint.apply(plan, *given)  # type: ignore[no-untyped-call]
     return found
 

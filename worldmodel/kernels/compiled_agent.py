@@ -22,7 +22,8 @@ class CompiledAgent:
     def __init__(self, agent: "Agent", threads: int = 1) -> None:
         model, behavior = agent.world_model, agent.actor_critic
         self._model, self._behavior, self._threads = model, behavior, threads
-        self._acting = None if model.encoder.images else Acting(model.encoder.mlp, model.rssm, behavior.actor)
+        acts = behavior.actor.net.compiled and not model.encoder.images
+        self._acting = Acting(model.encoder.mlp, model.rssm, behavior.actor) if acts else None
 
     def act(
         self, observation: Mapping[str, Tensor], is_first: Tensor, carry: Carry, noise: Tensor

@@ -1,5 +1,10 @@
-"""Imagined rollouts on the processor in compiled code: all steps of a tile of rows while its state is in the caches."""
+"""Imagined rollouts on the processor in compiled code: all steps of a tile of rows while its state is in the caches.
 
+Heads that have no kernel are called between: an actor or a prior in each step, the others once, after the last.
+"""
+
+import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +23,29 @@ from worldmodel.model import actor as actor_module
 from worldmodel.model.actor import STD
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Imagined, State
+from worldmodel.model.categorical import one_hot_sample
+from worldmodel.model.heads.head import Head
 from worldmodel.model.world_model import WorldModel
 
 LEAST, MOST = np.float32(STD[0]), np.float32(STD[1])
 ONE, TWO = np.float32(1), np.float32(2)
 
 
+class Own(NamedTuple):
+    """Which heads the kernel has: 1; what the others give is found outside."""
+
+    prior: int
+    actor: int
+    reward: int
+    live: int
+    slow: int
+    critic: int
+
+
 class Networks(NamedTuple):
-    """Weights, in panels."""
+    """Weights, in panels; of heads that the kernel has not, panels of the same types."""
+
+    own: Own
 
     drive: Drive
     cell: Cell
@@ -53,11 +73,11 @@ def imagine(
     """
     (steps, rows), size, bins = chance.shape[:2], model.rssm.size, len(model.twohot.bins)
     actor, critic, networks = behavior.actor, behavior.critic, _networks(model, behavior)
-    outputs = (size.stoch * size.classes, bins, actor.net.out.out_features)
+    own, outputs = networks.own, (size.stoch * size.classes, bins, actor.outputs)
     feature, action = torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width)
     reward, live, slow = (torch.empty(steps + 1 - late, rows) for late in (0, 0, 1))
     logits, raw = torch.empty(steps + 1, rows, bins), torch.empty(steps, rows, outputs[-1])
-    layers = (len(critic.trunk.pairs()), len(actor.net.trunk.pairs()))
+    layers = (len(networks.critic), len(networks.actor))
     passed = [torch.empty(count, steps + 1 - late, rows, size.units) for late, count in enumerate(layers)]
     inputs = (start.deter, start.stoch.flatten(1), noise.flatten(2), chance)
     arrays = [array(x) for x in (*inputs, feature, action, reward, live, slow, logits, raw, *passed)]
@@ -66,29 +86,80 @@ def imagine(
     sizes = np.array(actor.spec.sizes if discrete else (), np.int64)
     tiles = -(-rows // LANES)
 
-    def share(part: int) -> None:
-        begin, end = (min(rows, LANES * (tiles * number // threads)) for number in (part, part + 1))
-        _roll(networks, sizes, size.classes, widest, begin, end, *arrays)
+    def roll(since: int, until: int) -> None:
+        """Do the steps from `since` on, before `until`."""
 
-    in_threads(share, threads)
-    logits = head(critic, feature, passed[0], logits, threads)
-    raw = head(actor.net, feature[:-1], passed[1], raw, threads)
+        def share(part: int) -> None:
+            begin, end = (min(rows, LANES * (tiles * number // threads)) for number in (part, part + 1))
+            _roll(networks, sizes, size.classes, widest, begin, end, since, until, *arrays)
+
+        in_threads(share, threads)
+
+    if own.actor and own.prior:
+        roll(0, steps + 1)
+    else:
+        _roll_in_steps(model, behavior, own, start, noise, feature, raw, roll)
+    with torch.no_grad():
+        if not own.reward:
+            reward = model.twohot.mean(model.reward(feature))
+        if not own.live:
+            live = model.continuation(feature).squeeze(-1).sigmoid()
+        if not own.slow:
+            slow = model.twohot.mean(behavior.slow_critic(feature[:-1]))
+    logits = head(critic, feature, passed[0], logits, threads) if own.critic else critic(feature)
+    raw = head(actor.net, feature[:-1], passed[1], raw, threads) if own.actor else actor.net(feature[:-1])
     return Imagined(feature, action, reward, live, slow, logits, raw)
+
+
+@torch.no_grad()
+def _roll_in_steps(
+    model: WorldModel,
+    behavior: ActorCritic,
+    own: Own,
+    start: State,
+    noise: Tensor,
+    feature: Tensor,
+    raw: Tensor,
+    roll: Callable[[int, int], None],
+) -> None:
+    """Roll out with an actor or a prior that the kernel has not."""
+    torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
+    for step in range(len(raw)):
+        if not own.actor:
+            raw[step] = behavior.actor.net(feature[step])
+        roll(step, step + 1)
+        if not own.prior:
+            state = model.rssm.split(feature[step + 1])
+            one_hot_sample(model.rssm.prior(state.deter), noise[step], -2, state.stoch)
+    roll(len(raw), len(raw) + 1)
 
 
 def _networks(model: WorldModel, behavior: ActorCritic) -> Networks:
     rssm, bins = model.rssm, model.twohot.bins
+    heads = (
+        rssm.prior_net,
+        behavior.actor.net,
+        model.reward,
+        model.continuation,
+        behavior.slow_critic,
+        behavior.critic,
+    )
+    weights = [_weights(part, layers) for part, layers in zip(heads, (2, 3, 1, 1, 3, 3), strict=True)]
     return Networks(
+        Own(*(int(part.compiled) for part in heads)),
         drive_of(rssm),
         cell_of(rssm),
-        *head_of(rssm.prior_net),
-        *head_of(behavior.actor.net),
-        *head_of(model.reward),
-        *head_of(model.continuation),
-        *head_of(behavior.slow_critic),
-        *head_of(behavior.critic),
+        *itertools.chain.from_iterable(weights),
         array(bins[len(bins) // 2 + 1 :]),
     )
+
+
+def _weights(part: Head, layers: int) -> tuple[tuple[Layer, ...], Output]:
+    """The weights of a head; if the kernel has none, empty ones in as many layers as its twin has: of the same type."""
+    if part.compiled:
+        return head_of(part)  # type: ignore[arg-type]
+    nothing = np.zeros((0, 0, PANEL), np.float32), np.zeros(0, np.float32)
+    return ((*nothing, nothing[1]),) * layers, nothing
 
 
 @registers.cached(*SOURCES, rssm_sequence, actor_module, fastmath={"contract"})
@@ -99,6 +170,8 @@ def _roll(
     widest: int,
     begin: int,
     end: int,
+    since: int,
+    until: int,
     deter: Array,
     stoch: Array,
     noise: Array,
@@ -113,10 +186,13 @@ def _roll(
     critic_pre: Array,
     actor_pre: Array,
 ) -> None:
-    """Roll out the tiles of the rows from `begin` on, before `end`. widest: of all layers."""
+    """Roll out the tiles of the rows from `begin` on, before `end`, in the steps from `since` on, before `until`.
+
+    widest: of all layers. The features of step `since` are there unless it is 0; those of step `until` are left there.
+    """
     steps, rows, width = actions.shape
     deters, latents, hidden = deter.shape[1], stoch.shape[1] // classes, len(nets.cell.deter[2])
-    wide = lanes_for(rows)
+    own, wide = nets.own, lanes_for(rows)
     feature = np.empty((features.shape[2], wide), np.float32)
     now, sample = feature[:deters], feature[deters:]
     scratch = np.empty((2, widest + PANEL, wide), np.float32)
@@ -127,22 +203,33 @@ def _roll(
     found = np.empty(wide, np.float32)
     for first in range(begin, end, wide):
         count = min(wide, rows - first)
-        gather(deter, first, now)
-        gather(stoch, first, sample)
-        for step in range(steps + 1):
+        if since == 0:
+            gather(deter, first, now)
+            gather(stoch, first, sample)
+        else:
+            gather(features[since], first, feature)
+        for step in range(since, until):
             scatter(feature, features[step], first)
-            mean(network(nets.reward, nets.reward_out, feature, scratch, first, None), nets.bins, found)
-            rewards[step, first : first + count] = found[:count]
-            logit = network(nets.live, nets.live_out, feature, scratch, first, None)[0]
-            lives[step, first : first + count] = (ONE / (ONE + np.exp(-logit)))[:count]
-            value = network(nets.critic, nets.critic_out, feature, scratch, first, critic_pre[:, step])
-            scatter(value, logits[step], first)
+            if own.reward:
+                mean(network(nets.reward, nets.reward_out, feature, scratch, first, None), nets.bins, found)
+                rewards[step, first : first + count] = found[:count]
+            if own.live:
+                logit = network(nets.live, nets.live_out, feature, scratch, first, None)[0]
+                lives[step, first : first + count] = (ONE / (ONE + np.exp(-logit)))[:count]
+            if own.critic:
+                value = network(nets.critic, nets.critic_out, feature, scratch, first, critic_pre[:, step])
+                scatter(value, logits[step], first)
             if step == steps:
                 break
-            mean(network(nets.slow, nets.slow_out, feature, scratch, first, None), nets.bins, found)
-            slows[step, first : first + count] = found[:count]
-            raw = network(nets.actor, nets.actor_out, feature, scratch, first, actor_pre[:, step])
-            scatter(raw, raws[step], first)
+            if own.slow:
+                mean(network(nets.slow, nets.slow_out, feature, scratch, first, None), nets.bins, found)
+                slows[step, first : first + count] = found[:count]
+            raw = scratch[0]
+            if own.actor:
+                raw = network(nets.actor, nets.actor_out, feature, scratch, first, actor_pre[:, step])
+                scatter(raw, raws[step], first)
+            else:
+                gather(raws[step], first, raw)
             gather(chance[step], first, uniform)
             if len(sizes):
                 part = 0
@@ -158,6 +245,9 @@ def _roll(
             mix(nets.cell, now, inputs, joint)
             gates_of(nets.cell, joint, scratch[0])
             gate(now, scratch[0], len(nets.cell.gates))
-            latent = network(nets.prior, nets.prior_out, now, scratch, first, None)
-            gather(noise[step], first, uniform)
-            draw(latent, uniform[:latents], classes, sample)
+            if own.prior:
+                latent = network(nets.prior, nets.prior_out, now, scratch, first, None)
+                gather(noise[step], first, uniform)
+                draw(latent, uniform[:latents], classes, sample)
+        if until <= steps:
+            scatter(feature, features[until], first)

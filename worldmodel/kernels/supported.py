@@ -15,10 +15,9 @@ def exact(x: Tensor) -> bool:
 
 
 def has_kernels(agent: Agent) -> bool:
-    """Whether compiled loops exist for the cell and the heads of an agent, and for their widths."""
-    model, behavior = agent.world_model, agent.actor_critic
-    heads = (model.reward, model.continuation, model.rssm.prior_net, behavior.actor.net, behavior.critic)
-    return model.rssm.size.deter <= WIDEST and all(part.compiled for part in (model.rssm.cell, *heads))
+    """Whether compiled loops exist for the cell of an agent, and for its width. Heads of all kinds go with them."""
+    rssm = agent.world_model.rssm
+    return rssm.size.deter <= WIDEST and bool(rssm.cell.compiled)
 
 
 def small(agent: Agent) -> bool:

@@ -22,8 +22,8 @@ class Actor(nn.Module):
     def __init__(self, feature: int, units: int, spec: ActionSpec, parts: Factory = DEFAULT) -> None:
         super().__init__()
         self.spec = spec
-        outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
-        self.net = parts.head("actor", feature, units, 3, outputs, scale=0.01)
+        self.outputs = spec.width if spec.kind == "discrete" else 2 * spec.width
+        self.net = parts.head("actor", feature, units, 3, self.outputs, scale=0.01)
 
     def forward(self, feature: Tensor) -> "Policy":
         return self.policy(self.net(feature))

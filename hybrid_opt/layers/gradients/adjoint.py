@@ -1,7 +1,7 @@
 """Plans on the CPU in float32 by compiled kernels, with the gradients of the adjoint method."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,19 +9,29 @@ import torch
 from torch import Tensor
 
 from hybrid_opt.layers import compiled
-from hybrid_opt.layers.compiled import CHUNK, Chains, Floats, Gates, Tables
+from hybrid_opt.layers.compiled import CHUNK, Chains, Floats, Gates, Integers, Tables
 from hybrid_opt.layers.passes import LANES, ROW
 from hybrid_opt.layers.plan import Plan
 from hybrid_opt.layers.slots import SlotGates
 from hybrid_opt.simd.threads import in_threads
 
-Both = tuple[Chains, Chains]  # of the rows' own rotations, and of those that they share
 SHARE = 1 << 22  # products of a gate and an amplitude that are worth a thread
 _AXES = {0: 0, 3: 1, 2: 2, 1: 3}  # of the component that a rotation moves to the first place
 _NONE = np.zeros((1, 0), np.float32)
+_NUMBERS, _PLACES = _NONE[0], np.zeros(0, np.int32)
 _NO_CHAINS = Chains(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
+
+
+class Rotations(NamedTuple):
+    """How gates are made of angles."""
+
+    own: Chains  # of each row
+    shared: Chains
+    origin: Integers = _PLACES
+
+
 _tables: WeakKeyDictionary[Plan, Tables] = WeakKeyDictionary()
-_chains: WeakKeyDictionary[SlotGates, Both] = WeakKeyDictionary()
+_chains: WeakKeyDictionary[SlotGates, Rotations] = WeakKeyDictionary()
 
 
 def tables_of(plan: Plan) -> Tables:
@@ -39,7 +49,7 @@ def tables_of(plan: Plan) -> Tables:
     return _tables[plan]
 
 
-def chains_of(slot_gates: SlotGates) -> Both:
+def chains_of(slot_gates: SlotGates) -> Rotations:
     """Return the rotations of each gate by the data, and those that are trained, as the kernels read them."""
     if slot_gates not in _chains:
         found = []
@@ -50,7 +60,7 @@ def chains_of(slot_gates: SlotGates) -> Both:
             axes = np.vectorize(_AXES.get, otypes=[np.int32])(source[..., 0].numpy())
             flat = place.flatten(1).int().numpy()
             found.append(Chains(axes.reshape(flat.shape), flat))
-        _chains[slot_gates] = found[0], found[1]
+        _chains[slot_gates] = Rotations(found[0], found[1])
     return _chains[slot_gates]
 
 
@@ -58,18 +68,19 @@ class Adjoint(torch.autograd.Function):
     """Means [N, outputs] of a plan. Its tensors have gradients.
 
     gates: [N, S, n, 4]; None: those of `chains` of rotations by data [N, R], and by angles [W] that rows share.
+    scale: [R]; then the data are [N, I], and angle r is scale[r] times number `origin[r]` of them; or None.
     phases: [N, P, 2^n] or None. start: [N, 2, 2^n] or None.
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, chains: Both | None, keep: bool, *tensors: Tensor | None) -> Tensor:
-        """keep: whether there may be a backward pass. tensors: gates, data, trained, phases, start."""
-        gates, data, trained, phases, start = tensors
+    def forward(ctx: Any, plan: Plan, chains: Rotations | None, keep: bool, *tensors: Tensor | None) -> Tensor:
+        """keep: whether there may be a backward pass. tensors: gates, data, trained, scale, phases, start."""
+        gates, data, trained, scale, phases, start = tensors
         rows = len(next(x for x in (gates, data) if x is not None))
         blocks = -(-rows // LANES)
         out = torch.empty(rows, plan.outputs)
         saved = torch.empty(blocks * 2 << plan.qubits if keep and any(ctx.needs_input_grad) else 0, LANES)
-        given = (tables_of(plan), _gates(chains, gates, data, trained), _array(phases), _array(start))
+        given = (tables_of(plan), _gates(chains, gates, data, trained, scale), _array(phases), _array(start))
         targets = (out.numpy(), saved.numpy())
         _share(plan, blocks, 1, lambda *part: compiled.forward(*given, *targets, *part))
         ctx.plan, ctx.chains = plan, chains
@@ -90,17 +101,18 @@ class _Backward(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, chains: Both | None, grad: Tensor, *kept: Tensor | None) -> Any:
+    def forward(ctx: Any, plan: Plan, chains: Rotations | None, grad: Tensor, *kept: Tensor | None) -> Any:
         *tensors, saved = kept
-        gates, data, trained, phases, start = tensors
+        gates, data, trained, scale, phases, start = tensors
         found = [None if x is None else torch.empty(x.shape) for x in tensors]
-        of_rows, chunks = _gates(chains, gates, data, trained), -(-len(grad) // (LANES * CHUNK))
-        at_shared = np.empty((chunks * of_rows.own.axes.shape[1] * 4, LANES), np.float32)
+        of_rows, chunks = _gates(chains, gates, data, trained, scale), -(-len(grad) // (LANES * CHUNK))
+        at_shared = np.empty((chunks * (4 * of_rows.own.axes.shape[1] + len(of_rows.scale)), LANES), np.float32)
         given = (tables_of(plan), of_rows, _array(phases), start is None, _array(saved), _array(grad))
-        targets = (_array(found[0]), _array(found[1]), at_shared, _array(found[3]), _array(found[4]))
+        targets = (_array(found[0]), _array(found[1]), at_shared, _array(found[4]), _array(found[5]))
         _share(plan, chunks, CHUNK, lambda *part: compiled.backward(*given, *targets, *part))
         if found[2] is not None:
-            compiled.unchained(of_rows, at_shared, found[2].numpy())
+            at_scale = _NUMBERS if found[3] is None else found[3].numpy()
+            compiled.unchained(of_rows, at_shared, found[2].numpy(), at_scale)
         return tuple(found)
 
     @staticmethod
@@ -108,11 +120,19 @@ class _Backward(torch.autograd.Function):
         raise RuntimeError("second derivatives of a circuit: the compiled engine has none; float64 tensors have")
 
 
-def _gates(chains: Both | None, gates: Tensor | None, data: Tensor | None, trained: Tensor | None) -> Gates:
+def _gates(
+    chains: Rotations | None,
+    gates: Tensor | None,
+    data: Tensor | None,
+    trained: Tensor | None,
+    scale: Tensor | None,
+) -> Gates:
     """The gates of rows as the kernels read them."""
     if chains is None or trained is None:
-        return Gates(_array(gates), _NO_CHAINS, _NONE[:0], _NO_CHAINS, _NONE[0])
-    return Gates(_NONE[:0], chains[0], _array(data), chains[1], trained.detach().contiguous().numpy())
+        return Gates(_array(gates), _NO_CHAINS, _NONE[:0], _PLACES, _NUMBERS, _NO_CHAINS, _NUMBERS)
+    scales = _NUMBERS if scale is None else scale.detach().contiguous().numpy()
+    own, shared, origin = chains
+    return Gates(_NONE[:0], own, _array(data), origin, scales, shared, trained.detach().contiguous().numpy())
 
 
 def _array(x: Tensor | None) -> Floats:

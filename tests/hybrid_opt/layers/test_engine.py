@@ -117,6 +117,28 @@ def test_gates_of_angles_are_the_operators(seed: int, rows: int) -> None:
         assert (mine - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6 * rows
 
 
+@pytest.mark.parametrize("rows", [1, 100])
+def test_angles_that_are_multiples_of_inputs(rows: int) -> None:
+    """Two of an input, none of another, with all other kinds of gradients beside them."""
+    gates, of_data, of_weights = circuit_of(3, 40, 1)
+    found = slots(gates, of_data)
+    plan, slot_gates = plan_of_slots(found, 3, "z"), SlotGates(found, 3, of_data, of_weights)
+    random = {"generator": torch.Generator().manual_seed(1), "dtype": torch.float64}
+    shapes = [(rows, 4), (of_weights,), (rows, len(plan.phased), 8), (rows, 2, 8), (of_data,)]
+    values, origin = [torch.randn(shape, **random) for shape in shapes], torch.arange(of_data, dtype=torch.int32) % 3
+    values[3] = normalize(values[3].flatten(1), dim=1).view(shapes[3])
+
+    def run(dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        given = [x.to(dtype, copy=True).requires_grad_() for x in values]
+        out = engine.turned_means(plan, slot_gates, *given, origin)
+        return out, gradients(out, given)
+
+    (expected, slopes), (found_means, found_slopes) = run(torch.float64), run(torch.float32)
+    torch.testing.assert_close(found_means.double(), expected, rtol=0, atol=1e-5)
+    for mine, theirs in zip(found_slopes, slopes, strict=True):
+        assert mine.shape == theirs.shape and (mine - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6 * rows
+
+
 def test_shared_angles_get_the_same_gradients_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adjoint, "SHARE", 1)
     layer = CircuitLayer(3, qubits=3, layers=2)

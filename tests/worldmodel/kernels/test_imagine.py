@@ -4,20 +4,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybrid_opt.layers.config import CircuitConfig
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, VECTOR, by_operators, generator, make_agent
 from worldmodel.envs import ActionSpec
 from worldmodel.kernels import imagine as rollout
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Imagined, State
+from worldmodel.model.config import HeadsConfig, ModelConfig
+from worldmodel.model.factory import DEFAULT, Factory
 
 STEPS = 6
 WIDE = ActionSpec("continuous", (1,) * 11)
 
 
-def make(spec: ActionSpec) -> Agent:
+def make(spec: ActionSpec, parts: Factory = DEFAULT) -> Agent:
     """An agent all of whose weights matter."""
-    agent, random = make_agent(VECTOR, spec), generator(1)
+    agent, random = make_agent(VECTOR, spec, parts=parts), generator(1)
     with torch.no_grad():
         for parameter in agent.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=random))
@@ -48,11 +51,35 @@ def same_value(value: Tensor, logits: Tensor, agent: Agent) -> None:
     assert ((shares @ bins.double() - value).abs() <= 1e-5 * (1 + shares @ bins.double().abs())).all()
 
 
+def kinds(**heads: str) -> Factory:
+    """The parts of a model with such heads."""
+    return Factory(ModelConfig(heads=HeadsConfig(**heads)), CircuitConfig(qubits=3, layers=2))
+
+
+MIXED = [
+    kinds(actor="circuit"),
+    kinds(prior="circuit"),
+    kinds(reward="product", continuation="circuit"),
+    kinds(critic="frozen"),
+    kinds(**dict.fromkeys(("actor", "critic", "reward", "continuation", "prior"), "fourier")),
+    Factory(ModelConfig(router="linear")),
+]
+
+
 @pytest.mark.parametrize("spec", [DISCRETE, COMPONENTS, CONTINUOUS, WIDE])
 @pytest.mark.parametrize("rows", [1, 32, 75])
 def test_every_step_is_that_of_the_layers(spec: ActionSpec, rows: int) -> None:
     """From each of its own states. A draw may differ where rounding decides: here in no row."""
-    agent = make(spec)
+    assert_steps_are_those_of_the_layers(make(spec), rows)
+
+
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
+@pytest.mark.parametrize("parts", MIXED)
+def test_every_step_is_that_of_heads_without_a_kernel(parts: Factory, spec: ActionSpec) -> None:
+    assert_steps_are_those_of_the_layers(make(spec, parts), 75)
+
+
+def assert_steps_are_those_of_the_layers(agent: Agent, rows: int) -> None:
     got, noise, chance = imagined(agent, rows)
     width = agent.world_model.rssm.size.deter
     with torch.no_grad():
@@ -68,9 +95,10 @@ def test_every_step_is_that_of_the_layers(spec: ActionSpec, rows: int) -> None:
         same_value(got.slow, agent.actor_critic.slow_critic(got.feature[:-1]), agent)
 
 
-def test_threads_and_neighbours_change_nothing() -> None:
+@pytest.mark.parametrize("parts", [DEFAULT, kinds(actor="circuit", prior="circuit", critic="circuit")])
+def test_threads_and_neighbours_change_nothing(parts: Factory) -> None:
     """To the bit: a row's rollout depends on that row alone."""
-    agent = make(DISCRETE)
+    agent = make(DISCRETE, parts)
     one, three = imagined(agent, 75)[0], imagined(agent, 75, threads=3)[0]
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
 
@@ -87,8 +115,9 @@ def test_what_is_not_finite_stays_so() -> None:
     assert imagined(agent, 5)[0].feature[1:].isnan().any()
 
 
-def test_the_operators_of_pytorch_imagine_the_same() -> None:
-    agent, state = make(DISCRETE), State(torch.zeros(2, 3, 16), torch.zeros(2, 3, 4, 3))
+@pytest.mark.parametrize("parts", [DEFAULT, *MIXED])
+def test_the_operators_of_pytorch_imagine_the_same(parts: Factory) -> None:
+    agent, state = make(DISCRETE, parts), State(torch.zeros(2, 3, 16), torch.zeros(2, 3, 4, 3))
     with torch.no_grad():
         fast = agent.imagine(state, generator(3))
         slow = by_operators(agent).imagine(state, generator(3))

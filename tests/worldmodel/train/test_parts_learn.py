@@ -54,7 +54,7 @@ def test_every_parameter_changes_in_an_update(place: str, model: dict[str, Any])
     for name, parameter in part.named_parameters():
         assert torch.equal(before[name], parameter) != parameter.requires_grad, name
     assert all(p.requires_grad for p in part.parameters()) != ("frozen" in str(model))
-    assert has_kernels(agent) == (part.compiled and "router" not in model)
+    assert has_kernels(agent) == agent.world_model.rssm.cell.compiled
 
 
 def test_angles_learn_at_a_rate_of_their_own() -> None:
