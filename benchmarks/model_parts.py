@@ -58,7 +58,7 @@ def update(words: list[str]) -> tuple[Callable[[], object], int, int]:
 def part(agent: Agent, words: list[str]) -> nn.Module:
     """The module that the words choose; the whole agent if they choose none."""
     model, behavior = agent.world_model, agent.actor_critic
-    places = {"actor": behavior.actor, "critic": behavior.critic, "reward": model.reward}
+    places: dict[str, nn.Module] = {"actor": behavior.actor, "critic": behavior.critic, "reward": model.reward}
     places |= {"router": model.rssm.prior_net, "cell": model.rssm.cell}
     name = words[0].partition("=")[0].rpartition(".")[2] if words else ""
     return places.get(name, agent)

@@ -50,7 +50,9 @@ class ArmConfig:
     """An arm."""
 
     words: Words = field(default_factory=list)
-    """of the suite's command"""
+    """of the suite's command; {place} stands for suite.place"""
+    places: dict[str, Words] = field(default_factory=dict)
+    """words for some places, instead of these"""
     controls: list[Name] = field(default_factory=list)
     """arms that run beside it and that it is tested against"""
     about: str = ""
@@ -80,6 +82,8 @@ class SuiteConfig:
     """of the arms that take part: true (all), false (none) or names; the others are told of in the report"""
     reference: Name
     """the arm that the others are tested against"""
+    place: str = "heads.actor"
+    """where arms with a circuit have it: heads.NAME, router or cell"""
     seeds: Positive = 10
     """runs of each arm in each environment"""
     metric: Metric = "final"

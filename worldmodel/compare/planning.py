@@ -1,6 +1,7 @@
 """Making a plan: environments and arms by their names, the configuration of every run composed and validated."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,7 +117,9 @@ def _arm(name: str, config: CompareConfig, configs: Path, of: str = "") -> ArmCo
         raise UsageError(
             f"arm.{name}={values}: keys such as 'arm.{name}={{words: [...], controls: [...]}}' are accepted"
         )
-    return _validated(ArmConfig, values, f"arm.{name}")
+    arm, place = _validated(ArmConfig, values, f"arm.{name}"), config.suite.place
+    words = [word.replace("{place}", place) for word in arm.places.get(place, arm.words)]
+    return replace(arm, words=words, places={})
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -25,7 +25,6 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry
-from worldmodel.model.circuits import acting_through
 from worldmodel.model.player import Player
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
@@ -121,8 +120,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     """Load the agent of a run, to act with it. The run may still be training.
 
     logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
-    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on it,
-    with the ledger and the budget of the run. `close` gives it up.
+    auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on
+    it, with the ledger and the budget of the run. `close` gives it up.
 
     Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
     MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than
@@ -153,6 +152,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     agent, backend = for_agent(agent.to(place).eval()), None
     player = Player(agent, precision, generator)
     if config.circuit.backend != "statevector" and agent.acts_by_circuits:
+        from worldmodel.model.circuits import acting_through  # with the simulator, which most runs do without
+
         backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget)
         player.acting = acting_through(agent, backend, config.circuit)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)

@@ -33,12 +33,12 @@ def test_arms_bring_their_controls() -> None:
 
 def test_every_suite_can_be_planned() -> None:
     """MiniGrid is an extra; its suites are planned without it where it is not installed."""
-    short = (("search", "mlp_wine"), ("direction", "pendulum_model"))
+    short = (("search", "mlp_wine"), ("direction", "pendulum_model"), ("router", "moons"), ("narma", "narma5"))
     optimising = {
         name for suite, task in short for name in plan(f"suite={suite}", "seeds=1", f"environments=[{task}]").arms
     }
     for suite in sorted(path.stem for path in (ROOT / "configs/suite").glob("*.yaml")):
-        if suite not in ("search", "direction"):
+        if suite not in dict(short):
             words = [f"suite={suite}", "seeds=1", "arms=[classical]", "controls=false"]
             assert plan(*words, *(["environments=[pendulum]"] if suite in ("replay", "full") else [])).runs
     for arm in sorted({path.stem for path in (ROOT / "configs/arm").glob("*.yaml")} - optimising):
@@ -55,6 +55,18 @@ def test_a_suite_chooses_its_controls() -> None:
     assert made.left_out == left and made.as_dict()["controls left out"] == left
     assert made.arms["annealed_shuffled"].configs["cartpole"]["replay"]["shuffle"] is True
     assert plan(*words, "controls=true").left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("heads.prior", "model.heads.prior=narrow"), ("router", "model.router=narrow"), ("cell", "model.cell=mlp")],
+)
+def test_circuits_stand_in_the_place_of_the_suite(place: str, words: str) -> None:
+    """With all their controls, one of which has other words for a cell."""
+    made = plan("suite=parts", f"suite.place={place}", "seeds=1")
+    assert made.suite == f"parts-{place}" and len(made.arms) == 6
+    assert made.arms["circuit"].config.words == [f"model.{place}=circuit"]
+    assert made.arms["circuit_mlp"].config.words == [words]
 
 
 def test_environments_have_a_room_of_their_own() -> None:
@@ -133,7 +145,8 @@ def test_arms_of_your_own() -> None:
     [
         (
             "suite=smokes",
-            "suite is one of cartpole, classic, direction, full, replay, search, smoke; did you mean suite=smoke?",
+            "suite is one of cartpole, classic, direction, full, narma, parts, replay, router, search, smoke; "
+            "did you mean suite=smoke?",
         ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),

@@ -6,7 +6,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.worldmodel.model.agents import BEHAVIOR, LOSS
+from worldmodel.runs.folder import ADDED
+from worldmodel.runs.parts import options
 from worldmodel.train.config import TrainConfig
+from worldmodel.train.optimizers import LaPropConfig
 
 VALUES: dict[str, Any] = {
     "steps": 1e5,
@@ -91,3 +94,11 @@ def test_what_is_refused(changes: dict[str, Any], text: str) -> None:
 
 def test_the_least_that_is_accepted() -> None:
     assert config(prefill=34, replay__capacity=68).stride == 1
+
+
+def test_earlier_runs_did_what_the_defaults_of_later_sections_say() -> None:
+    """A run whose config.yaml lacks a key of these sections continues with its default, and with no other value."""
+    defaults = options(TrainConfig)
+    later = {key for key, option in defaults.items() if key.startswith(("model.", "circuit.")) and not option.section}
+    assert {key: ADDED[key] for key in later} == {key: defaults[key].default for key in later}
+    assert ADDED["optimizer.angles"] == LaPropConfig(name="laprop").angles

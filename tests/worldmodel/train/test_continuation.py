@@ -16,7 +16,18 @@ from worldmodel.train.trainer import RandomStates
 
 WORDS = ("deterministic=true", "checkpoint.minutes=0.001", "eval.every=80", "eval.episodes=1", "log.every=10")
 STREAMS = ("env.num=2",)
+SMALL = ("circuit.qubits=2", "circuit.layers=2", "model.front_options.every=3", "model.front_options.rows=40")
+HEADS = ("actor=product", "critic=circuit", "reward=frozen", "continuation=fourier", "prior=narrow")
+PARTS = {
+    "heads": (*(f"model.heads.{head}" for head in HEADS), "model.front=pca", "circuit.shots=16", "circuit.noise=0.01"),
+    "router": ("model.router=circuit", "model.expert=product", "model.front=autoencoder", "model.cell=circuit"),
+    "born": (
+        *("model.router=product", "model.router_options.readout=probabilities", "model.expert=circuit"),
+        *("model.cell=frozen", "model.front=none", "circuit=iqp", "circuit.gradient=shift"),
+    ),
+}
 CASES = {
+    **{name: (*SMALL, *words) for name, words in PARTS.items()},
     "uniform": (),
     "workers": (*STREAMS, "env.vectorization=async"),
     "curious": ("replay=curious",),

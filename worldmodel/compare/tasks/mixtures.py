@@ -69,7 +69,9 @@ def classification(generator: Generator) -> Callable[[int, Factory, int], Task]:
             return F.cross_entropy(functional_call(model, dict(parameters), (batch[0],)), batch[1])
 
         def error(parameters: Mapping[str, Tensor], batch: Any, _: torch.Generator) -> Tensor:
-            return (functional_call(model, dict(parameters), (batch[0],)).argmax(-1) != batch[1]).float().mean()
+            logits: Tensor = functional_call(model, dict(parameters), (batch[0],))
+            wrong: Tensor = logits.argmax(-1) != batch[1]
+            return wrong.float().mean()
 
         def batch(rng: np.random.Generator) -> Any:
             rows = torch.from_numpy(rng.choice(TRAIN, BATCH, replace=False))

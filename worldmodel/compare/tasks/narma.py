@@ -67,7 +67,8 @@ def series(seed: int, parts: Factory, units: int) -> Task:
         return F.mse_loss(predicted[BLIND:], batch[1][BLIND:])
 
     def error(parameters: Mapping[str, Tensor], batch: Any, generator: torch.Generator) -> Tensor:
-        return (loss(parameters, batch, generator) / batch[1][BLIND:].var()).sqrt()
+        squared: Tensor = loss(parameters, batch, generator) / batch[1][BLIND:].var()
+        return squared.sqrt()
 
     def batch(rng: np.random.Generator) -> Any:
         return windows(rng.integers(TRAIN - STEPS, size=BATCH))

@@ -28,7 +28,11 @@ class FourierHead(ReadoutHead):
 
 
 class Fourier(nn.Module):
-    """cos and sin of a x + b for each of M inputs in each of L layers, [..., M] -> [..., 2 L M]."""
+    """cos and sin of a x + b for each of M inputs in each of L layers, [..., M] -> [..., 2 L M].
+
+    The frequency a of layer l is l at first: a circuit that encodes its inputs L times has those from 1 to L. If all
+    began at 1, most routers of two moons would stay near the best line (accuracy 0.93 instead of 0.995).
+    """
 
     angular = True
 
@@ -37,7 +41,8 @@ class Fourier(nn.Module):
         self.encoding = ENCODINGS.find(circuit.encoding, "circuit.encoding")()
         self.inputs: int = self.encoding.inputs(circuit.qubits)
         self.outputs = 2 * circuit.layers * self.inputs
-        self.scale = nn.Parameter(torch.ones(circuit.layers, self.inputs))
+        frequencies = torch.arange(1.0, circuit.layers + 1)[:, None]  # those that as many uploads make
+        self.scale = nn.Parameter(frequencies.expand(-1, self.inputs).clone())
         self.shift = nn.Parameter(torch.empty(circuit.layers, self.inputs).uniform_(-math.pi, math.pi))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def test_a_task_without_parts_is_configured_as_before() -> None:
     assert not {"model", "circuit", "units"} & values.keys()
 
 
-@pytest.mark.parametrize(("suite", "arms"), [("router", 9), ("narma", 6)])
+@pytest.mark.parametrize(("suite", "arms"), [("router", 10), ("narma", 6)])
 def test_suites_compose(suite: str, arms: int) -> None:
     config = configured("compare", CompareConfig, [f"suite={suite}", "logdir=x"])
     plan = planned(config)

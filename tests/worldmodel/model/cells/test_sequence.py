@@ -24,7 +24,7 @@ def make(gates: str, dtype: torch.dtype = torch.float64, **options: Any) -> LSTM
         model = LSTM(INPUTS, UNITS, gates, CIRCUIT, **options).to(dtype)
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter += 0.3 * torch.randn_like(parameter)
+                parameter.add_(0.3 * torch.randn_like(parameter))
     return model
 
 
@@ -32,7 +32,7 @@ def make(gates: str, dtype: torch.dtype = torch.float64, **options: Any) -> LSTM
 def test_linear_gates_make_the_lstm_of_pytorch(batch_first: bool) -> None:
     """Outputs, states and gradients to 1e-6, in float32."""
     model = make("lstm", torch.float32, batch_first=batch_first)
-    peer = nn.LSTM(INPUTS, UNITS, batch_first=batch_first)
+    peer: Any = nn.LSTM(INPUTS, UNITS, batch_first=batch_first)
     shift = model.cell.gates.bias
     with torch.no_grad():
         peer.weight_ih_l0.copy_(model.cell.inputs.weight)
@@ -74,7 +74,7 @@ def test_a_step_of_the_circuit_cell_equals_one_by_pennylane(gates: str) -> None:
     cell: Any = model.cell
     weights, scale = (cell.gates.body.get_parameter(name).detach() for name in ("weights", "scale"))
 
-    @qml.qnode(qml.device("default.qubit", wires=n))
+    @qml.qnode(qml.device("default.qubit", wires=n))  # type: ignore[misc, untyped-decorator, unused-ignore]
     def expectations(x: Tensor) -> Any:
         angles = iter(weights)
         for layer in range(CIRCUIT.layers):

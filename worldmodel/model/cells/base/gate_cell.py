@@ -28,11 +28,11 @@ class GateCell(Cell):
 
     def __init__(self, size: ModelSize, action: int, circuit: CircuitConfig = CIRCUIT, base: Base = "lstm") -> None:
         super().__init__()
-        self.base = {"lstm": LSTMBase, "gru": GRUBase}[base](size, action, self.gates, circuit)
+        given = (size, action, self.gates, circuit)
+        self.base: LSTMBase | GRUBase = LSTMBase(*given) if base == "lstm" else GRUBase(*given)
 
     def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        next_deter: Tensor = self.base.step(deter, stoch, action)
-        return next_deter
+        return self.base.step(deter, stoch, action)
 
 
 class LSTMBase(nn.Module):
@@ -61,10 +61,11 @@ class GRUBase(BlockGRU):
     def __init__(self, size: ModelSize, action: int, gates: type[Gates], circuit: CircuitConfig) -> None:
         super().__init__(size, action)
         units = size.deter // size.blocks
-        self.gates = gates(size.blocks, 3 * units, circuit)
-        self.gates_in = BlockLinear(size.blocks, units, self.gates.width, bias=self.gates.shifted)
-        nn.init.constant_(self.gates.bias[..., -units:], -1.0)  # the state is kept at first
-        if not self.gates.trained:
+        del self.gates  # an approximator takes their place
+        self.approximator = gates(size.blocks, 3 * units, circuit)
+        self.gates_in = BlockLinear(size.blocks, units, self.approximator.width, bias=self.approximator.shifted)
+        nn.init.constant_(self.approximator.bias[..., -units:], -1.0)  # the state is kept at first
+        if not self.approximator.trained:
             self.gates_in.requires_grad_(False)
 
     def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
@@ -72,6 +73,6 @@ class GRUBase(BlockGRU):
         inputs = [self.deter_norm(self.deter_in(deter)), self.stoch_norm(self.stoch_in(stoch))]
         joint = self.drive(action) + self.mix_state(torch.cat(inputs, -1)) + self.mix_deter(deter).flatten(1)
         values = self.gates_in(self.mix_norm(joint))  # [N, G, width]
-        reset, raw, update = self.gates(values).to(deter.dtype).chunk(3, -1)  # [N, G, P] each
+        reset, raw, update = self.approximator(values).to(deter.dtype).chunk(3, -1)  # [N, G, P] each
         candidate = (reset.sigmoid() * raw).tanh()
         return torch.lerp(deter.unflatten(-1, candidate.shape[1:]), candidate, update.sigmoid()).flatten(1)
