@@ -9,6 +9,9 @@ import pytest
 from hybrid_opt import CircuitLayer
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
+from worldmodel.model.fronts import FRONTS
+from worldmodel.model.heads import HEADS
+from worldmodel.model.routers import ROUTERS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "model-parts.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -30,3 +33,12 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_tables_name_all_parts(heading: str, parts: Mapping[str, object]) -> None:
     section = PAGE.partition(f"### {heading}\n")[2].partition("\n### ")[0]
     assert sorted(re.findall(r"^\| (\w+) \|", section, re.MULTILINE)[1:]) == sorted(parts)
+
+
+def test_heads_routers_and_fronts_are_named() -> None:
+    """By their words in the table of keys, and each front by a row."""
+    words = dict(re.findall(r"^\| `(model\.[\w.]+)` \| ([^|]+) \|", PAGE, re.MULTILINE))
+    assert set(words["model.heads.PLACE"].split(", ")) == set(HEADS)
+    assert set(words["model.router"].split(", ")) == {"none", *ROUTERS, *HEADS}
+    assert set(words["model.front"].split(", ")) == set(FRONTS)
+    assert all(f"\n| {name} | " in PAGE for name in FRONTS)

@@ -34,6 +34,7 @@ from hybrid_opt.layers.gradients.surrogate import surrogated
 from hybrid_opt.layers.paulis import Paulis, with_errors
 from hybrid_opt.layers.plan import Plan, Readout
 from hybrid_opt.layers.processor import Processor
+from hybrid_opt.layers.sampling import counts
 from hybrid_opt.layers.slots import SlotGates, plan_of, slots
 
 Gradient = Literal["adjoint", "shift", "surrogate"]
@@ -49,6 +50,7 @@ class CircuitLayer(nn.Module):
 
     angular = True  # its parameters are angles, which learn at a rate of their own
     data_places: Tensor | None
+    origin: Tensor | None
     trained_places: Tensor | None
 
     def __init__(
@@ -119,9 +121,11 @@ class CircuitLayer(nn.Module):
         """Return the expectations [..., outputs] at inputs [..., inputs], in the precision of the parameters."""
         rows = self._rows(x)
         with torch.autocast("cuda" if rows.is_cuda else "cpu", enabled=False):
-            scaled, trained = self._scaled(rows), self._trained()
-            run = self._exact if self.gradient == "adjoint" else self._shifted
-            outputs = run(scaled, trained)
+            if self._plain:
+                outputs = self._at_inputs(rows)
+            else:
+                run = self._exact if self.gradient == "adjoint" else self._shifted
+                outputs = run(self._scaled(rows), self._trained())
         return outputs.view(*x.shape[:-1], self.outputs)
 
     def angles(self, x: Tensor) -> Tensor:
@@ -161,6 +165,24 @@ class CircuitLayer(nn.Module):
         self._laws = replace(self.plan, readout="probabilities")
         self.slot_gates = SlotGates(found, self.qubits, data, len(structure.trained))
         self.paulis = Paulis(found, self.qubits, self.noise) if self.noise else None
+        own, inputs = type(self.encoding).angles is not Encoding.angles, self.encoding.inputs(self.qubits)
+        multiples = self.encoding.scaled and not (own or self._starts or self.plan.phased)
+        multiples = multiples and structure.places == structure.uploads * inputs
+        origin = torch.tensor(structure.data, dtype=torch.int32) % inputs if multiples else None
+        self.register_buffer("origin", origin, persistent=False)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether angles are multiples of the inputs, and nothing but a simulation is asked for."""
+        simulated = self.processor is None and self.shots is None and self.paulis is None
+        return self.origin is not None and self.gradient == "adjoint" and simulated
+
+    def _at_inputs(self, rows: Tensor) -> Tensor:
+        """Outputs of the simulation, which scales the inputs itself: PyTorch's operators take as long as the rest."""
+        assert self.scale is not None
+        scale = self.scale.flatten()
+        scale = scale if self.data_places is None else scale.index_select(0, self.data_places)
+        return turned_means(self.plan, self.slot_gates, rows, self._trained(), scale=scale, origin=self.origin)
 
     def _rows(self, x: Tensor) -> Tensor:
         """The inputs as rows [N, inputs], in the precision of the parameters. Raises ProblemError."""
@@ -217,10 +239,8 @@ class CircuitLayer(nn.Module):
         if self.shots is None:
             return self._means(self.plan, data, trained, start)
         laws = self._means(self._laws, data, trained, start)
-        states = laws.detach().clamp_min(0).multinomial(self.shots, True, generator=self.generator)  # [N, shots]
-        counts = torch.zeros_like(laws).scatter_add_(1, states, torch.ones_like(states, dtype=laws.dtype))
         parity = self.plan.parity.to(laws)
-        return _valued(counts @ parity / self.shots, laws @ parity)
+        return _valued(counts(laws.detach(), self.shots, self.generator) @ parity / self.shots, laws @ parity)
 
     def _means(self, plan: Plan, data: Tensor, trained: Tensor, start: Tensor | None) -> Tensor:
         """What a plan reads out, each row with errors of its own."""

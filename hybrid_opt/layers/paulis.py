@@ -37,6 +37,8 @@ class Paulis(nn.Module):
 
     chance: Tensor
     kinds: Tensor
+    error: Tensor
+    bit: Tensor
     effect: Tensor
 
     def __init__(self, found: Sequence[Slot], qubits: int, p: float) -> None:
@@ -47,25 +49,34 @@ class Paulis(nn.Module):
         places = list(_places(found))
         kinds = [len(place.qubits) for place in places]
         chance = torch.tensor([p if kind == 2 else p / SINGLE for kind in kinds])
-        effect = np.stack([self._effects(found, place) for place in places])  # [E, 4, bits]
+        effect = np.concatenate([self._effects(found, place) for place in places])  # [bits of errors, bits]
+        bits = np.concatenate([4 * error + np.arange(2 * kind) for error, kind in enumerate(kinds)])
         self.register_buffer("chance", chance, persistent=False)
         self.register_buffer("kinds", torch.tensor([15.0 if kind == 2 else 3.0 for kind in kinds]), persistent=False)
-        self.register_buffer("effect", torch.from_numpy(effect).float().flatten(0, 1), persistent=False)
+        self.register_buffer("error", torch.from_numpy(bits // 4), persistent=False)
+        self.register_buffer("bit", torch.from_numpy(bits % 4), persistent=False)
+        self.register_buffer("effect", torch.from_numpy(effect).float(), persistent=False)
 
-    def forward(self, rows: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw errors of rows: Paulis before and after the gates, int64 [N, S, n], and signs of phases, [N, P, A]."""
-        errors = len(self.chance)
-        drawn = torch.rand(rows, errors, generator=generator, device=self.chance.device)
-        which = torch.where(drawn < self.chance, 1 + (drawn / self.chance * self.kinds).long(), 0)  # [N, E], 0: none
-        bits = (which[..., None] >> torch.arange(4, device=which.device)) & 1
-        flips = (bits.flatten(1).to(self.effect) @ self.effect).remainder(2)
-        cut = 2 * self.shape[0] * self.shape[1]
-        before, after, signs = flips.split([cut, cut, self.phases[0] * self.phases[1]], 1)
-        paulis = [_paulis(part.unflatten(1, (*self.shape, 2))) for part in (before, after)]
-        return paulis[0], paulis[1], 1 - 2 * signs.unflatten(1, self.phases)
+    def forward(
+        self, rows: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Draw errors of rows: Paulis before and after the gates, int64 [N, S, n], and signs of phases, [N, P, A].
+
+        Without phases there are none before the gates, and no signs.
+        """
+        drawn = torch.rand(rows, len(self.chance), generator=generator, device=self.chance.device)
+        which = torch.where(drawn < self.chance, 1 + (drawn / self.chance * self.kinds).int(), 0)  # [N, E], 0: none
+        bits = (which.index_select(1, self.error) >> self.bit) & 1
+        flips = (bits.to(self.effect) @ self.effect).remainder(2)
+        size = 2 * self.shape[0] * self.shape[1]
+        after = _paulis(flips[:, :size].unflatten(1, (*self.shape, 2)))
+        if not self.phases[0]:
+            return None, after, None
+        before = _paulis(flips[:, size : 2 * size].unflatten(1, (*self.shape, 2)))
+        return before, after, 1 - 2 * flips[:, 2 * size :].unflatten(1, self.phases)
 
     def _effects(self, found: Sequence[Slot], place: _Place) -> Bits:
-        """What each bit of an error (x, z of its qubits) does: to Paulis before and after gates, to signs [4, bits]."""
+        """What each bit of an error (x, z of its qubits) does: to Paulis after and before gates, and to signs."""
         rows = list[Bits]()
         for qubit in place.qubits:
             for part in (0, 1):
@@ -81,15 +92,16 @@ class Paulis(nn.Module):
                     after[place.slot, qubit, part] = 1
                     for pair in reversed(slot.pairs[: place.pairs]):
                         _pull(after[place.slot], pair)
-                rows.append(np.concatenate([before.ravel(), after.ravel(), signs.ravel()]))
-        rows += [np.zeros_like(rows[0])] * (4 - len(rows))
+                parts = [after, before, signs] if self.phases[0] else [after]
+                rows.append(np.concatenate([part.ravel() for part in parts]))
         return np.stack(rows)
 
 
-def with_errors(gates: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def with_errors(gates: Tensor, before: Tensor | None, after: Tensor) -> Tensor:
     """Multiply Paulis int64 [N, S, n] into gates [N, S, n, 4], up to phases of the whole state."""
     source, right, left = SOURCE.to(gates.device), RIGHT.to(gates), LEFT.to(gates)
-    gates = gates.gather(-1, source[before]) * right[before]
+    if before is not None:
+        gates = gates.gather(-1, source[before]) * right[before]
     return gates.gather(-1, source[after]) * left[after]
 
 

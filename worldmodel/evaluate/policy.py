@@ -25,7 +25,6 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry
-from worldmodel.model.circuits import acting_through
 from worldmodel.model.player import Player
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
@@ -153,6 +152,8 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     agent, backend = for_agent(agent.to(place).eval()), None
     player = Player(agent, precision, generator)
     if config.circuit.backend != "statevector" and agent.acts_by_circuits:
+        from worldmodel.model.circuits import acting_through  # with the simulator, which most runs do without
+
         backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget)
         player.acting = acting_through(agent, backend, config.circuit)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)

@@ -55,7 +55,9 @@ class Factory:
         HEADS.find(model.expert, "model.expert")
         if model.router == "none":
             return
-        if model.router not in ROUTERS:
+        if self._is_router(model.router):
+            ROUTERS.find(model.router, "model.router")
+        else:
             self._head_router()
         if model.heads.prior != "mlp":
             raise ProblemError(
@@ -85,7 +87,7 @@ class Factory:
     def router(self, inputs: int, units: int) -> Any:
         """Make the `Router`. units: the width of its hidden layer if it is an MLP."""
         name, experts = self.model.router, self.model.experts
-        if name in ROUTERS or ":" in name:
+        if self._is_router(name):
             return self._made(ROUTERS.find(name, "model.router"), inputs, experts)
         head = self._head_router()
         if self.model.router_options.readout == "probabilities":
@@ -96,6 +98,11 @@ class Factory:
         from worldmodel.model.routers.base.headed import HeadRouter
 
         return HeadRouter(self._made(head, inputs, units, 1, experts))
+
+    @staticmethod
+    def _is_router(name: str) -> bool:
+        """Whether a name is that of a router's class, and not that of a head which becomes one."""
+        return name in ROUTERS or ":" in name
 
     def _head_router(self) -> Any:
         """The kind of head that a router is of. Raises ProblemError where it is none, or has no probabilities."""

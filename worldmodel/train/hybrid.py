@@ -14,6 +14,7 @@ from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry, State, Windows
 from worldmodel.train.laprop import LaProp
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig, LaPropOptions
+from worldmodel.train.parameter_groups import angular, grouped
 
 WORLD_MODEL = "world_model."  # begins the names of what is learned of the environment
 
@@ -60,19 +61,6 @@ def some(batch: Windows, count: int) -> Windows:
         before=Carry(State(*(value[keep] for value in state)), action[keep]),
         weight=batch.weight[keep],
     )
-
-
-def angular(agent: nn.Module) -> set[nn.Parameter]:
-    """The parameters of modules that call themselves angular: angles of circuits, scales of inputs and outputs."""
-    modules = [module for module in agent.modules() if getattr(module, "angular", False)]
-    return {parameter for module in modules for parameter in module.parameters(recurse=False)}
-
-
-def grouped(named: list[tuple[str, nn.Parameter]], angles: set[nn.Parameter], lr: float) -> list[dict[str, Any]]:
-    """Parameter groups of an optimiser. Angles are a group of their own, with this learning rate, if there are any."""
-    groups: list[dict[str, Any]] = [{"params": [(name, p) for name, p in named if p not in angles]}]
-    own = [(name, p) for name, p in named if p in angles]
-    return [*groups, {"params": own, "lr": lr}] if own else groups
 
 
 def make_optimizer(

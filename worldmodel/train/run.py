@@ -21,7 +21,6 @@ from worldmodel.kernels import for_agent
 from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
-from worldmodel.model.circuits import acting_through
 from worldmodel.model.factory import Factory
 from worldmodel.model.player import Player
 from worldmodel.replay import stream as experience
@@ -272,6 +271,8 @@ def _acting(config: TrainConfig, agent: Agent, backends: _Backends) -> Callable[
     if not agent.acts_by_circuits:
         print(f"circuit.backend={name}: no part that acts has a circuit")
         return nullcontext
+    from worldmodel.model.circuits import acting_through  # with the simulator, which most runs do without
+
     return acting_through(agent, backends.open({"backend": name})["backend"], config.circuit)
 
 

@@ -14,6 +14,7 @@ from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.gate import Gate
+from hybrid_opt.layers.sampling import counts
 from tests.oracles import pennylane_layer
 
 READOUTS = ["z", "zz", "probabilities"]
@@ -270,6 +271,20 @@ def test_the_mean_of_shots_is_the_expectation():
     upstream = torch.randn(exact.shape)
     a, b = (torch.autograd.grad((y * upstream).sum(), layer.weights)[0] for y in (sampled, exact))
     torch.testing.assert_close(a, b)  # values are of the sample, gradients of the law
+
+
+@pytest.mark.parametrize("shots", [5, 1000])
+def test_counts_have_the_law_of_a_multinomial(shots):
+    """Means, variances and covariances, of a search for each shot and of binomials, within 5 standard errors."""
+    law, rows = torch.tensor([0.1, 0.0, 0.3, 0.05, 0.0, 0.0, 0.55, 0.0]), 20000
+    torch.manual_seed(0)
+    found = counts(law.expand(rows, -1), shots).double()
+    assert (found.sum(1) == shots).all() and not found[:, law == 0].any()
+    centred, law = found - shots * law, law.double()
+    products = centred[:, :, None] * centred[:, None]
+    expected = shots * (law.diag() - law[:, None] * law)
+    assert (centred.mean(0).abs() <= 5 * (shots * law / rows).sqrt() + 1e-9).all()
+    assert ((products.mean(0) - expected).abs() <= 5 * products.std(0) / rows**0.5 + 1e-9).all()
 
 
 def test_draws_follow_the_generator():

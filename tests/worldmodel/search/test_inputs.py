@@ -18,7 +18,7 @@ CASES = {
     "no workers": ("workers=0", "workers=0: must be greater than or equal to 1"),
     "no trials": ("trials=0", "trials=0: must be greater than or equal to 1"),
     "sampler": ("sampler=tpo", "sampler=tpo: sampler is one of cmaes, gp, qubo, random, tpe; did you mean"),
-    "space": ("space=dreemer", "space=dreemer: space is one of circuit, dreamer, empty, rates; did you mean space=dreamer?"),
+    "space": ("space=dreemer", "space is one of circuit, dreamer, empty, rates; did you mean space=dreamer?"),
     "option of a sampler": ("sampler=tpe sampler.levels=3", "sampler.levels=3: unknown key"),
     "objective": ("objective=fame", "objective=fame: must be final_return, return_area or return_per_minute"),
     "pruner": ("pruner=hyperband pruner.reduction_factor=1", "pruner.reduction_factor=1: must be greater than"),

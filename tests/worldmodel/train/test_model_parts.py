@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from worldmodel.model.cells.cell import Cell
+from worldmodel.model.fronts.front import Front
 from worldmodel.model.heads.head import Head
+from worldmodel.model.routers.router import Router
 
 
 class Toy(Cell):
@@ -34,6 +36,24 @@ class Linear(Head):
 
     def forward(self, x):
         return self.out(x)
+
+
+class Even(Router):
+    def __init__(self, inputs, experts):
+        super().__init__()
+        self.experts = experts
+
+    def forward(self, x):
+        return x.new_full((*x.shape[:-1], self.experts), 1 / self.experts)
+
+
+class Last(Front):
+    def __init__(self, inputs, outputs, options):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x):
+        return x[..., -self.outputs :]
 """
 PARTS = ("model.cell=toy_parts:Toy", "model.heads.actor=toy_parts:Linear", "model.heads.prior=toy_parts:Linear")
 HEADS = ("actor", "critic", "reward", "continuation", "prior")
@@ -78,6 +98,13 @@ def test_a_run_that_names_no_parts_continues_with_the_gru_only(
     assert train("steps=80", "logdir=old", PARTS[0]) == 2
     assert "model.cell was gru, is toy_parts:Toy" in line_of(capsys.readouterr().err)
     assert train("steps=80", "logdir=old") == 0
+
+
+def test_a_router_and_a_front_of_the_user(tmp_path: Path) -> None:
+    words = ("model.router=toy_parts:Even", "model.front=toy_parts:Last", "model.heads.actor=circuit")
+    assert train(*words, "steps=60", "eval.final_episodes=0", "log.every=20", f"logdir={tmp_path / 'run'}") == 0
+    found = [row["model/prior/routing_entropy"] for row in rows(tmp_path / "run") if "loss/model" in row]
+    np.testing.assert_allclose(found, np.log(4), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from worldmodel.model.config import HeadsConfig, ModelConfig, RouterOptions
 from worldmodel.model.factory import Factory
 from worldmodel.model.heads import HEADS
 from worldmodel.model.routers import ROUTERS
-from worldmodel.train.hybrid import angular, make_optimizer
+from worldmodel.train.hybrid import make_optimizer
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig
+from worldmodel.train.parameter_groups import angular
 from worldmodel.train.update import Update
 
 CIRCUIT = CircuitConfig(qubits=2, layers=2)
