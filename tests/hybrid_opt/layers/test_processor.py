@@ -20,7 +20,7 @@ class Counted(Statevector):
     """A backend that keeps what it was asked."""
 
     def __init__(self, sets=None):
-        super().__init__("counted")
+        super().__init__(name="counted")
         self.jobs, self.sets = [], sets
 
     @property
