@@ -7,24 +7,7 @@ from torch import Tensor, nn
 
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.layers.config import CircuitConfig
-from worldmodel.model.fronts.front import MakeFront
-from worldmodel.model.heads.base.readout import CIRCUIT, LINEAR, ReadoutHead
-
-
-class FourierHead(ReadoutHead):
-    """Control of `circuit`: is it more than the frequencies that it can make (Schuld et al., arXiv 2008.08605)?"""
-
-    def __init__(
-        self,
-        inputs: int,
-        units: int,
-        layers: int,
-        outputs: int,
-        scale: float = 1.0,
-        circuit: CircuitConfig = CIRCUIT,
-        front: MakeFront = LINEAR,
-    ) -> None:
-        super().__init__(inputs, Fourier(circuit), outputs, scale, front)
+from worldmodel.model.heads.base.readout import ReadoutHead
 
 
 class Fourier(nn.Module):
@@ -48,3 +31,9 @@ class Fourier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         angles = (x[..., None, :] * self.scale + self.shift).flatten(-2)  # [..., L M]
         return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+class FourierHead(ReadoutHead):
+    """Control of `circuit`: is it more than the frequencies that it can make (Schuld et al., arXiv 2008.08605)?"""
+
+    body = Fourier

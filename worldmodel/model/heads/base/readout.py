@@ -46,14 +46,34 @@ class Angles(Observer):
 class ReadoutHead(Head):
     """Angles, a learned scale of each expectation, and a linear map of them. Shapes: [..., inputs] -> [..., outputs].
 
-    Without the scale, expectations in [-1, 1] would bound the outputs by the small initial weights of the map.
+    Without the scale, expectations in [-1, 1] would bound the outputs by the small initial weights of the map. Kinds of
+    heads differ in their `body`, and in whether what comes before the scale is trained.
     """
 
-    def __init__(self, inputs: int, body: Any, outputs: int, scale: float, front: MakeFront) -> None:
+    trained = True
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        layers: int,
+        outputs: int,
+        scale: float = 1.0,
+        circuit: CircuitConfig = CIRCUIT,
+        front: MakeFront = LINEAR,
+    ) -> None:
         super().__init__()
+        body = self.body(circuit)
         self.angles = Angles(inputs, body, front)
         self.gain, self.out = Scale(body.outputs), Linear(body.outputs, outputs, scale)
+        if not self.trained:
+            self.angles.freeze()
         self.observes = self.angles.observes
+
+    @staticmethod
+    def body(circuit: CircuitConfig) -> Any:
+        """Make the body, a module that has `inputs`, `outputs`, and the `encoding` that its inputs must suit."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.out(self.gain(self.angles(x)))
