@@ -139,7 +139,7 @@ def test_an_interrupt_waits_until_the_database_has_answered(
 @pytest.mark.slow
 def test_interrupt(tmp_path: Path) -> None:
     folder = tmp_path / "search"
-    words = ("trials=1", "steps=3000", "train_ratio=0.5")
+    words = ("trials=1", "steps=1000", "train_ratio=0.5")
     search = Search(folder, *words)
     search.reach(0, 60)
     search.process.send_signal(signal.SIGINT)
