@@ -47,7 +47,7 @@ def _named(name: str, options: dict[str, Any]) -> Backend:
     if kind not in BACKENDS:
         own = _own(name)
         return _adapted(own(_config(own.Config, name, options)), {})
-    stand_in = next((place for start, place in STAND_INS.items() if name.startswith(start)), None)
+    stand_in = STAND_INS.get(name) or STAND_INS.get(name[: name.find("_") + 1])
     backend = _class(stand_in) if stand_in else BACKENDS.find(kind, "backend")
     config = _config(backend.Config, name, options)
     nameless = not stand_in and backend.devices == "none"

@@ -76,3 +76,14 @@ def test_wrong_classes(folder: Path, name: str, message: str) -> None:
     with pytest.raises(ProblemError, match=f"^{message}") as error:
         open_backend(name)
     assert "\n" not in str(error.value)
+
+
+def test_only_a_stand_in_by_its_own_name_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor whose name begins like that of the mock is the vendor's."""
+    asked = list[str]()
+    monkeypatch.setattr(
+        "hybrid_opt.backends.dwave.dwave.DWave.__init__", lambda self, device, config: asked.append(device)
+    )
+    open_backend("dwave:mock").close()
+    open_backend("dwave:mockingbird")
+    assert asked == ["mockingbird"]
