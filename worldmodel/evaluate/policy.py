@@ -25,6 +25,7 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry
+from worldmodel.model.making import make_agent
 from worldmodel.model.player import Player
 from worldmodel.runs.array_file import CorruptFile
 from worldmodel.runs.checkpoint import BEST, load_weights, state_file
@@ -142,7 +143,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     env = make_env(config.env)
     env.close()
     specs = env.layout.specs, ActionDecoder(env.action_space).spec
-    agent = Agent(*specs, config.size, config.loss, config.behavior, config.parts)
+    agent = make_agent(config, *specs)
     file, step, seen = _load_weights(agent, path, str(checkpoint))
     if seen is not None:
         refuse_others(config.env.id, *specs, seen)

@@ -16,6 +16,8 @@ def exact(x: Tensor) -> bool:
 
 def has_kernels(agent: Agent) -> bool:
     """Whether compiled loops exist for the cell of an agent, and for its width. Heads of all kinds go with them."""
+    if not agent.compiled:
+        return False
     rssm = agent.world_model.rssm
     return rssm.size.deter <= WIDEST and bool(rssm.cell.compiled)
 

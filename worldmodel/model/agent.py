@@ -34,6 +34,7 @@ class Agent(nn.Module):
     Shapes: T steps, B windows, N = T B imagined rollouts of H steps, A action width, F feature width.
     """
 
+    compiled = True  # whether worldmodel.kernels may have its arithmetic
     kernels: Kernels | None = None
 
     def __init__(
@@ -120,9 +121,14 @@ class Agent(nn.Module):
         detached = State(state.deter.detach(), state.stoch.detach())
         return Losses(total, model_losses.detach().mean(0), detached, {k: v.detach() for k, v in metrics.items()})
 
+    def schedule(self, progress: float) -> None:
+        """Set what changes over a run, `progress` of which is done."""
+        self.actor_critic.schedule(progress)
+
     @torch.no_grad()
-    def refit(self, state: State) -> None:
-        """Adapt what no gradient trains to the posterior states [T, B] of an update, after it."""
+    def updated(self, state: State) -> None:
+        """Move what no gradient trains, after an update. state [T, B]: its posterior states."""
+        self.actor_critic.update_slow_critic()
         for _, part, inputs in self._observers(state):
             part.refit(inputs)
         self.actor_critic.copy_critic_buffers()

@@ -64,6 +64,9 @@ class CellConfig:
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
+    agent: Literal["dreamer", "control"] = "dreamer"
+    """dreamer: a recurrent model with a decoder, and learning in imagination; control: a latent model without one, and
+    Q-learning on replayed data"""
     cell: str = "gru"
     """recurrent cell: a file of worldmodel/model/cells, or module:Class for one of your own"""
     cell_options: CellConfig = field(default_factory=CellConfig)

@@ -1,6 +1,6 @@
 """Encoder: observations of several keys to one embedding."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -14,13 +14,15 @@ from worldmodel.model.size import ModelSize
 MULTIPLES = (2, 3, 4, 4)  # channels of the convolutions, in units of size.depth; each halves the resolution
 
 
-def flat_inputs(observation: Mapping[str, Tensor], specs: Mapping[str, ObservationSpec]) -> Tensor:
-    """Vectors through symlog and categories as one-hots, side by side. [..., n] each -> [..., sum of widths]."""
+def flat_inputs(
+    observation: Mapping[str, Tensor], specs: Mapping[str, ObservationSpec], squash: Callable[[Tensor], Tensor] = symlog
+) -> Tensor:
+    """Vectors through `squash` and categories as one-hots, side by side. [..., n] each -> [..., sum of widths]."""
     parts = []
     for key, spec in specs.items():
         value = observation[key]
         if spec.kind == "vector":
-            parts.append(symlog(value.float()))
+            parts.append(squash(value.float()))
         elif spec.kind == "categorical":
             parts += [F.one_hot(value[..., i].long(), n).float() for i, n in enumerate(spec.classes)]
     return torch.cat(parts, -1)

@@ -17,6 +17,7 @@ from worldmodel.cli.compose import UsageError, leaves
 from worldmodel.cli.errors import numbers, validated
 from worldmodel.envs import EnvConfig
 from worldmodel.model.config import BehaviorConfig, LossConfig, ModelConfig
+from worldmodel.model.control.config import ControlConfig
 from worldmodel.model.factory import Factory
 from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import ReplayConfig
@@ -31,6 +32,7 @@ _LATER = (
     "seconds",
     "model.",
     "circuit.",
+    "control.",
     "env.",
     "eval.environments",
     "size.fan_in",
@@ -121,7 +123,8 @@ class TrainConfig:
     checkpoint: CheckpointConfig
     size: ModelSize
     model: ModelConfig = field(default_factory=ModelConfig)  # earlier runs have no such section
-    circuit: CircuitConfig = field(default_factory=CircuitConfig)  # nor this one
+    circuit: CircuitConfig = field(default_factory=CircuitConfig)  # nor these
+    control: ControlConfig = field(default_factory=ControlConfig)
     solver: dict[str, Any]
     optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
 

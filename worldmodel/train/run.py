@@ -22,6 +22,7 @@ from worldmodel.kernels.supported import small
 from worldmodel.launch import hardware
 from worldmodel.model.agent import Agent
 from worldmodel.model.factory import Factory
+from worldmodel.model.making import make_agent
 from worldmodel.model.player import Player
 from worldmodel.replay import stream as experience
 from worldmodel.replay.buffer import Replay, bytes_per_step
@@ -157,13 +158,13 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
         specs = environments.observation_specs, environments.action_spec
-        return Agent(*specs, config.size, config.loss, config.behavior, config.parts)
+        return make_agent(config, *specs)
 
 
 def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:
     """How many parameters an agent for these spaces has; nothing is allocated."""
     with torch.random.fork_rng(), torch.device("meta"):
-        agent = Agent(dict(observation), action, config.size, config.loss, config.behavior, config.parts)
+        agent = make_agent(config, dict(observation), action)
     return sum(parameter.numel() for parameter in agent.parameters())
 
 

@@ -255,7 +255,12 @@ class Trainer:
             self._evaluate(config.eval.episodes)
             counters.evaluated = counters.step
         every = config.log.predictions_every
-        if every and counters.updates and counters.step // every > counters.predicted // every:
+        if (
+            every
+            and self.player.agent.compiled
+            and counters.updates
+            and counters.step // every > counters.predicted // every
+        ):
             windows = self.stream.latest(PREDICTED)
             write_predictions(self.writer, counters.step, self.player.agent, windows, PREDICTED // 4)
             counters.predicted = counters.step

@@ -48,7 +48,7 @@ class Update:
         """One update, `progress` of the run being done. Raises NonFiniteLoss before any weight has changed."""
         for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = lr * (1 - progress * (1 - self._final))
-        self.agent.actor_critic.schedule(progress)
+        self.agent.schedule(progress)
         losses = self._replay(windows) if self._capture else self._gradients(windows)
         if not torch.isfinite(losses.total):
             names = [name for name, value in losses.metrics.items() if not torch.isfinite(value)]
@@ -60,8 +60,7 @@ class Update:
             names = [name for name, gradient in gradients.items() if not is_finite(gradient)]
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise NonFiniteLoss(f"the gradient is not finite ({shown}); the weights were not changed") from error
-        self.agent.actor_critic.update_slow_critic()
-        self.agent.refit(losses.state)
+        self.agent.updated(losses.state)
         return losses
 
     def _gradients(self, windows: Windows) -> Losses:
@@ -83,9 +82,9 @@ class Update:
         return self._outputs
 
     def _record(self, windows: Windows) -> None:
-        """Capture. Warm-up passes move nothing: the return scale and the random state are put back."""
+        """Capture. Warm-up passes move nothing: buffers and the random state are put back."""
         self._inputs = windows
-        scale = {key: value.clone() for key, value in self.agent.actor_critic.return_scale.state_dict().items()}
+        buffers = [(buffer, buffer.clone()) for buffer in self.agent.buffers()]
         random = self.generator.get_state()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -98,7 +97,8 @@ class Update:
         graph.register_generator_state(self.generator)
         with torch.cuda.graph(graph):
             self._outputs = self._gradients(windows)
-        self.agent.actor_critic.return_scale.load_state_dict(scale)
+        for buffer, before in buffers:
+            buffer.copy_(before)
         self.generator.set_state(random)
         self._graph = graph
 

@@ -1,0 +1,180 @@
+"""The agent for continuous control: model, critics and actor, and their one joint update (arXiv 2501.16142)."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
+from worldmodel.model.batch import Carry, Losses, State, Windows
+from worldmodel.model.config import LossConfig
+from worldmodel.model.control.config import ControlConfig
+from worldmodel.model.control.critics import Critics
+from worldmodel.model.control.latent_model import LatentModel
+from worldmodel.model.layers import MLP, Linear
+from worldmodel.model.size import ModelSize
+from worldmodel.model.twohot import TwoHot
+
+
+class ControlAgent(nn.Module):
+    """Learns values of replayed actions, and a policy that ascends them, on latents of a model without a decoder.
+
+    The model predicts next latents, rewards and ends over the whole window. Critics and actor see the latents of a copy
+    that is renewed every `period` updates, so that they do not move under them. The critics' targets see those of the
+    copy before, which their slow copies were trained on.
+
+    Shapes: T steps, B windows, H = T - 1 transitions, D latent, A action width, E critics.
+    """
+
+    compiled = False  # worldmodel.kernels has nothing for it
+    scale: Tensor
+    scale_target: Tensor
+    reward_mean: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        observations: Mapping[str, ObservationSpec],
+        action: ActionSpec,
+        size: ModelSize,
+        loss: LossConfig,
+        control: ControlConfig,
+        discount: float,
+    ) -> None:
+        super().__init__()
+        self.observations, self.action, self.size = dict(observations), action, size
+        self.loss, self.config, self.discount = loss, control, discount
+        self.twohot = TwoHot()
+        self.world_model = LatentModel(observations, action.width, size, len(self.twohot.bins))
+        self.actor = nn.Sequential(MLP(size.deter, size.units, 2), Linear(size.units, action.width, 0.01))
+        self.critics = Critics(control.critics, size.units, size.units)
+        frozen = (self.world_model, self.world_model, self.actor, self.critics)
+        self.seen, self.seen_before, self.slow_actor, self.slow_critics = (
+            deepcopy(part).requires_grad_(False) for part in frozen
+        )
+        for name, value in (("scale", 1.0), ("scale_target", 0.0), ("reward_mean", 0.0), ("updates", 0.0)):
+            self.register_buffer(name, torch.tensor(value))
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Those that have a choice: none."""
+        return {}
+
+    @property
+    def acts_by_circuits(self) -> bool:
+        """Whether a part that acts has a circuit."""
+        return False
+
+    def initial(self, rows: int) -> Carry:
+        """What is carried at the start of an episode."""
+        like = self.scale
+        state = State(like.new_zeros(rows, self.size.deter), like.new_zeros(rows, self.size.classes, self.size.stoch))
+        return Carry(state, like.new_zeros(rows, self.action.width))
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        is_first: Tensor,
+        carry: Carry,
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
+    ) -> Carry:
+        """See one observation of each of N streams [N, ...] and choose an action: the new carry's `action` [N, A]."""
+        latent = self.seen.encode(self.seen.inputs(observation))
+        action = torch.tanh(self.actor(latent))
+        noise = torch.empty_like(action)
+        if not greedy and self.updates == 0:
+            action = noise.uniform_(-1, 1, generator=generator)
+        elif not greedy:
+            action = (action + self.config.noise * noise.normal_(generator=generator)).clamp(-1, 1)
+        return Carry(State(latent, carry.state.stoch), action)
+
+    def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
+        """All losses on one batch; a single backward pass through `total` trains every part."""
+        inputs = self.world_model.inputs(windows.observation)  # [T, B, O]
+        for model in (self.world_model, self.seen, self.seen_before):
+            model.norm.update(inputs)
+        live = (~windows.is_first[1:]).float().cumprod(0)  # [H, B]: whether a transition is of the first episode
+        ended = windows.terminated[1:].float()
+        with torch.no_grad():
+            latents = self.seen.encode(inputs)  # [T, B, D]
+            self.reward_mean.lerp_(windows.reward.abs().mean(), 1 / min(1000.0, float(self.updates) + 1))
+        model_loss, metrics = self._model_loss(windows, inputs[0], latents, live, ended)
+        feature = self.seen.feature(latents[0], windows.action[0])  # [B, U]
+        target = self._target(windows, inputs, live, ended, generator)
+        value = self.critics(feature)  # [E, B]
+        critic_loss = F.smooth_l1_loss(value, target.expand_as(value), reduction="none").sum(0) * live[0]
+        raw = self.actor(latents[0])
+        ascent = self.critics(self.seen.feature(latents[0], torch.tanh(raw)), learn=False).mean(0)
+        actor_loss = self.config.pre_activation * raw.square().mean(-1) - ascent
+        total = ((model_loss + critic_loss + actor_loss) * windows.weight).mean()
+        metrics |= {
+            "loss/model": model_loss.mean(),
+            "loss/critic": critic_loss.mean(),
+            "loss/actor": actor_loss.mean(),
+            "behavior/value": (value.mean() * self.scale),
+            "behavior/reward_scale": self.scale,
+            "behavior/pre_activation": raw.abs().mean(),
+        }
+        state = State(latents, windows.before.state.stoch.expand(len(latents), *windows.before.state.stoch.shape))
+        return Losses(total, model_loss.detach(), state, {key: value.detach() for key, value in metrics.items()})
+
+    def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
+        """The model's loss of each window [B]."""
+        inputs = self.world_model.inputs(windows.observation)
+        live, ended = (~windows.is_first[1:]).float().cumprod(0), windows.terminated[1:].float()
+        return self._model_loss(windows, inputs[0], self.seen.encode(inputs), live, ended)[0]
+
+    def _model_loss(
+        self, windows: Windows, first: Tensor, latents: Tensor, live: Tensor, ended: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss [B] of predictions from the first observation [B, O] alone, by the actions taken."""
+        latent, steps = self.world_model.encode(first), []
+        for t, action in enumerate(windows.action[:-1]):
+            latent, reward, end = self.world_model.predict(self.world_model.feature(latent, action))
+            losses = (
+                (latent - latents[t + 1]).square().mean(-1),
+                self.twohot.loss(reward, (windows.reward[t + 1], 1.0)),
+                (end.sigmoid() - ended[t]).square(),
+            )
+            steps.append(torch.stack(losses) * live[t])
+        dynamics, reward, end = torch.stack(steps).sum(0)  # [B] each
+        scale = self.loss
+        total = scale.dynamics * dynamics + scale.reward * reward + scale.continuation * end
+        return total, {"loss/dynamics": dynamics.mean(), "loss/reward": reward.mean(), "loss/continue": end.mean()}
+
+    @torch.no_grad()
+    def _target(
+        self, windows: Windows, inputs: Tensor, live: Tensor, ended: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """The critics' targets [B], in units of the reward scale: some replayed rewards, then the least slow value."""
+        config, steps = self.config, min(self.config.returns, len(live))
+        returns, discount = torch.zeros_like(live[0]), torch.ones_like(live[0])
+        for t in range(steps):
+            returns += discount * live[t] * windows.reward[t + 1]
+            discount = torch.where(live[t] > 0, self.discount * discount * (1 - ended[t]), discount)
+        last = live[:steps].sum(0).long().clamp(min=1)  # the step that is bootstrapped from
+        latent = self.seen_before.encode(inputs[last, torch.arange(inputs.shape[1], device=inputs.device)])
+        action = torch.tanh(self.slow_actor(latent))
+        noise = torch.empty_like(action).normal_(generator=generator) * config.target_noise
+        most = 1.5 * config.target_noise
+        action = (action + noise.clamp(-most, most)).clamp(-1, 1)
+        value = self.slow_critics(self.seen_before.feature(latent, action)).min(0).values
+        return (returns + discount * value * self.scale_target) / self.scale
+
+    def schedule(self, progress: float) -> None:
+        """Nothing changes over a run."""
+
+    @torch.no_grad()
+    def updated(self, state: State) -> None:
+        """Renew the slow copies where it is time to."""
+        if self.updates % self.config.period == 0:
+            pairs = ((self.seen, self.seen_before), (self.world_model, self.seen))
+            for fast, slow in (*pairs, (self.actor, self.slow_actor), (self.critics, self.slow_critics)):
+                slow.load_state_dict(fast.state_dict())
+            self.scale_target.copy_(self.scale if self.updates > 0 else 0.0 * self.scale)
+            self.scale.copy_(self.reward_mean.clamp(min=1e-8))
+        self.updates += 1
