@@ -87,7 +87,9 @@ class ControlAgent(nn.Module):
         action = torch.tanh(self.actor(latent))
         noise = torch.empty_like(action)
         if not greedy and self.updates == 0:
-            action = noise.uniform_(-1, 1, generator=generator)
+            chance = torch.empty_like(is_first, dtype=action.dtype).uniform_(generator=generator)
+            held = ~is_first & (chance > 1 / self.config.hold)
+            action = torch.where(held[:, None], carry.action, noise.uniform_(-1, 1, generator=generator))
         elif not greedy:
             action = (action + self.config.noise * noise.normal_(generator=generator)).clamp(-1, 1)
         return Carry(State(latent, carry.state.stoch), action)

@@ -15,6 +15,8 @@ class ControlConfig:
 
     noise: Scale = 0.2
     """standard deviation of the noise on actions while it explores"""
+    hold: Annotated[float, Field(ge=1)] = 8.0
+    """steps, on average, that an action is held while actions are random, before the first update"""
     target_noise: Scale = 0.2
     """of the noise on actions in the critics' targets, clamped to 1.5 times this"""
     returns: Positive = 3
