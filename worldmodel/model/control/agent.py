@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.batch import Carry, Losses, State, Windows
 from worldmodel.model.config import LossConfig
+from worldmodel.model.control.actors import Ascent, Choice
 from worldmodel.model.control.config import ControlConfig
 from worldmodel.model.control.critics import Critics
 from worldmodel.model.control.latent_model import LatentModel
-from worldmodel.model.layers import MLP, Linear
+from worldmodel.model.control.normalizer import RunningNorm
+from worldmodel.model.encoder import flat_inputs
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
 
@@ -31,7 +33,7 @@ class ControlAgent(nn.Module):
     compiled = False  # worldmodel.kernels has nothing for it
     scale: Tensor
     scale_target: Tensor
-    reward_mean: Tensor
+    reward_square: Tensor
     updates: Tensor
 
     def __init__(
@@ -47,14 +49,17 @@ class ControlAgent(nn.Module):
         self.observations, self.action, self.size = dict(observations), action, size
         self.loss, self.config, self.discount = loss, control, discount
         self.twohot = TwoHot()
-        self.world_model = LatentModel(observations, action.width, size, len(self.twohot.bins))
-        self.actor = nn.Sequential(MLP(size.deter, size.units, 2), Linear(size.units, action.width, 0.01))
+        inputs = sum(sum(spec.classes) or spec.shape[0] for spec in observations.values())
+        self.norm = RunningNorm(inputs)
+        self.world_model = LatentModel(inputs, action.width, size, len(self.twohot.bins))
+        kind = Ascent if action.kind == "continuous" else Choice
+        self.actor = kind(size, action, control)
         self.critics = Critics(control.critics, size.units, size.units)
         frozen = (self.world_model, self.world_model, self.actor, self.critics)
         self.seen, self.seen_before, self.slow_actor, self.slow_critics = (
             deepcopy(part).requires_grad_(False) for part in frozen
         )
-        for name, value in (("scale", 1.0), ("scale_target", 0.0), ("reward_mean", 0.0), ("updates", 0.0)):
+        for name, value in (("scale", 1.0), ("scale_target", 0.0), ("reward_square", 0.0), ("updates", 0.0)):
             self.register_buffer(name, torch.tensor(value))
 
     @property
@@ -83,50 +88,51 @@ class ControlAgent(nn.Module):
         greedy: bool = False,
     ) -> Carry:
         """See one observation of each of N streams [N, ...] and choose an action: the new carry's `action` [N, A]."""
-        latent = self.seen.encode(self.seen.inputs(observation))
-        action = torch.tanh(self.actor(latent))
-        noise = torch.empty_like(action)
+        latent = self.seen.encode(self._inputs(observation))
         if not greedy and self.updates == 0:
-            chance = torch.empty_like(is_first, dtype=action.dtype).uniform_(generator=generator)
+            chance = latent.new_empty(len(is_first)).uniform_(generator=generator)
             held = ~is_first & (chance > 1 / self.config.hold)
-            action = torch.where(held[:, None], carry.action, noise.uniform_(-1, 1, generator=generator))
-        elif not greedy:
-            action = (action + self.config.noise * noise.normal_(generator=generator)).clamp(-1, 1)
+            action = torch.where(held[:, None], carry.action, self.actor.random(len(is_first), generator))
+        else:
+            action = self.actor.best(latent, self.seen, self.critics)
+            action = action if greedy else self.actor.explore(action, generator)
         return Carry(State(latent, carry.state.stoch), action)
+
+    def _inputs(self, observation: Mapping[str, Tensor], learn: bool = False) -> Tensor:
+        """Vectors and one-hots side by side, normalised: [..., O]. learn: take them in first."""
+        inputs = flat_inputs(observation, self.observations, lambda vector: vector)
+        if learn:
+            self.norm.update(inputs)
+        normed: Tensor = self.norm(inputs)
+        return normed
 
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""
-        inputs = self.world_model.inputs(windows.observation)  # [T, B, O]
-        for model in (self.world_model, self.seen, self.seen_before):
-            model.norm.update(inputs)
+        inputs = self._inputs(windows.observation, learn=True)  # [T, B, O]
         live = (~windows.is_first[1:]).float().cumprod(0)  # [H, B]: whether a transition is of the first episode
         ended = windows.terminated[1:].float()
         with torch.no_grad():
             latents = self.seen.encode(inputs)  # [T, B, D]
-            self.reward_mean.lerp_(windows.reward.abs().mean(), 1 / min(1000.0, float(self.updates) + 1))
+            self.reward_square.lerp_(windows.reward.square().mean(), 1 / min(1000.0, float(self.updates) + 1))
         model_loss, metrics = self._model_loss(windows, inputs[0], latents, live, ended)
         feature = self.seen.feature(latents[0], windows.action[0])  # [B, U]
         target = self._target(windows, inputs, live, ended, generator)
         value = self.critics(feature)  # [E, B]
         critic_loss = F.smooth_l1_loss(value, target.expand_as(value), reduction="none").sum(0) * live[0]
-        raw = self.actor(latents[0])
-        ascent = self.critics(self.seen.feature(latents[0], torch.tanh(raw)), learn=False).mean(0)
-        actor_loss = self.config.pre_activation * raw.square().mean(-1) - ascent
+        actor_loss, actor_metrics = self.actor.loss(latents[0], self.seen, self.critics)
         total = ((model_loss + critic_loss + actor_loss) * windows.weight).mean()
         metrics |= {
             "loss/model": model_loss.mean(),
             "loss/critic": critic_loss.mean(),
-            "loss/actor": actor_loss.mean(),
             "behavior/value": (value.mean() * self.scale),
             "behavior/reward_scale": self.scale,
-            "behavior/pre_activation": raw.abs().mean(),
-        }
+        } | actor_metrics
         state = State(latents, windows.before.state.stoch.expand(len(latents), *windows.before.state.stoch.shape))
         return Losses(total, model_loss.detach(), state, {key: value.detach() for key, value in metrics.items()})
 
     def model_loss(self, windows: Windows, generator: torch.Generator | None = None) -> Tensor:
         """The model's loss of each window [B]."""
-        inputs = self.world_model.inputs(windows.observation)
+        inputs = self._inputs(windows.observation)
         live, ended = (~windows.is_first[1:]).float().cumprod(0), windows.terminated[1:].float()
         return self._model_loss(windows, inputs[0], self.seen.encode(inputs), live, ended)[0]
 
@@ -134,16 +140,13 @@ class ControlAgent(nn.Module):
         self, windows: Windows, first: Tensor, latents: Tensor, live: Tensor, ended: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss [B] of predictions from the first observation [B, O] alone, by the actions taken."""
-        latent, steps = self.world_model.encode(first), []
-        for t, action in enumerate(windows.action[:-1]):
-            latent, reward, end = self.world_model.predict(self.world_model.feature(latent, action))
-            losses = (
-                (latent - latents[t + 1]).square().mean(-1),
-                self.twohot.loss(reward, (windows.reward[t + 1], 1.0)),
-                (end.sigmoid() - ended[t]).square(),
-            )
-            steps.append(torch.stack(losses) * live[t])
-        dynamics, reward, end = torch.stack(steps).sum(0)  # [B] each
+        ahead, reward, end = self.world_model.rollout(self.world_model.encode(first), windows.action[:-1])
+        losses = (
+            (ahead - latents[1:]).square().mean(-1),
+            self.twohot.loss(reward, (windows.reward[1:], 1.0)),
+            (end.sigmoid() - ended).square(),
+        )
+        dynamics, reward, end = ((loss * live).sum(0) for loss in losses)  # [B] each
         scale = self.loss
         total = scale.dynamics * dynamics + scale.reward * reward + scale.continuation * end
         return total, {"loss/dynamics": dynamics.mean(), "loss/reward": reward.mean(), "loss/continue": end.mean()}
@@ -153,17 +156,14 @@ class ControlAgent(nn.Module):
         self, windows: Windows, inputs: Tensor, live: Tensor, ended: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """The critics' targets [B], in units of the reward scale: some replayed rewards, then the least slow value."""
-        config, steps = self.config, min(self.config.returns, len(live))
+        steps = min(self.config.returns, len(live))
         returns, discount = torch.zeros_like(live[0]), torch.ones_like(live[0])
         for t in range(steps):
             returns += discount * live[t] * windows.reward[t + 1]
             discount = torch.where(live[t] > 0, self.discount * discount * (1 - ended[t]), discount)
         last = live[:steps].sum(0).long().clamp(min=1)  # the step that is bootstrapped from
         latent = self.seen_before.encode(inputs[last, torch.arange(inputs.shape[1], device=inputs.device)])
-        action = torch.tanh(self.slow_actor(latent))
-        noise = torch.empty_like(action).normal_(generator=generator) * config.target_noise
-        most = 1.5 * config.target_noise
-        action = (action + noise.clamp(-most, most)).clamp(-1, 1)
+        action = self.slow_actor.target(latent, self.seen_before, self.slow_critics, generator)
         value = self.slow_critics(self.seen_before.feature(latent, action)).min(0).values
         return (returns + discount * value * self.scale_target) / self.scale
 
@@ -178,5 +178,5 @@ class ControlAgent(nn.Module):
             for fast, slow in (*pairs, (self.actor, self.slow_actor), (self.critics, self.slow_critics)):
                 slow.load_state_dict(fast.state_dict())
             self.scale_target.copy_(self.scale if self.updates > 0 else 0.0 * self.scale)
-            self.scale.copy_(self.reward_mean.clamp(min=1e-8))
+            self.scale.copy_(torch.where(self.reward_square > 0, self.reward_square.sqrt(), 1.0))
         self.updates += 1

@@ -15,6 +15,8 @@ class ControlConfig:
 
     noise: Scale = 0.2
     """standard deviation of the noise on actions while it explores"""
+    random: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """share of discrete actions that are random while it explores"""
     hold: Annotated[float, Field(ge=1)] = 8.0
     """steps, on average, that an action is held while actions are random, before the first update"""
     target_noise: Scale = 0.2
