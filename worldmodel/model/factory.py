@@ -42,6 +42,12 @@ class Factory:
     def check(self) -> None:
         """Raise ProblemError, with the key, where a part is not known or does not go with another."""
         model = self.model
+        if model.agent == "control" and self.kinds != (usual := Factory().kinds):
+            place = next(place for place, kind in self.kinds.items() if kind != usual[place])
+            name = "router" if model.router != "none" and place == "heads.prior" else place
+            raise ProblemError(
+                f"model.{name}: belongs to model.agent=dreamer, and model.agent=control has no such part"
+            )
         CELLS.find(model.cell, "model.cell")
         for place in asdict(model.heads):
             self._head(place)

@@ -176,6 +176,10 @@ class TrainConfig:
             raise ValueError(f"size.deter={self.size.deter}: a multiple of size.blocks={self.size.blocks} is accepted")
         if self.replay.fresh >= self.batch_size:
             raise ValueError(f"replay.fresh={self.replay.fresh}: less than batch_size={self.batch_size} is accepted")
+        if self.model.agent == "control" and self.control.returns >= self.batch_length:
+            raise ValueError(
+                f"control.returns={self.control.returns}: less than batch_length={self.batch_length} is accepted"
+            )
         least = (self.batch_length + self.stride) * self.env.num
         if self.prefill < least:
             raise ValueError(

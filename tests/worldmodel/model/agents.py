@@ -11,6 +11,7 @@ from worldmodel.kernels import for_agent
 from worldmodel.model.agent import Agent
 from worldmodel.model.batch import Carry, Windows
 from worldmodel.model.config import BehaviorConfig, LossConfig
+from worldmodel.model.control.agent import ControlAgent
 from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.size import ModelSize
 
@@ -97,7 +98,9 @@ def actions(spec: ActionSpec, shape: tuple[int, ...], generator: torch.Generator
     return torch.cat(hot, -1).float()
 
 
-def make_windows(agent: Agent, steps: int = 5, batch: int = 3, seed: int = 0, **fields: Tensor) -> Windows:
+def make_windows(
+    agent: Agent | ControlAgent, steps: int = 5, batch: int = 3, seed: int = 0, **fields: Tensor
+) -> Windows:
     """Random windows [T, B] in the middle of an episode; `fields` replace what is given."""
     random = generator(seed)
     shape = (steps, batch)
@@ -109,7 +112,7 @@ def make_windows(agent: Agent, steps: int = 5, batch: int = 3, seed: int = 0, **
         nothing,
         nothing,
         nothing,
-        Carry(agent.world_model.rssm.initial(batch), actions(agent.action, (batch,), random)),
+        Carry(agent.initial(batch).state, actions(agent.action, (batch,), random)),
         torch.ones(batch),
     )
     return windows._replace(**fields)  # type: ignore[arg-type]

@@ -45,6 +45,16 @@ CASES = {
     "option of a selector": ("replay=prioritized replay.alhpa=1", "unknown key; did you mean replay.alpha?"),
     "value of a selector": ("replay=prioritized replay.alpha=2", "replay.alpha=2: input should be less "),
     "blocks": ("size.deter=33", "size.deter=33: a multiple of size.blocks=8 is accepted"),
+    "circuit of control": (
+        "model.agent=control model.heads.actor=circuit",
+        "model.heads.actor: belongs to model.agent=dreamer, and model.agent=control has no such part",
+    ),
+    "router of control": ("model.agent=control model.router=mlp", "model.router: belongs to model.agent=dreamer"),
+    "returns of control": ("training=control batch_length=4 control.returns=4", "less than batch_length=4 is accepted"),
+    "image of control": (
+        f"training=control {CUSTOM} {PICTURE}",
+        f"model.agent=control: dreamer is accepted for {CUSTOM}, where 'image' is an image",
+    ),
     "fresh": ("replay.fresh=4", "replay.fresh=4: less than batch_size=4 is accepted"),
     "prefill": ("prefill=4", "prefill=4: at least 5 is accepted, for windows of batch_length=4 in env.num=1 streams"),
     "capacity": ("replay.capacity=9", "replay.capacity=9: at least 10 is accepted"),

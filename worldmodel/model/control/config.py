@@ -17,7 +17,7 @@ class ControlConfig:
     """standard deviation of the noise on actions while it explores"""
     random: Annotated[float, Field(ge=0, le=1)] = 0.1
     """share of discrete actions that are random while it explores"""
-    hold: Annotated[float, Field(ge=1)] = 8.0
+    hold: Annotated[float, Field(ge=1)] = 16.0
     """steps, on average, that an action is held while actions are random, before the first update"""
     target_noise: Scale = 0.2
     """of the noise on actions in the critics' targets, clamped to 1.5 times this"""
