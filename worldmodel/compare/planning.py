@@ -46,10 +46,11 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
     trials = {name: arm.trials for name, arm in arms.items()}
     if suite.budget == "trials" and len(set(trials.values())) > 1:
         raise UsageError(f"suite.budget=trials: arms with as many tuning trials each are accepted, not {trials}")
+    recipes = {label: _recipe(arms, task, config, configs) for label, task in tasks.items()}
     complete: dict[str, Arm] = {}
     for name, arm in arms.items():
         role = "reference" if name == config.reference else "arm" if name in config.arms else "control"
-        complete[name] = _complete(name, role, arm, tasks, config, configs)
+        complete[name] = _complete(name, role, arm, tasks, recipes, config, configs)
     for label, made in [(label, made) for label in tasks for made in complete.values()] if kind.plays else ():
         common = _common(complete[config.reference].configs[label])
         if differing := differences(common, _common(made.configs[label]), ()):
@@ -133,14 +134,43 @@ def _validated(schema: type[Config], values: Mapping[str, Any], key: str) -> Con
         raise UsageError(f"{key}: {error}") from None
 
 
+def _given(name: str, arm: ArmConfig, task: TaskConfig, config: CompareConfig) -> list[str]:
+    """The words of an arm's runs in an environment, but for their budget."""
+    return [*task.words, *config.suite.words, *config.words, *arm.words, *task.arms.get(name, ())]
+
+
+def _recipe(arms: Mapping[str, ArmConfig], task: TaskConfig, config: CompareConfig, configs: Path) -> list[str]:
+    """The words that give all arms of an environment one recipe: that of training=auto if it is the same for all."""
+    from worldmodel.envs import EnvironmentFault, EnvironmentRefused
+    from worldmodel.train import recipe
+
+    names = set()
+    for name, arm in arms.items():
+        if config.suite.command == "train" and arm.algorithm is None:
+            words = _given(name, arm, task, config)
+            try:
+                if not recipe.is_open(words, configs):
+                    return []
+                names.add(recipe.suiting_made(KINDS["train"].config(words, configs)))
+            except (UsageError, EnvironmentFault, EnvironmentRefused):
+                return []  # it is told with the arm and the environment, when the arm is completed
+    return [f"training={names.pop() if len(names) == 1 else recipe.AUTO}"] if names else []
+
+
 def _complete(
-    name: str, role: str, arm: ArmConfig, tasks: Mapping[str, TaskConfig], config: CompareConfig, configs: Path
+    name: str,
+    role: str,
+    arm: ArmConfig,
+    tasks: Mapping[str, TaskConfig],
+    recipes: Mapping[str, list[str]],
+    config: CompareConfig,
+    configs: Path,
 ) -> Arm:
     """The arm with the words and the configuration of its runs in every environment. Raises UsageError."""
     suite, kind = config.suite, KINDS[config.suite.command]
     found, words = {}, {}
     for label, task in tasks.items():
-        given = [*task.words, *suite.words, *config.words, *arm.words, *task.arms.get(name, ())]
+        given = [*recipes[label], *_given(name, arm, task, config)]
         given += [f"deterministic={str(config.deterministic).lower()}"] if kind.plays else []
         given.append(f"{kind.budget}={task.steps}")
         if suite.budget == "seconds":

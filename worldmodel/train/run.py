@@ -35,6 +35,7 @@ from worldmodel.runs.folder import CHECKPOINTS, RunFolder
 from worldmodel.runs.metrics import MetricsWriter
 from worldmodel.train.config import TrainConfig, run_config
 from worldmodel.train.hybrid import make_optimizer
+from worldmodel.train.recipe import AUTO, begun_as, is_open, suiting, with_recipe
 from worldmodel.train.trainer import Trainer
 from worldmodel.train.update import Update
 
@@ -62,6 +63,10 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         folder = stack.enter_context(RunFolder(_new_logdir(config) if config.logdir == "auto" else config.logdir))
         stack.enter_context(error_log(lambda: folder.path))
         path = folder.path
+        leaves_recipe = bool(words) and is_open(words)
+        if leaves_recipe and (begun_values := folder.config()):
+            leaves_recipe, name = False, begun_as(begun_values)
+            config = config if name == AUTO else with_recipe(words, name)
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
         if found:
@@ -73,6 +78,10 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         environments = Environments(config.env, config.env.num, config.seed, repeatable=config.deterministic)
         stack.callback(environments.close)
         hardware.put_back_torch(config.env.id)
+        if leaves_recipe:
+            name, why = suiting(config, environments.observation_specs, environments.action_spec)
+            config = config if name == AUTO else replace(with_recipe(words, name), logdir=config.logdir)
+            print(f"training={name}: {why}")
         if not _updates(config):
             print(f"steps={config.steps}: no update follows prefill={config.prefill}, so nothing is learned")
         images = any(spec.kind == "image" for spec in environments.observation_specs.values())
@@ -158,7 +167,8 @@ def _agent(config: TrainConfig, environments: Environments, device: str) -> Agen
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(config.seed)
         specs = environments.observation_specs, environments.action_spec
-        return make_agent(config, *specs)
+        agent: Agent = make_agent(config, *specs)
+    return agent
 
 
 def _parameters(config: TrainConfig, observation: Mapping[str, ObservationSpec], action: ActionSpec) -> int:

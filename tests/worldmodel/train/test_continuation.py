@@ -37,8 +37,8 @@ CASES = {
     "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
     "recall": ("replay=recall", "replay.fit=16"),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
-    "control": ("training=control", "control.period=7", "prefill=40", "batch_size=4", "train_ratio=12"),
-    "continuous control": ("training=control", "env=pendulum", "env.time_limit=30", "prefill=40", "batch_size=4"),
+    "control": ("training=control", "control.period=7", "prefill=40", "batch_size=4", "train_ratio=24"),
+    "continuous control": ("training=control", "env=pendulum", "prefill=40", "batch_size=4", "train_ratio=24"),
     "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
 EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=200")

@@ -1,7 +1,8 @@
-"""The agent for continuous control: model, critics and actor, and their one joint update (arXiv 2501.16142)."""
+"""The agent for control: model, critics and policy, and their one joint update (MR.Q, arXiv 2501.16142)."""
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +11,16 @@ from torch.nn import functional as F
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.batch import Carry, Losses, State, Windows
 from worldmodel.model.config import LossConfig
-from worldmodel.model.control.actors import Ascent, Choice
 from worldmodel.model.control.config import ControlConfig
 from worldmodel.model.control.critics import Critics
 from worldmodel.model.control.latent_model import LatentModel
 from worldmodel.model.control.normalizer import RunningNorm
+from worldmodel.model.control.policies import Ascent, Choice
 from worldmodel.model.encoder import flat_inputs
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class ControlAgent(nn.Module):
@@ -52,13 +55,11 @@ class ControlAgent(nn.Module):
         inputs = sum(sum(spec.classes) or spec.shape[0] for spec in observations.values())
         self.norm = RunningNorm(inputs)
         self.world_model = LatentModel(inputs, action.width, size, len(self.twohot.bins))
-        kind = Ascent if action.kind == "continuous" else Choice
-        self.actor = kind(size, action, control)
-        self.critics = Critics(control.critics, size.units, size.units)
-        frozen = (self.world_model, self.world_model, self.actor, self.critics)
-        self.seen, self.seen_before, self.slow_actor, self.slow_critics = (
-            deepcopy(part).requires_grad_(False) for part in frozen
-        )
+        kind: type[Ascent | Choice] = Ascent if action.kind == "continuous" else Choice
+        self.policy = kind(size, action, control)
+        self.critics = Critics(control.critics, size.deter, size.deter)
+        self.seen, self.seen_before = _frozen(self.world_model), _frozen(self.world_model)
+        self.slow_policy, self.slow_critics = _frozen(self.policy), _frozen(self.critics)
         for name, value in (("scale", 1.0), ("scale_target", 0.0), ("reward_square", 0.0), ("updates", 0.0)):
             self.register_buffer(name, torch.tensor(value))
 
@@ -92,10 +93,10 @@ class ControlAgent(nn.Module):
         if not greedy and self.updates == 0:
             chance = latent.new_empty(len(is_first)).uniform_(generator=generator)
             held = ~is_first & (chance > 1 / self.config.hold)
-            action = torch.where(held[:, None], carry.action, self.actor.random(len(is_first), generator))
+            action = torch.where(held[:, None], carry.action, self.policy.random(len(is_first), generator))
         else:
-            action = self.actor.best(latent, self.seen, self.critics)
-            action = action if greedy else self.actor.explore(action, generator)
+            action = self.policy.best(latent, self.seen, self.critics)
+            action = action if greedy else self.policy.explore(action, generator)
         return Carry(State(latent, carry.state.stoch), action)
 
     def _inputs(self, observation: Mapping[str, Tensor], learn: bool = False) -> Tensor:
@@ -115,11 +116,11 @@ class ControlAgent(nn.Module):
             latents = self.seen.encode(inputs)  # [T, B, D]
             self.reward_square.lerp_(windows.reward.square().mean(), 1 / min(1000.0, float(self.updates) + 1))
         model_loss, metrics = self._model_loss(windows, inputs[0], latents, live, ended)
-        feature = self.seen.feature(latents[0], windows.action[0])  # [B, U]
+        feature = self.seen.feature(latents[0], windows.action[0])  # [B, D]
         target = self._target(windows, inputs, live, ended, generator)
         value = self.critics(feature)  # [E, B]
         critic_loss = F.smooth_l1_loss(value, target.expand_as(value), reduction="none").sum(0) * live[0]
-        actor_loss, actor_metrics = self.actor.loss(latents[0], self.seen, self.critics)
+        actor_loss, actor_metrics = self.policy.loss(latents[0], self.seen, self.critics)
         total = ((model_loss + critic_loss + actor_loss) * windows.weight).mean()
         metrics |= {
             "loss/model": model_loss.mean(),
@@ -163,9 +164,10 @@ class ControlAgent(nn.Module):
             discount = torch.where(live[t] > 0, self.discount * discount * (1 - ended[t]), discount)
         last = live[:steps].sum(0).long().clamp(min=1)  # the step that is bootstrapped from
         latent = self.seen_before.encode(inputs[last, torch.arange(inputs.shape[1], device=inputs.device)])
-        action = self.slow_actor.target(latent, self.seen_before, self.slow_critics, generator)
+        action = self.slow_policy.target(latent, self.seen_before, self.slow_critics, generator)
         value = self.slow_critics(self.seen_before.feature(latent, action)).min(0).values
-        return (returns + discount * value * self.scale_target) / self.scale
+        target: Tensor = (returns + discount * value * self.scale_target) / self.scale
+        return target
 
     def schedule(self, progress: float) -> None:
         """Nothing changes over a run."""
@@ -175,8 +177,13 @@ class ControlAgent(nn.Module):
         """Renew the slow copies where it is time to."""
         if self.updates % self.config.period == 0:
             pairs = ((self.seen, self.seen_before), (self.world_model, self.seen))
-            for fast, slow in (*pairs, (self.actor, self.slow_actor), (self.critics, self.slow_critics)):
+            for fast, slow in (*pairs, (self.policy, self.slow_policy), (self.critics, self.slow_critics)):
                 slow.load_state_dict(fast.state_dict())
             self.scale_target.copy_(self.scale if self.updates > 0 else 0.0 * self.scale)
             self.scale.copy_(torch.where(self.reward_square > 0, self.reward_square.sqrt(), 1.0))
         self.updates += 1
+
+
+def _frozen(part: Module) -> Module:
+    """Return a copy that no gradient trains."""
+    return deepcopy(part).requires_grad_(False)

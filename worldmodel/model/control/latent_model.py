@@ -10,15 +10,15 @@ from worldmodel.model.size import ModelSize
 class LatentModel(nn.Module):
     """Encodes observations, and predicts the next latent, the reward and the end from a latent and an action.
 
-    Shapes: O inputs, D latent (size.deter), A action, U feature of latent and action (size.units).
+    Shapes: O inputs, D latent, and all other layers (size.deter), A action.
     """
 
     def __init__(self, inputs: int, action: int, size: ModelSize, bins: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(MLP(inputs, size.units, 2), Linear(size.units, size.deter), NormAct(size.deter))
-        self.action_in = nn.Sequential(Linear(action, size.units // 2), NormAct(size.units // 2))
-        self.joint = nn.Sequential(MLP(size.deter + size.units // 2, size.units, 2), Linear(size.units, size.units))
-        self.ahead, self.read = Linear(size.units, size.deter), Linear(size.units, bins + 1)
+        self.encoder = nn.Sequential(MLP(inputs, size.deter, 2), Linear(size.deter, size.deter), NormAct(size.deter))
+        self.action_in = nn.Sequential(Linear(action, size.deter // 2), NormAct(size.deter // 2))
+        self.joint = nn.Sequential(MLP(size.deter + size.deter // 2, size.deter, 2), Linear(size.deter, size.deter))
+        self.ahead, self.read = Linear(size.deter, size.deter), Linear(size.deter, bins + 1)
 
     def encode(self, inputs: Tensor) -> Tensor:
         """[..., O] -> [..., D]."""
@@ -26,7 +26,7 @@ class LatentModel(nn.Module):
         return latent
 
     def feature(self, latent: Tensor, action: Tensor) -> Tensor:
-        """[..., D], [..., A] -> [..., U]: what a critic sees, and what all predictions are linear in."""
+        """[..., D], [..., A] -> [..., D]: what a critic sees, and what all predictions are linear in."""
         feature: Tensor = self.joint(torch.cat([latent, self.action_in(action)], -1))
         return feature
 

@@ -83,7 +83,7 @@ def test_targets_are_those_of_a_loop(action: ActionSpec) -> None:
             done = bool(ended[t, row])
         if not done:
             latent = agent.seen_before.encode(inputs[t, row : row + 1])
-            best = agent.slow_actor.best(latent, agent.seen_before, agent.slow_critics)
+            best = agent.slow_policy.best(latent, agent.seen_before, agent.slow_critics)
             total += DISCOUNT**t * 5 * float(agent.slow_critics(agent.seen_before.feature(latent, best)).min())
         torch.testing.assert_close(float(targets[row]), total / 2, atol=1e-5, rtol=1e-5)
 
@@ -116,16 +116,16 @@ def test_gradients_reach_only_what_a_loss_is_for() -> None:
     """The actor's loss moves the actor alone, the critics' the critics alone."""
     agent = control_agent()
     latent = torch.randn(3, SIZE.deter)
-    agent.actor.loss(latent, agent.seen, agent.critics)[0].sum().backward()
+    agent.policy.loss(latent, agent.seen, agent.critics)[0].sum().backward()
     moved = {name.split(".")[0] for name, p in agent.named_parameters() if p.grad is not None and p.grad.any()}
-    assert moved == {"actor"}
+    assert moved == {"policy"}
 
 
 @pytest.mark.parametrize("action", [DISCRETE, COMPONENTS])
 def test_a_discrete_action_is_that_of_the_greatest_value(action: ActionSpec) -> None:
     agent = control_agent(action)
     latent = torch.randn(6, SIZE.deter)
-    best = agent.actor.best(latent, agent.seen, agent.critics)
+    best = agent.policy.best(latent, agent.seen, agent.critics)
     for row, chosen in zip(latent, best, strict=True):
         values = {}
         for classes in product(*map(range, action.sizes)):

@@ -1,4 +1,4 @@
-"""Actors: who finds the action of the greatest value."""
+"""Policies: who finds the action of the greatest value."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ class Ascent(nn.Module):
     def __init__(self, size: ModelSize, action: ActionSpec, control: ControlConfig) -> None:
         super().__init__()
         self.width, self.config = action.width, control
-        self.net = nn.Sequential(MLP(size.deter, size.units, 2), Linear(size.units, action.width, 0.01))
+        self.net = nn.Sequential(MLP(size.deter, size.deter, 2), Linear(size.deter, action.width, 0.01))
 
     def best(self, latent: Tensor, model: LatentModel, critics: Critics) -> Tensor:
         """Return the action of the greatest value, as far as is known."""
@@ -28,7 +28,9 @@ class Ascent(nn.Module):
 
     def random(self, rows: int, generator: torch.Generator | None) -> Tensor:
         """Return uniform actions."""
-        return self.net[1].bias.new_empty(rows, self.width).uniform_(-1, 1, generator=generator)
+        return torch.empty(rows, self.width, device=next(self.net.parameters()).device).uniform_(
+            -1, 1, generator=generator
+        )
 
     def explore(self, action: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return actions with noise."""

@@ -1,0 +1,50 @@
+"""What `training=auto` becomes: the recipe that suits an environment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldmodel.cli.compose import composed, configured
+from worldmodel.cli.schema import catalogue, configs_folder
+from worldmodel.envs import ActionSpec, ObservationSpec, make_env
+from worldmodel.envs.spaces.encode import ActionDecoder
+from worldmodel.model.factory import Factory
+from worldmodel.train.config import TrainConfig
+
+AUTO = "quick"  # what it is composed as until the spaces are known
+
+
+def is_open(words: Sequence[str], configs: Path | None = None) -> bool:
+    """Whether words leave the recipe to the environment."""
+    folder = configs or configs_folder()
+    return composed(catalogue(folder, "train"), folder, "train", words).choices.get("training") == "auto"
+
+
+def suiting(config: TrainConfig, observations: Mapping[str, ObservationSpec], action: ActionSpec) -> tuple[str, str]:
+    """Return the choice of `training` for these spaces, and why (figures: docs/results/control.md)."""
+    if any(spec.kind == "image" for spec in observations.values()):
+        return AUTO, "observations are images"
+    if action.kind == "discrete":
+        return AUTO, "actions are discrete"
+    if config.parts.kinds != Factory().kinds or config.optimizer.name != "laprop":
+        return AUTO, "its agent has the parts that were chosen"
+    return "control", "actions are continuous, and observations are no images"
+
+
+def begun_as(values: Mapping[str, Any]) -> str:
+    """Return the choice that a run began with, of those that auto becomes; values: those of its config.yaml."""
+    return "control" if values.get("model", {}).get("agent") == "control" else AUTO
+
+
+def with_recipe(words: Sequence[str], name: str) -> TrainConfig:
+    """Compose the configuration of words again, by another recipe than `AUTO`. Raises UsageError."""
+    return configured("train", TrainConfig, [*words, f"training={name}"])
+
+
+def suiting_made(config: TrainConfig) -> str:
+    """Return the choice of `training` that suits a configuration, whose environment is made for it once."""
+    env = make_env(config.env)
+    try:
+        return suiting(config, env.layout.specs, ActionDecoder(env.action_space).spec)[0]
+    finally:
+        env.close()
