@@ -92,6 +92,8 @@ class SuiteConfig:
     """what runs have alike: steps, seconds, updates, or trials of tuning beside the steps"""
     effects: list[Annotated[float, Field(gt=0)]] = field(default_factory=lambda: [0.1, 0.2, 0.4])
     """differences of scores whose power is told"""
+    anchors: str | None = None
+    """published returns that the report shows beside these: dmc_proprio or gymnasium; null: none"""
     words: Words = field(default_factory=list)
     """of training, for every arm"""
 
