@@ -86,7 +86,7 @@ def _mark(axes: "Axes", marks: Sequence[tuple[str, int, float]], labelled: bool)
         return
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # labels are placed in shares of it
-    places = [(value - low) / (high - low) for _, _, value in marks]
+    places: list[float] = [(value - low) / (high - low) for _, _, value in marks]
     for place in range(1, len(places)):
         places[place] = max(places[place], places[place - 1] + LABEL)
     for place in range(len(places)):  # none above the top

@@ -166,8 +166,8 @@ class Standings:
             runs, mean = self.results[task, arm], self.mean(arm, task)
             value = [NOTHING, NOTHING] if mean is None else _range(mean)
             seeds = ", ".join(run.state if run.score is None else number(run.score).text for run in runs)
-            ended = (mean and mean.value, [arm, "this comparison", *value, seeds, number(_minutes(runs)), NOTHING])
-            lines.append(ended)
+            ours: Row = [arm, "this comparison", *value, seeds, number(_minutes(runs)), NOTHING]
+            lines.append((mean and mean.value, ours))
         by_method: dict[tuple[str, str], list[Anchor]] = {}
         for one in self.anchors[task]:
             by_method.setdefault((one.method, one.task), []).append(one)
@@ -175,7 +175,7 @@ class Standings:
             same = next((one.value for one in anchors if one.steps == steps), None)
             others = [f"{number(one.value).text} at {one.steps:,}" for one in anchors if one.steps != steps]
             label = method if _is_version(name, self.ids[task]) else f"{method} ({name})"
-            row = [label, "published", number(same), NOTHING, NOTHING, NOTHING, "; ".join(others) or "-"]
+            row: Row = [label, "published", number(same), NOTHING, NOTHING, NOTHING, "; ".join(others) or "-"]
             lines.append((same, row))
         returns = f"return at {steps:,} {plan.kind.unit}"
         heads = ["agent", "what", returns, "95 % interval", "each seed", "minutes of a run", "at other steps"]
