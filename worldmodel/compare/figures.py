@@ -87,10 +87,9 @@ def _mark(axes: "Axes", marks: Sequence[tuple[str, int, float]], labelled: bool)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # labels are placed in shares of it
     places: list[float] = [(value - low) / (high - low) for _, _, value in marks]
-    for place in range(1, len(places)):
-        places[place] = max(places[place], places[place - 1] + LABEL)
-    for place in range(len(places)):  # none above the top
-        places[place] = min(places[place], 1.0 - (len(places) - 1 - place) * LABEL)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + LABEL)
+    places = [min(place, 1.0 - i * LABEL) for i, place in zip(reversed(range(len(places))), places, strict=True)]
     for (label, steps, value), place in zip(marks, places, strict=True):
         axes.annotate(
             label,

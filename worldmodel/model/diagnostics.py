@@ -21,7 +21,8 @@ def effective_rank(latents: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     values = values * (values > 1e-6 * values[-1])  # below that is rounding
     share = values / values.sum().clamp(min=1e-30)
-    return torch.special.entr(share).sum().exp() * (values[-1] > 1e-6)
+    rank: Tensor = torch.special.entr(share).sum().exp() * (values[-1] > 1e-6)
+    return rank
 
 
 @torch.no_grad()
