@@ -86,6 +86,8 @@ class SuiteConfig:
     """where arms with a circuit have it: heads.NAME, router or cell"""
     seeds: Positive = 10
     """runs of each arm in each environment"""
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    """the seed of the first; the others follow. One that no recipe was tuned on makes a fair table"""
     metric: Metric = "final"
     """final: mean return of the last evaluation; area: mean of all evaluations"""
     budget: Budget = "steps"
@@ -111,7 +113,7 @@ class CompareConfig:
     controls: bool | list[Name]
     """which controls of the arms also run: true (all), false (none) or names; the report lists the others"""
     seeds: Positive
-    """runs of each arm in each environment, with the seeds 0, 1, ..."""
+    """runs of each arm in each environment, with the seeds suite.first_seed, that + 1, ..."""
     environments: Names | None = None
     """names of the suite's environments; null: all of them"""
     words: Words = field(default_factory=list)

@@ -69,6 +69,7 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
         reference=config.reference,
         tasks=tasks,
         arms=complete,
+        first_seed=suite.first_seed,
     )
 
 

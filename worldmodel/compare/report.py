@@ -230,7 +230,7 @@ class Report:
             ["metric", f"{plan.metric}: {metric}"],
             ["runs", f"python -m {plan.kind.module}"],
             ["equal budget", self._budget],
-            ["seeds of each arm and environment", str(plan.seeds)],
+            ["seeds of each arm and environment", f"{plan.seeds}, from {plan.first_seed}"],
             ["reference", plan.reference],
             *[[key, str(value)] for key, value in tests.items()],
             ["SHA-256 of the plan", plan.hash],

@@ -18,7 +18,7 @@ _UNTOLD = ("execute=", "launcher")  # words that change nothing in the report
 
 def _told(plan: Plan, workers: int, execute: bool) -> Iterator[str]:
     """What will be run: seeds, environments with their steps, and arms."""
-    yield f"seeds: 0 to {plan.seeds - 1}"
+    yield f"seeds: {plan.seeding[0]} to {plan.seeding[-1]}"
     yield "environments: " + ", ".join(f"{name} ({task.steps} {plan.kind.unit})" for name, task in plan.tasks.items())
     yield "arms: " + ", ".join(f"{name} ({arm.role})" for name, arm in plan.arms.items())
     if execute:

@@ -64,6 +64,16 @@ def test_tables_have_one_recipe_for_all_tasks(suite: str, package: str) -> None:
     assert len(made.tasks) == {"control": 6, "gymnasium": 10}[suite]
 
 
+def test_tables_are_made_with_seeds_of_their_own() -> None:
+    """An earlier plan has no word of its first seed, and is the plan of today."""
+    words = ["suite=gymnasium", "environments=[pendulum]"]
+    made = plan(*words)
+    assert [run.name.rpartition("-")[2] for run in made.runs] == ["100", "101"]
+    assert [run.words[-1] for run in made.runs] == ["seed=100", "seed=101"] and made.as_dict()["first_seed"] == 100
+    assert made.hash != plan(*words, "suite.first_seed=7").hash
+    assert "first_seed" not in plan("suite=smoke", "controls=false").as_dict()
+
+
 def test_baselines_join_a_table_by_key() -> None:
     words = ["suite=gymnasium", "environments=[pendulum]"]
     assert plan(*words, "arms=[classical,sac]").claims == [("sac", "classical")]
