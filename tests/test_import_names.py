@@ -81,6 +81,9 @@ def test_the_wheel(folder: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"worldmodel", "hybrid_opt", "quantum_sampler"}
     ours = {path.relative_to(ROOT / "envs").as_posix() for path in (ROOT / "envs").rglob("*.py")}
     assert {f"worldmodel/envs/{name}" for name in ours} < set(names) and "worldmodel/envs/__init__.py" in names
+    data = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("worldmodel/compare/anchors/*.csv")]
+    inside = {path.relative_to(ROOT).as_posix() for path in data}
+    assert len(inside) > 100 and {f"worldmodel/{name.removeprefix('worldmodel/')}" for name in inside} < set(names)
     for order in ((THEIRS, OURS), (OURS, THEIRS)):
         place = check(folder, f"{folder / 'installed'}:{PACKAGES}", *order)
         assert Path(place) == folder / "installed" / "worldmodel" / "__init__.py"

@@ -86,12 +86,16 @@ class SuiteConfig:
     """where arms with a circuit have it: heads.NAME, router or cell"""
     seeds: Positive = 10
     """runs of each arm in each environment"""
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    """the seed of the first; the others follow. One that no recipe was tuned on makes a fair table"""
     metric: Metric = "final"
     """final: mean return of the last evaluation; area: mean of all evaluations"""
     budget: Budget = "steps"
     """what runs have alike: steps, seconds, updates, or trials of tuning beside the steps"""
     effects: list[Annotated[float, Field(gt=0)]] = field(default_factory=lambda: [0.1, 0.2, 0.4])
     """differences of scores whose power is told"""
+    anchors: str | None = None
+    """published returns that the report shows beside these: dmc_proprio or gymnasium; null: none"""
     words: Words = field(default_factory=list)
     """of training, for every arm"""
 
@@ -109,7 +113,7 @@ class CompareConfig:
     controls: bool | list[Name]
     """which controls of the arms also run: true (all), false (none) or names; the report lists the others"""
     seeds: Positive
-    """runs of each arm in each environment, with the seeds 0, 1, ..."""
+    """runs of each arm in each environment, with the seeds suite.first_seed, that + 1, ..."""
     environments: Names | None = None
     """names of the suite's environments; null: all of them"""
     words: Words = field(default_factory=list)

@@ -19,6 +19,7 @@ INK = "#010203"  # becomes the colour of the page's text
 COLOURS = ("#0a7bbd", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#a6761d")  # after Okabe, Ito
 OTHERS = "#7f7f7f"
 STYLES = ("-", "--", ":", "-.")
+LABEL = 0.052  # height of a label of a mark, as a share of the axes
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -53,10 +54,11 @@ def curves_figure(
     groups: Sequence[Sequence[str]],
     threshold: float | None,
     unit: str,
+    marks: Sequence[tuple[str, int, float]] = (),
 ) -> "Figure":
     """Learning curves: interquartile mean of the evaluations [R, T] of each arm, with pointwise 95 % bands, by unit.
 
-    groups: the arms of each panel.
+    groups: the arms of each panel. marks: published returns, each with a label and its steps.
     """
     bands = {arm: band(np.array(rows, np.float64)) for arm, (steps, rows) in curves.items() if rows and steps}
 
@@ -70,7 +72,36 @@ def curves_figure(
     for axes in figure.axes:
         if threshold is not None:
             axes.axhline(threshold, color=INK, linewidth=0.7, linestyle=":")
+        if marks:
+            last = max(curves[arm][0][-1] for arm in bands)
+            _mark(axes, [(label, min(steps, last), value) for label, steps, value in marks], len(groups) == 1)
     return figure
+
+
+def _mark(axes: "Axes", marks: Sequence[tuple[str, int, float]], labelled: bool) -> None:
+    """Draw points with their labels in a column on the right, moved apart so that they do not overlap."""
+    marks = sorted(marks, key=lambda mark: mark[2])
+    axes.plot([mark[1] for mark in marks], [mark[2] for mark in marks], "x", color=OTHERS, markersize=5, clip_on=False)
+    if not labelled:
+        return
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)  # labels are placed in shares of it
+    places: list[float] = [(value - low) / (high - low) for _, _, value in marks]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + LABEL)
+    places = [min(place, 1.0 - i * LABEL) for i, place in zip(reversed(range(len(places))), places, strict=True)]
+    for (label, steps, value), place in zip(marks, places, strict=True):
+        axes.annotate(
+            label,
+            (steps, value),
+            (1.04, place),
+            textcoords="axes fraction",
+            fontsize=6.5,
+            color=INK,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": OTHERS, "linewidth": 0.4},
+        )
 
 
 def profiles_figure(scores: Mapping[str, Scores], groups: Sequence[Sequence[str]]) -> "Figure":

@@ -56,6 +56,12 @@ class Plan:
     reference: str
     tasks: Mapping[str, TaskConfig]
     arms: Mapping[str, Arm]
+    first_seed: int = 0
+
+    @property
+    def seeding(self) -> range:
+        """The seeds of an arm's runs in an environment."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def claims(self) -> list[tuple[str, str]]:
@@ -104,7 +110,7 @@ class Plan:
     @property
     def runs(self) -> list[Run]:
         """All runs, those of a seed one after the other, so that a part of them is a comparison too."""
-        return [self.run(task, arm, seed) for seed in range(self.seeds) for task in self.tasks for arm in self.arms]
+        return [self.run(task, arm, seed) for seed in self.seeding for task in self.tasks for arm in self.arms]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as it is written and hashed."""
@@ -126,6 +132,8 @@ class Plan:
             "arms": arms,
             "commands": {run.name: [run.module, *run.words] for run in self.runs},
         }
+        if self.first_seed:  # plans of earlier versions have no such key
+            values["first_seed"] = self.first_seed
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 

@@ -10,6 +10,7 @@ from worldmodel.cli.compose import UsageError
 from worldmodel.cli.errors import validated
 from worldmodel.cli.schema import configs_folder
 from worldmodel.cli.suggestion import near_choices
+from worldmodel.compare.anchor import read_anchors
 from worldmodel.compare.config import ArmConfig, CompareConfig, TaskConfig
 from worldmodel.compare.plan import Arm, Plan
 from worldmodel.compare.run_types import BASELINE, KINDS
@@ -27,6 +28,7 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
         raise UsageError(
             f"suite.budget={suite.budget}: runs of {kind.module} have equal {kind.unit}; steps is accepted"
         )
+    _check_anchors(config)
     tasks = {name: _task(name, config, configs) for name in config.environments or suite.environments}
     for name, task in tasks.items():
         key = {"seconds": task.seconds, "updates": task.updates}.get(suite.budget, True)
@@ -68,7 +70,26 @@ def planned(config: CompareConfig, configs: Path | None = None) -> Plan:
         reference=config.reference,
         tasks=tasks,
         arms=complete,
+        first_seed=suite.first_seed,
     )
+
+
+def _check_anchors(config: CompareConfig) -> None:
+    """Raise UsageError where published returns, which are final ones after so many steps, cannot stand beside these."""
+    suite = config.suite
+    if suite.anchors is None:
+        return
+    read_anchors(suite.anchors)
+    if not KINDS[suite.command].plays:
+        raise UsageError(
+            f"suite.anchors={suite.anchors}: runs of {suite.command} have no published returns; null is accepted"
+        )
+    for key, value, accepted in (("metric", suite.metric, ("final",)), ("budget", suite.budget, ("steps", "trials"))):
+        if value not in accepted:
+            raise UsageError(
+                f"suite.{key}={value}: suite.anchors={suite.anchors} needs {' or '.join(accepted)}; "
+                "suite.anchors=null is accepted with any"
+            )
 
 
 def _chosen(config: CompareConfig, controls: Mapping[str, str]) -> set[str]:

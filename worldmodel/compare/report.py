@@ -8,6 +8,7 @@ from typing import Any
 
 from worldmodel.compare import tables
 from worldmodel.compare.analysis import Tested, estimates, least_difference, needed, stated_power, tested
+from worldmodel.compare.anchor import Anchors
 from worldmodel.compare.document import Cell, Document, Picture, Row, Section, Table, number
 from worldmodel.compare.figures import (
     Palette,
@@ -18,6 +19,7 @@ from worldmodel.compare.figures import (
 )
 from worldmodel.compare.plan import ALPHA, CLAIM_SEEDS, Plan
 from worldmodel.compare.results import Result, Results, curves, of_arm, returns, scored
+from worldmodel.compare.standings import Standings
 from worldmodel.compare.statistics import Interval, interval, sample_complexity
 from worldmodel.runs.atomic_file import atomic_file
 
@@ -29,8 +31,15 @@ _UNSEEN = ("no difference seen", "no verdict")
 class Report:
     """Everything that is said of a comparison, computed once."""
 
-    def __init__(self, plan: Plan, results: Results, command: Sequence[str], device: str | None) -> None:
-        """command: the words that ran it; device: that quantum jobs were priced for."""
+    def __init__(
+        self,
+        plan: Plan,
+        results: Results,
+        command: Sequence[str],
+        device: str | None,
+        anchors: Anchors | None = None,
+    ) -> None:
+        """command: the words that ran it; device: that quantum jobs were priced for; anchors: to show beside."""
         self.plan, self.results, self.command, self.device = plan, results, command, device
         self.missing = sum(run.state == "missing" for runs in results.values() for run in runs)
         self.failed = [run for runs in results.values() for run in runs if run.state == "failed"]
@@ -40,6 +49,9 @@ class Report:
         self.claims, self.ablations = (self._tested(pairs) for pairs in (plan.claims, plan.ablations))
         several = plan.tasks if len(plan.tasks) > 1 else ()
         self.single = [self._tested(pairs, several) for pairs in (plan.claims, plan.ablations)]
+        self.alone = len(plan.arms) == 1  # then nothing is tested
+        shown = self.alone or anchors is not None
+        self.standings = Standings(plan, results, self.returns, anchors) if shown else None
         self.palette = Palette([plan.reference, *(arm for arm, _ in plan.claims)])
 
     def _tested(self, pairs: Sequence[tuple[str, str]], tasks: Iterable[str] | None = None) -> list[Tested]:
@@ -57,13 +69,16 @@ class Report:
 
     @property
     def lead(self) -> str:
-        """The verdict in one line."""
+        """The verdict in one line; of an arm alone what it reached."""
         if self.missing:
-            return f"No verdict: {self.missing} of {len(self.plan.runs)} runs have not ended."
+            text = f"{self.missing} of {len(self.plan.runs)} runs have not ended."
+            return text if self.alone else f"No verdict: {text}"
+        if self.alone and self.standings:
+            return self.standings.lead
         if self.plan.seeds < CLAIM_SEEDS:
             return f"No verdict: too few seeds ({self.plan.seeds}; {CLAIM_SEEDS} or more are needed for a claim)."
         if not self.claims:
-            return f"Nothing to judge: {self.plan.reference} is the only arm."
+            return f"Nothing to judge: {self.plan.reference} has controls alone beside it."
         return f"Against {self.plan.reference} at equal {self._budget}: {'; '.join(map(self._claim, self.claims))}."
 
     def _claim(self, test: Tested) -> str:
@@ -103,14 +118,27 @@ class Report:
     def document(self) -> Document:
         """The report as a document."""
         plan = self.plan
-        sections = [
-            Section("verdict", "Verdict", list(self._verdict())),
-            Section("asked", "What was asked", list(self._asked())),
-            Section("results", "Results", list(self._results())),
-            Section("curves", "Learning curves", list(self._curves())),
-            Section("profiles", "Performance profiles", list(self._profiles())),
-            Section("tests", "Tests", list(self._tests())),
-            Section("power", "Power", list(self._power())),
+        standings = [Section("standings", "Standings", list(self.standings.blocks()))] if self.standings else []
+        if self.alone:
+            result = [self.lead, *self._warnings(), *self._left_out()]
+            sections = [
+                Section("result", "Result", result),
+                *standings,
+                Section("asked", "What was asked", list(self._asked())),
+                Section("curves", "Learning curves", list(self._curves())),
+            ]
+        else:
+            sections = [
+                Section("verdict", "Verdict", list(self._verdict())),
+                *standings,
+                Section("asked", "What was asked", list(self._asked())),
+                Section("results", "Results", list(self._results())),
+                Section("curves", "Learning curves", list(self._curves())),
+                Section("profiles", "Performance profiles", list(self._profiles())),
+                Section("tests", "Tests", list(self._tests())),
+                Section("power", "Power", list(self._power())),
+            ]
+        sections += [
             Section("complexity", "Sample complexity", list(self._complexity())),
             Section("costs", "Costs", list(tables.costs(plan, self.results, self.device))),
             Section("failures", "Crashed runs", list(tables.failures(self.results))),
@@ -123,13 +151,15 @@ class Report:
 
     def figures(self) -> dict[str, Any]:
         """The figures of the report as JSON, but for times."""
+        standings = {"standings": self.standings.figures()} if self.standings else {}
         return {
             "plan": self.plan.hash,
-            "verdict": self.lead,
+            "result" if self.alone else "verdict": self.lead,
             "returns": self.returns,
             "scores": {arm: found._asdict() for arm, found in estimates(self.scores).items()},
             "tests": [_plain(test) for test in (*self.claims, *self.ablations, *self.single[0], *self.single[1])],
             "failed": [run.run.name for run in self.failed],
+            **standings,
         }
 
     def _verdict(self) -> Iterator[Any]:
@@ -151,11 +181,14 @@ class Report:
             if test.verdict == "helps" and not own and self.plan.arms[test.arm].config.controls:
                 lines.append("No control of it took part, so nothing shows that the quantum part is what helps.")
             yield lines
-        for arm, controls in self.plan.left_out.items():
-            yield f"Controls of {arm} that did not take part: {_and(controls)}."
+        yield from self._left_out()
         for test in self.ablations:
             if test.arm == self.plan.reference:
                 yield f"{test.arm} against its control {test.other}: {test.verdict}. {self._sentence(test)}"
+
+    def _left_out(self) -> Iterator[str]:
+        for arm, controls in self.plan.left_out.items():
+            yield f"Controls of {arm} that did not take part: {_and(controls)}."
 
     def _warnings(self) -> Iterator[str]:
         """What a reader has to know before the verdict is believed."""
@@ -190,12 +223,14 @@ class Report:
 
     def _asked(self) -> Iterator[Any]:
         plan, tests = self.plan, self.plan.as_dict()["tests"]
+        if self.alone:
+            tests = {key: tests[key] for key in ("failed runs",)}
         metric = plan.kind.final if plan.metric == "final" else plan.kind.area
         rows: list[Row] = [
             ["metric", f"{plan.metric}: {metric}"],
             ["runs", f"python -m {plan.kind.module}"],
             ["equal budget", self._budget],
-            ["seeds of each arm and environment", str(plan.seeds)],
+            ["seeds of each arm and environment", f"{plan.seeds}, from {plan.first_seed}"],
             ["reference", plan.reference],
             *[[key, str(value)] for key, value in tests.items()],
             ["SHA-256 of the plan", plan.hash],
@@ -233,11 +268,14 @@ class Report:
 
     def _curves(self) -> Iterator[Any]:
         yield "Interquartile mean of the evaluations over seeds; bands are pointwise 95 % bootstrap intervals."
+        if self.standings and self.standings.name is not None:
+            yield "A cross is what a published method reached, at its own steps or at the right edge if they are more."
         for task, config in self.plan.tasks.items():
             drawn = {arm: curves(self.plan, task, arm, self.results) for arm in self.plan.arms}
             if any(steps for steps, _ in drawn.values()):
                 text = f"Learning curves in {task}"
-                figure = curves_figure(drawn, self.plan.groups, config.threshold, self.plan.kind.unit)
+                marks = self.standings.marks(task) if self.standings else []
+                figure = curves_figure(drawn, self.plan.groups, config.threshold, self.plan.kind.unit, marks)
                 yield Picture(f"curves-{task}", text, figure)
 
     def _profiles(self) -> Iterator[Any]:

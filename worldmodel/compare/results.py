@@ -52,7 +52,7 @@ def collected(
     device: that quantum jobs are priced for.
     """
     return {
-        (task, arm): [result(plan, folder, (task, arm, seed), failures, device) for seed in range(plan.seeds)]
+        (task, arm): [result(plan, folder, (task, arm, seed), failures, device) for seed in plan.seeding]
         for task in plan.tasks
         for arm in plan.arms
     }

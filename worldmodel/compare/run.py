@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
+from worldmodel.compare.anchor import read_anchors
 from worldmodel.compare.config import CompareConfig
 from worldmodel.compare.execution import FAILURES, Failures, execute
 from worldmodel.compare.plan import PLAN, Plan
@@ -17,7 +18,7 @@ _UNTOLD = ("execute=", "launcher")  # words that change nothing in the report
 
 def _told(plan: Plan, workers: int, execute: bool) -> Iterator[str]:
     """What will be run: seeds, environments with their steps, and arms."""
-    yield f"seeds: 0 to {plan.seeds - 1}"
+    yield f"seeds: {plan.seeding[0]} to {plan.seeding[-1]}"
     yield "environments: " + ", ".join(f"{name} ({task.steps} {plan.kind.unit})" for name, task in plan.tasks.items())
     yield "arms: " + ", ".join(f"{name} ({arm.role})" for name, arm in plan.arms.items())
     if execute:
@@ -27,6 +28,7 @@ def _told(plan: Plan, workers: int, execute: bool) -> Iterator[str]:
 def run(config: CompareConfig, words: list[str]) -> int:
     """Run what has not been run yet, and report; returns the exit code."""
     plan = planned(config)
+    anchors = read_anchors(config.suite.anchors) if config.suite.anchors is not None else None
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(config.logdir))
         if not (folder.path / PLAN).exists():
@@ -41,7 +43,7 @@ def run(config: CompareConfig, words: list[str]) -> int:
             execute(plan.runs, folder.path, launcher, workers, failures)
         results = collected(plan, folder.path, failures, config.device)
         told = [word for word in words if not word.startswith(_UNTOLD)]
-        report = Report(plan, results, told, config.device)
+        report = Report(plan, results, told, config.device, anchors)
         write(report, folder.path)
         write_layout(folder.path, plan, results)
         print(f"{report.lead}\n{folder.path / 'report.html'}")

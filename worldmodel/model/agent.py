@@ -10,6 +10,7 @@ from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
 from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
 from worldmodel.model.config import BehaviorConfig, LossConfig
+from worldmodel.model.diagnostics import effective_rank, spread
 from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.observer import Observer
 from worldmodel.model.size import ModelSize
@@ -96,6 +97,20 @@ class Agent(nn.Module):
             policy = actor(state.feature)
         return Carry(state, policy.mode() if greedy else policy.sample(actor.noise(is_first.shape, generator)))
 
+    @torch.no_grad()
+    def value(self, carry: Carry) -> Tensor:
+        """The critic's value [N] of the state that is carried."""
+        self._draw_with(self._own_generator())
+        return self.world_model.twohot.mean(self.actor_critic.critic(carry.state.feature))
+
+    @torch.no_grad()
+    def diagnostics(self, state: State) -> dict[str, Tensor]:
+        """What tells why nothing is learned, of posterior states [T, B], as metrics []. It moves no random state."""
+        self._draw_with(self._own_generator())
+        policy = self.actor_critic.actor(state.feature.flatten(0, 1))
+        rank = effective_rank(state.deter.flatten(0, 1))  # samples in stoch differ even where nothing else does
+        return {"model/latent_rank": rank, **{f"behavior/{key}": value for key, value in spread(policy).items()}}
+
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""
         behavior, steps = self.actor_critic, windows.reward.shape
@@ -144,6 +159,10 @@ class Agent(nn.Module):
         """The world model's loss of each window [B]."""
         self._draw_with(generator)
         return self._model_losses(windows, generator)[0].mean(0)
+
+    def _own_generator(self) -> torch.Generator | None:
+        """What circuits with shots draw from where the run's generators must stay as they are."""
+        return torch.Generator(self.world_model.twohot.bins.device).manual_seed(0) if self._drawing else None
 
     def _draw_with(self, generator: torch.Generator | None) -> None:
         """Let circuits with shots or noise draw from this generator."""

@@ -51,6 +51,12 @@ class Player:
             memory = self.agent.act(tensors, first, memory, self.generator, greedy)
         return memory
 
+    def value(self, memory: Carry) -> NDArray[np.float32]:
+        """The predicted values [N] of the states in the memory."""
+        with self.autocast():
+            value: NDArray[np.float32] = self.agent.value(memory).float().cpu().numpy()
+        return value
+
     def autocast(self) -> torch.autocast:
         """The context in which the agent computes in this player's precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)

@@ -108,6 +108,12 @@ class Replay:
         """Steps in memory."""
         return int(np.minimum(self._end, self.length).sum())
 
+    def nonzero(self, field: str) -> float:
+        """The share of stored steps whose field, a number, is not 0."""
+        kept = np.minimum(self._end, self.length)
+        found = sum(np.count_nonzero(ring[:count]) for ring, count in zip(self._rings[field], kept, strict=True))
+        return found / max(1, int(kept.sum()))
+
     def add(self, streams: Array, step: Mapping[str, Array]) -> None:
         """Append one step [R, ...] to each of R different streams, overwriting the oldest when a ring is full."""
         self._drop(streams)

@@ -165,6 +165,10 @@ class Means:
         self._vectors: dict[tuple[Any, ...], Tensor] = {}  # device, type and keys -> sums
         self._places: dict[str, tuple[Any, ...]] = {}  # key -> its vector
 
+    def __bool__(self) -> bool:
+        """Whether anything was added since the last result."""
+        return bool(self._counts)
+
     def add(self, values: "Mapping[str, Number | Tensor]") -> None:
         """Add one observation of each key: a number, or a tensor of no dimensions."""
         groups: dict[tuple[Any, ...], dict[str, Tensor]] = {}

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worldmodel.envs import Environments, Episode
+from worldmodel.envs import Environments, Episode, Records
+from worldmodel.envs.environments import Step
 
 EVERY = 30.0  # seconds between two lines about an evaluation
 STREAMS = 10  # at most; fixed, since the episodes depend on it
@@ -36,11 +37,13 @@ def evaluate(
     between: Callable[[], None] = lambda: None,
     record: Callable[[np.ndarray], None] | None = None,
     note: Callable[[str], None] = lambda _: None,
+    see: Callable[[Records, Any, Step], None] = lambda *_: None,
 ) -> list[Episode]:
     """Play `episodes` episodes greedily; returns them in the order of stream and number.
 
     Every stream plays its share, so that short episodes are not favoured. `between` is called after each step and may
-    raise to break off. `record` gets the frames of the first stream, `note` a line now and then.
+    raise to break off. `record` gets the frames of the first stream, `note` a line now and then. `see` gets
+    what the agent saw, what it then carried, and what its actions brought.
     """
     quota = [episodes // environments.num + (i < episodes % environments.num) for i in range(environments.num)]
     played: list[list[Episode]] = [[] for _ in quota]
@@ -52,6 +55,7 @@ def evaluate(
             record(environments.render()[0])
         memory = player.act(current.observation, current.is_first, memory, greedy=True)
         step = environments.step(player.action(memory))
+        see(current, memory, step)
         for episode in step.episodes:
             if len(played[episode.stream]) < quota[episode.stream]:
                 played[episode.stream].append(episode)

@@ -32,6 +32,7 @@ from worldmodel.train.episodes import STREAMS, evaluate
 from worldmodel.train.laprop import is_finite
 from worldmodel.train.predictions import write_predictions
 from worldmodel.train.update import NonFiniteLoss, Update
+from worldmodel.train.value_bias import ValueBias
 
 LARGEST = math.expm1(20)  # the greatest reward or value of the two-hot code
 PREDICTED = 48  # steps of an open-loop prediction
@@ -53,6 +54,7 @@ class Counters:
     predicted: int = 0
     seconds: float = 0.0
     best: float = float("-inf")
+    highest: float = float("-inf")  # return of an episode of training
 
 
 class RandomStates:
@@ -192,6 +194,7 @@ class Trainer:
         for episode in step.episodes:
             self.writer.write(self.counters.step, {"episode/return": episode.ret, "episode/length": episode.length})
         returns = [episode.ret for episode in step.episodes]
+        self.counters.highest = max([self.counters.highest, *returns])
         self.progress.update(self.counters.step, self.counters.updates, returns[-1] if returns else None)
 
     def _tell_clamped(self, reward: NDArray[np.float32]) -> None:
@@ -210,6 +213,9 @@ class Trainer:
             batch = self.stream.next(context)
             losses = self.update(batch.windows, self._share())
             self.stream.write_back(batch, losses)
+            if not self.means:  # of the first update of each row, so that stopping and continuing changes none
+                with self.player.autocast():
+                    self.means.add(self.player.agent.diagnostics(losses.state))
             self.means.add(losses.metrics)
             counters.updates += 1
 
@@ -219,6 +225,9 @@ class Trainer:
             self._follow_folder()
             row = {f"replay/{key}": value for key, value in self.replay.selector.metrics().items()}
             row |= self.update.steps.metrics()
+            row["replay/rewarded"] = self.replay.nonzero("reward")
+            if counters.highest > float("-inf"):
+                row["episode/best"] = counters.highest
             self._write(row | {"replay/steps": len(self.replay), "updates": counters.updates} | self.means.result())
 
     def _seconds(self) -> float:
@@ -271,7 +280,8 @@ class Trainer:
             environments = self._evaluation_environments(min(episodes, STREAMS))
             hardware.put_back_torch(self.config.env.id)
             player, note = self.player.copy(EVALUATION_SEED), self.progress.note
-            played = evaluate(player, environments, episodes, self._stop_if_asked, note=note)
+            bias = ValueBias(player.value, self.config.behavior.discount)
+            played = evaluate(player, environments, episodes, self._stop_if_asked, note=note, see=bias.see)
             hardware.put_back_torch(self.config.env.id)
             broken = self.environments.take_back() if self._shared and not final else []
         except EnvironmentFault:
@@ -282,7 +292,7 @@ class Trainer:
             self.replay.truncate(stream)
         returns = np.array([episode.ret for episode in played])
         mean = float(returns.mean())
-        self._write({"eval/return": mean, "eval/return_std": float(returns.std())})
+        self._write({"eval/return": mean, "eval/return_std": float(returns.std()), **bias.metrics(played)})
         if mean > self.counters.best:
             self._check_weights()
             self.counters.best = mean

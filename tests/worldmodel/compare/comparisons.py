@@ -51,7 +51,7 @@ def fill(plan: Plan, folder: Path, score: Callable[[str, str, int], float | None
     """Write the folders of finished runs; score: of environment, arm and seed, None for a run that is not there."""
     for task, settings in plan.tasks.items():
         for arm in plan.arms:
-            for seed in range(plan.seeds):
+            for seed in plan.seeding:
                 value = score(task, arm, seed)
                 if value is not None:
                     config = {**plan.arms[arm].configs[task], "seed": seed}

@@ -32,19 +32,52 @@ def test_arms_bring_their_controls() -> None:
 
 
 def test_every_suite_can_be_planned() -> None:
-    """MiniGrid is an extra; its suites are planned without it where it is not installed."""
+    """Suites are planned without the environments that need an extra."""
     short = (("search", "mlp_wine"), ("direction", "pendulum_model"), ("router", "moons"), ("narma", "narma5"))
     optimising = {
         name for suite, task in short for name in plan(f"suite={suite}", "seeds=1", f"environments=[{task}]").arms
     }
     for suite in sorted(path.stem for path in (ROOT / "configs/suite").glob("*.yaml")):
-        if suite not in dict(short):
+        if suite not in (*dict(short), "control"):
             words = [f"suite={suite}", "seeds=1", "arms=[classical]", "controls=false"]
-            assert plan(*words, *(["environments=[pendulum]"] if suite in ("replay", "full") else [])).runs
+            assert plan(*words, *(["environments=[pendulum]"] if suite in ("replay", "full", "gymnasium") else [])).runs
     for arm in sorted({path.stem for path in (ROOT / "configs/arm").glob("*.yaml")} - optimising):
         task = "pendulum" if arm == "sac" else "cartpole"
         made = plan("suite=classic", f"environments=[{task}]", f"reference={arm}", f"arms=[{arm}]", "controls=false")
         assert made.arms[arm].config.about
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suite", "package"), [("control", "dm_control"), ("gymnasium", "minigrid")])
+def test_tables_have_one_recipe_for_all_tasks(suite: str, package: str) -> None:
+    """No more than the environment and the steps differ between their runs; the last evaluation has ten episodes."""
+    for needed in {package, *({"Box2D", "mujoco"} if suite == "gymnasium" else ())}:
+        pytest.importorskip(needed)
+    made = plan(f"suite={suite}")
+    assert list(made.arms) == ["classical"] and made.claims == made.ablations == []
+    recipes = []
+    for task, values in made.arms["classical"].configs.items():
+        assert values["eval"]["final_episodes"] == values["eval"]["episodes"] == 10
+        assert values["steps"] == made.tasks[task].steps and values["env"]["action_repeat"] == 1 + (suite == "control")
+        recipes.append({key: value for key, value in values.items() if key not in ("env", "steps")})
+    assert all(recipe == recipes[0] for recipe in recipes)
+    assert len(made.tasks) == {"control": 6, "gymnasium": 10}[suite]
+
+
+def test_tables_are_made_with_seeds_of_their_own() -> None:
+    """An earlier plan has no word of its first seed, and is the plan of today."""
+    words = ["suite=gymnasium", "environments=[pendulum]"]
+    made = plan(*words)
+    assert [run.name.rpartition("-")[2] for run in made.runs] == ["100", "101"]
+    assert [run.words[-1] for run in made.runs] == ["seed=100", "seed=101"] and made.as_dict()["first_seed"] == 100
+    assert made.hash != plan(*words, "suite.first_seed=7").hash
+    assert "first_seed" not in plan("suite=smoke", "controls=false").as_dict()
+
+
+def test_baselines_join_a_table_by_key() -> None:
+    words = ["suite=gymnasium", "environments=[pendulum]"]
+    assert plan(*words, "arms=[classical,sac]").claims == [("sac", "classical")]
+    assert plan(*words, "controls=[ppo]").ablations == [("classical", "ppo")]
 
 
 def test_a_suite_chooses_its_controls() -> None:
@@ -145,8 +178,8 @@ def test_arms_of_your_own() -> None:
     [
         (
             "suite=smokes",
-            "suite is one of cartpole, classic, direction, full, narma, parts, replay, router, search, smoke; "
-            "did you mean suite=smoke?",
+            "suite is one of cartpole, classic, control, direction, full, gymnasium, narma, parts, replay, router, "
+            "search, smoke; did you mean suite=smoke?",
         ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),
@@ -183,6 +216,12 @@ def test_arms_of_your_own() -> None:
         ("suite.environments.nothing=null", "suite.environments: unknown environment nothing; accepted are acrobot,"),
         ("suite.environments.cartpol=null", "high: ...}'; did you mean cartpole?"),
         ("suite.environments.cartpole=3", "suite.environments.cartpole=3: keys such as"),
+        ("suite.anchors=atari", "suite.anchors=atari: dmc_proprio, gymnasium or null is accepted"),
+        (
+            "suite.anchors=gymnasium suite.metric=area",
+            "suite.metric=area: suite.anchors=gymnasium needs final; suite.anchors=null is accepted with any",
+        ),
+        ("suite.anchors=gymnasium suite.budget=seconds", "suite.anchors=gymnasium needs steps or trials"),
         ("suite.budget=trials arm.mine={trials:3} arms=[classical,mine]", "as many tuning trials each are accepted"),
     ],
 )
@@ -200,6 +239,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("words", "error"),
     [
         ("suite.budget=seconds", "suite.budget=seconds: runs of worldmodel.hpo have equal trials; steps is accepted"),
+        ("suite.anchors=gymnasium", "runs of hpo have no published returns; null is accepted"),
         ("arms=[tpe,ppo]", "arm ppo, environment svm_digits: algorithm=ppo: plays in environments"),
         ("arms=[tpe,classical]", "arm classical, environment svm_digits: replay=uniform: unknown key"),
         ("arm.mine={words:['sampler=qubo','sampler.solver=qaoa','sampler.options={shts:1}']} arms=[tpe,mine]", "shts"),

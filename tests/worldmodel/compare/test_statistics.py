@@ -44,6 +44,18 @@ def test_the_interval_covers_the_truth() -> None:
     assert hits / trials == pytest.approx(0.95, abs=0.04)  # percentile intervals of 40 are slightly narrow
 
 
+def test_the_interval_of_a_mean_is_students_and_welchs() -> None:
+    """Of two tasks, scipy tells it of the difference of one and the other's negative."""
+    one, other = rng(8).normal(3.0, 1.0, size=4), rng(9).normal(1.0, 5.0, size=7)
+    low, high = stats.t.interval(0.95, 3, one.mean(), stats.sem(one))
+    np.testing.assert_allclose(statistics.mean_interval({"a": one}), (one.mean(), low, high))
+    theirs = stats.ttest_ind(one, -other, equal_var=False).confidence_interval(0.95)
+    found = statistics.mean_interval({"a": one, "b": other})
+    np.testing.assert_allclose(found, ((one.mean() + other.mean()) / 2, theirs.low / 2, theirs.high / 2))
+    assert statistics.mean_interval({"a": [2.0, 2.0], "b": [4.0, 4.0, 4.0]}) == Interval(3.0, 3.0, 3.0)
+    assert np.isnan(statistics.mean_interval({"a": [1.0], "b": [1.0, 2.0]})[1:]).all()
+
+
 def test_profiles_weigh_tasks_alike() -> None:
     scores = {"a": [0.0, 1.0, 2.0, 3.0], "b": [1.5]}
     np.testing.assert_allclose(

@@ -54,6 +54,8 @@ def test_the_run_folder(finished: Path) -> None:
     assert all(isinstance(row["step"], int) for row in metrics)
     names = set().union(*metrics)
     assert {"episode/return", "episode/length", "eval/return", "eval/return_std", "loss/model", "replay/items"} <= names
+    assert {"eval/value", "eval/value_bias", "model/latent_rank", "behavior/decided", "episode/best"} <= names
+    assert [row["replay/rewarded"] for row in metrics if "updates" in row][-1] > 0.8  # all but the first of an episode
     assert [row["step"] for row in metrics if "eval/return" in row] == [50, 100]
     assert [row["step"] for row in metrics if "updates" in row] == [25, 50, 75, 100]
     assert [row["updates"] for row in metrics if "updates" in row] == [0, 1, 4, 7]  # 60 steps, 2 of each 16 replayed
