@@ -16,6 +16,7 @@ from worldmodel.model.control.critics import Critics
 from worldmodel.model.control.latent_model import LatentModel
 from worldmodel.model.control.normalizer import RunningNorm
 from worldmodel.model.control.policies import Ascent, Choice
+from worldmodel.model.diagnostics import CERTAIN, effective_rank
 from worldmodel.model.encoder import flat_inputs
 from worldmodel.model.size import ModelSize
 from worldmodel.model.twohot import TwoHot
@@ -106,6 +107,24 @@ class ControlAgent(nn.Module):
             self.norm.update(inputs)
         normed: Tensor = self.norm(inputs)
         return normed
+
+    @torch.no_grad()
+    def value(self, carry: Carry) -> Tensor:
+        """The value [N] of the state that is carried, under the best action: the critics' mean."""
+        latent = carry.state.deter
+        action = self.policy.best(latent, self.seen, self.critics)
+        value: Tensor = self.critics(self.seen.feature(latent, action)).mean(0) * self.scale
+        return value
+
+    @torch.no_grad()
+    def diagnostics(self, state: State) -> dict[str, Tensor]:
+        """What tells why nothing is learned, of latents [T, B], as metrics []. It moves no random state."""
+        latents = state.deter.flatten(0, 1)
+        action = self.policy.best(latents, self.seen, self.critics)
+        spread = action.var(0, unbiased=False).mean().sqrt()
+        decided = (action.abs() > CERTAIN).float().mean() if self.action.kind == "continuous" else torch.ones(())
+        metrics = {"behavior/action_spread": spread, "behavior/decided": decided}
+        return {"model/latent_rank": effective_rank(latents), **metrics}
 
     def losses(self, windows: Windows, generator: torch.Generator | None = None) -> Losses:
         """All losses on one batch; a single backward pass through `total` trains every part."""

@@ -130,7 +130,7 @@ def test_a_discrete_action_is_that_of_the_greatest_value(action: ActionSpec) -> 
         values = {}
         for classes in product(*map(range, action.sizes)):
             hot = torch.cat([F.one_hot(torch.tensor(c), n).float() for c, n in zip(classes, action.sizes, strict=True)])
-            values[classes] = float(agent.critics(agent.seen.feature(row[None], hot[None])).mean())
+            values[classes] = agent.critics(agent.seen.feature(row[None], hot[None])).mean().item()
         parts = chosen.split(list(action.sizes))
         assert tuple(int(part.argmax()) for part in parts) == max(values, key=lambda classes: values[classes])
         assert chosen.sum() == len(action.sizes)
@@ -166,3 +166,20 @@ def test_the_scale_of_values_is_that_of_rewards() -> None:
     for reward in rewards:
         update(windows._replace(reward=reward))
     torch.testing.assert_close(float(agent.scale), (25 / 3) ** 0.5)
+
+
+@pytest.mark.parametrize("action", [CONTINUOUS, COMPONENTS])
+def test_values_and_diagnostics_move_no_generator(action: ActionSpec) -> None:
+    agent, random = control_agent(action), generator()
+    agent.scale.fill_(3.0)
+    carry = agent.act(
+        observations(VECTOR, (4,), random), torch.ones(4, dtype=torch.bool), agent.initial(4), random, True
+    )
+    before = torch.get_rng_state()
+    expected = 3 * agent.critics(agent.seen.feature(carry.state.deter, carry.action)).mean(0)
+    torch.testing.assert_close(agent.value(carry), expected)
+    found = agent.diagnostics(type(carry.state)(*(part.unsqueeze(0) for part in carry.state)))
+    assert set(found) == {"model/latent_rank", "behavior/action_spread", "behavior/decided"}
+    torch.testing.assert_close(found["behavior/action_spread"], carry.action.var(0, unbiased=False).mean().sqrt())
+    assert 1 < float(found["model/latent_rank"]) <= 3.01
+    assert torch.equal(torch.get_rng_state(), before)
