@@ -46,12 +46,19 @@ class Parts(Mapping[str, tuple[str, str]]):
         """
         self.kind, self._package, self._contract, self._options, self._error = kind, package, contract, options, error
         self._says = says
+        # Of a name and the package's folders: a check of a configuration asks for the same ones many times.
+        self._found: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def __getitem__(self, name: str) -> tuple[str, str]:
-        for path, module in self._files(name) if name.isidentifier() else ():
-            if kind := self._part_in(path):
-                return module, kind
-        raise KeyError(name)
+        key = name, *import_module(self._package).__path__
+        if key not in self._found:
+            for path, module in self._files(name) if name.isidentifier() else ():
+                if kind := self._part_in(path):
+                    self._found[key] = module, kind
+                    break
+            else:
+                raise KeyError(name)
+        return self._found[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({path.stem for path, _ in self._files("*") if self._part_in(path)}))

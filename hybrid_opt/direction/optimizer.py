@@ -1,6 +1,5 @@
 """HybridOptimizer: every so often, the update direction of the whole network is a combinatorial choice."""
 
-import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid_opt.direction.based import BasedOptimizer
 from hybrid_opt.direction.buffers import modules_of
 from hybrid_opt.direction.config import Counts, DirectionConfig, checked
 from hybrid_opt.direction.escape import Escape, like
@@ -33,7 +33,7 @@ class _Asked(NamedTuple):
     step: int
 
 
-class HybridOptimizer(torch.optim.Optimizer):
+class HybridOptimizer(BasedOptimizer):
     """A base optimiser; at every so many steps its step is replaced by the best combination of moves of blocks.
 
     The base takes its step. Then the loss over K candidate moves of each parameter block (see `Moves`) is modelled in
@@ -56,10 +56,6 @@ class HybridOptimizer(torch.optim.Optimizer):
     counted, and training goes on. Only with simulators does a continued run repeat one that was not stopped.
     """
 
-    _own: dict[str, Any]  # groups and states of the constructor
-    # as it is inside: PyTorch hides it from its compiler, and to do so imports it, which takes over a second
-    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
-
     def __init__(
         self,
         base: torch.optim.Optimizer,
@@ -71,12 +67,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         fallback: Any = None,
         **options: Any,
     ) -> None:
-        if not isinstance(base, torch.optim.Optimizer):
-            raise ProblemError(f"base: a {type(base).__name__}; an optimiser of torch.optim is accepted")
-        self.base: torch.optim.Optimizer | None = None
-        super().__init__(base.param_groups, base.defaults)
-        del self._own  # from here on groups and states are the base's
-        self.base = base
+        super().__init__(base)
         self.config: DirectionConfig = checked(options)
         where = {"backend": backend, "ledger": ledger, "budget": budget, "fallback": fallback}
         self._opened: list[Solver] = []
@@ -103,30 +94,6 @@ class HybridOptimizer(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         raise ProblemError("optimizer: its loss and solver are not copied or pickled; state_dict() is accepted")
 
-    # The base replaces its groups and states when it loads its own state: both are asked for, never kept.
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self._own["param_groups"] if self.base is None else self.base.param_groups
-
-    @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
-        self._set("param_groups", groups)
-
-    @property
-    def state(self) -> Any:
-        return self._own["state"] if self.base is None else self.base.state
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._set("state", state)
-
-    def _set(self, name: str, value: Any) -> None:
-        if self.base is None:
-            self.__dict__.setdefault("_own", {})[name] = value
-        else:
-            setattr(self.base, name, value)
-
     def attach(
         self,
         loss: Loss,
@@ -145,7 +112,7 @@ class HybridOptimizer(torch.optim.Optimizer):
         Raises ProblemError where parameters have no names or are not the base's, and where the solver cannot take
         problems of this size.
         """
-        named = dict(self._named() if parameters is None else parameters)
+        named = dict(self.named() if parameters is None else parameters)
         ours = {id(p) for group in self.param_groups for p in group["params"]}
         named = {name: p for name, p in named.items() if p.requires_grad}
         if not named or any(id(p) not in ours for p in named.values()):
@@ -349,13 +316,6 @@ class HybridOptimizer(torch.optim.Optimizer):
         """Wall-clock that choosing took, as a share of all other since the optimiser was made or its state loaded."""
         return self._spent / max(1e-9, time.monotonic() - self._begin - self._spent)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group to the base. Its parameters take part in choices once `attach` is called again."""
-        if self.base is None:  # while the base's own groups are taken over
-            inspect.unwrap(super().add_param_group)(self, param_group)
-        else:
-            self.base.add_param_group(param_group)
-
     def state_dict(self) -> dict[str, Any]:
         """The base's state, and ours under `direction`. An answer that is waited for is not part of it."""
         assert self.base is not None
@@ -417,14 +377,6 @@ class HybridOptimizer(torch.optim.Optimizer):
         if self._blocks is None:
             raise ProblemError("optimizer: attach(loss) has to come first, unless every is infinite")
         return self._blocks
-
-    def _named(self) -> list[tuple[str, Tensor]]:
-        names = [(group.get("param_names"), group["params"]) for group in self.param_groups]
-        if any(own is None for own, _ in names):
-            raise ProblemError(
-                "attach: the base optimiser knows no names; attach(loss, model.named_parameters()) is accepted"
-            )
-        return [pair for own, params in names for pair in zip(own or (), params, strict=True)]
 
     def _open(self, solver: Any, key: str, where: Mapping[str, Any]) -> Solver:
         if isinstance(solver, Solver):

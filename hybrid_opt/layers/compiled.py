@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_opt.layers import passes, slots
+from hybrid_opt.layers import lanes, passes, slots
+from hybrid_opt.layers.lanes import LANES, ROW
 from hybrid_opt.layers.passes import (
-    LANES,
-    ROW,
     add,
     double,
     double_beyond,
@@ -43,7 +42,7 @@ from hybrid_opt.simd import registers
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int32]
-compiled = registers.cached(registers, passes, slots)
+compiled = registers.cached(registers, lanes, passes, slots)
 Z, ZZ, PROBABILITIES = 0, 1, 2  # what is read out
 CHUNK = 8  # blocks whose shared gradients are added up in turn
 

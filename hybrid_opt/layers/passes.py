@@ -5,69 +5,10 @@ parts. A gate is [4, LANES], so each row has coefficients of its own. No pass mi
 bytes amplitude k lies behind the state's address, and `signs[k]` what it is still to be multiplied with.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
-from llvmlite import ir
-
-from hybrid_opt.simd.registers import Memory, Vector, routine, written
-
-LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8  # floats of one register of the processor
-ROW = 4 * LANES  # bytes
-_WHOLE = (6.28125, 1.9350051879882812e-3, 3.0199159819e-7)  # 2 pi: two parts of few bits, and the rest
-_SINE = (1.0, -1.6666666666e-1, 8.3333333333e-3, -1.9841269841e-4, 2.7557319224e-6, -2.5052108385e-8)
-_COSINE = (1.0, -0.5, 4.1666666666e-2, -1.3888888888e-3, 2.4801587301e-5, -2.7557319224e-7, 2.0876756988e-9)
-
-Pair = list[Vector]  # real and imaginary part of an amplitude
-
-
-class Lanes(Memory):
-    """The memory of a kernel that is being written for blocks of LANES rows."""
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__(memory.builder, memory.kind.element)
-        self.kind = ir.VectorType(self.kind.element, LANES)
-
-    def place(self, base: Any, places: Any, k: Any) -> Any:
-        """The address of amplitude k of the state at `base`."""
-        entry = self.builder.load(self.builder.inttoptr(self.after(places, k, 4), ir.IntType(32).as_pointer()))
-        return self.builder.add(base, self.builder.sext(entry, base.type))
-
-    def sign(self, signs: Any, k: Any) -> Vector:
-        """The sign of amplitude k in all lanes."""
-        return self.spread(self.after(signs, k, 4))
-
-    def get_pair(self, address: Any) -> Pair:
-        return [self.load(address), self.load(self.offset(address, ROW))]
-
-    def put_pair(self, parts: Pair, address: Any) -> None:
-        self.store(parts[0], address)
-        self.store(parts[1], self.offset(address, ROW))
-
-    def gate(self, address: Any) -> list[Vector]:
-        """The four coefficients of a gate."""
-        return [self.load(self.offset(address, part * ROW)) for part in range(4)]
-
-    def numbers(self, j: Any, bit: Any) -> tuple[Any, Any]:
-        """The two basis states of pair j that differ in this bit."""
-        builder, one = self.builder, j.type(1)
-        below = builder.and_(j, builder.sub(builder.shl(one, bit), one))
-        low = builder.or_(builder.shl(builder.sub(j, below), one), below)
-        return low, builder.or_(low, builder.shl(one, bit))
-
-    def add_to(self, variable: Any, *factors: tuple[Vector, Vector], minus: tuple[tuple[Vector, Vector], ...]) -> None:
-        """Add products to a variable, and take those of `minus` away."""
-        total = self.get(variable)
-        for a, b in factors:
-            total = a * b + total
-        for a, b in minus:
-            total = total - a * b
-        self.set(variable, total)
-
-
-def _written_for_lanes(name: str, count: int, body: Callable[..., None]) -> Any:
-    return routine(f"circuit.{name}", count, lambda memory, *arguments: body(Lanes(memory), *arguments))
+from hybrid_opt.layers.lanes import ROW, Lanes, Pair, circle, scaled, times, written_for_lanes
+from hybrid_opt.simd.registers import Vector, written
 
 
 def _applied(gate: list[Vector], low: Pair, high: Pair) -> tuple[Pair, Pair]:
@@ -88,33 +29,6 @@ def _undone(gate: list[Vector], low: Pair, high: Pair) -> tuple[Pair, Pair]:
     )
 
 
-def _times(x: Pair, y: Pair) -> Pair:
-    return [x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]]
-
-
-def _scaled(x: Pair, factor: Vector) -> Pair:
-    return [x[0] * factor, x[1] * factor]
-
-
-def circle(angle: Vector) -> Pair:
-    """Cosine and sine of radians, to some units of the last digit of 1: by the Taylor series at half of the angle."""
-    whole = angle * 0.15915494309189535
-    turns = whole - whole.fraction()
-    half = angle
-    for part in _WHOLE:
-        half = half - turns * part
-    half = (half * 0.5).maximum(-1.6).minimum(1.6)  # so that angles past all precision stay on the circle
-    square = half * half
-    sine, cosine = half.constant([_SINE[-1]] * LANES), half.constant([_COSINE[-1]] * LANES)
-    for coefficient in _SINE[-2::-1]:
-        sine = sine * square + coefficient
-    for coefficient in _COSINE[-2::-1]:
-        cosine = cosine * square + coefficient
-    sine = sine * half
-    twice = sine + sine
-    return [twice * sine * -1.0 + 1.0, twice * cosine]
-
-
 def _across(gate: list[Vector], axis: int) -> list[Vector]:
     """A gate times -iX, -iY, -iZ (axis 1, 2, 3), which stands on its right."""
     a, b, c, d = gate
@@ -133,7 +47,7 @@ def half_circle(_: Any, angles: Any, out: Any, count: Any) -> Any:
         with memory.loop(count) as k:
             memory.put_pair(circle(memory.load(memory.after(angles, k, ROW)) * 0.5), memory.after(out, k, 2 * ROW))
 
-    return _written_for_lanes("half_circle", 3, body)
+    return written_for_lanes("half_circle", 3, body)
 
 
 @written
@@ -144,7 +58,7 @@ def share(_: Any, numbers: Any, out: Any, count: Any) -> Any:
         with memory.loop(count) as k:
             memory.store(memory.spread(memory.after(numbers, k, 4)), memory.after(out, k, ROW))
 
-    return _written_for_lanes("share", 3, body)
+    return written_for_lanes("share", 3, body)
 
 
 @written
@@ -156,7 +70,7 @@ def add(_: Any, x: Any, total: Any, count: Any) -> Any:
             at = memory.after(total, k, ROW)
             memory.store(memory.load(at) + memory.load(memory.after(x, k, ROW)), at)
 
-    return _written_for_lanes("add", 3, body)
+    return written_for_lanes("add", 3, body)
 
 
 @written
@@ -170,7 +84,7 @@ def rotate(_: Any, gate: Any, half: Any, axis: Any) -> Any:
                 for part, value in enumerate(_turned(before, _across(before, known), cosine, sine)):
                     memory.store(value, memory.offset(gate, part * ROW))
 
-    return _written_for_lanes("rotate", 3, body)
+    return written_for_lanes("rotate", 3, body)
 
 
 @written
@@ -190,7 +104,7 @@ def unrotate(_: Any, gate: Any, grad: Any, half: Any, axis: Any, at_angle: Any) 
                     for part, value in enumerate(_turned(parts, beyond, cosine, sine * -1.0)):
                         memory.store(value, memory.offset(to, part * ROW))
 
-    return _written_for_lanes("unrotate", 5, body)
+    return written_for_lanes("unrotate", 5, body)
 
 
 @written
@@ -202,10 +116,10 @@ def double(_: Any, state: Any, gate: Any, count: Any) -> Any:
         with memory.loop(count) as k:
             at = memory.after(state, k, 2 * ROW)
             value = memory.get_pair(at)
-            memory.put_pair(_times(value, [c, d]), memory.after(at, count, 2 * ROW))
-            memory.put_pair(_times(value, [a, b]), at)
+            memory.put_pair(times(value, [c, d]), memory.after(at, count, 2 * ROW))
+            memory.put_pair(times(value, [a, b]), at)
 
-    return _written_for_lanes("double", 3, body)
+    return written_for_lanes("double", 3, body)
 
 
 @written
@@ -216,10 +130,10 @@ def double_beyond(_: Any, state: Any, gate: Any, target: Any, count: Any) -> Any
         a, b, c, d = memory.gate(gate)
         with memory.loop(count) as k:
             value, to = memory.get_pair(memory.after(state, k, 2 * ROW)), memory.after(target, k, 2 * ROW)
-            memory.put_pair(_times(value, [a, b]), to)
-            memory.put_pair(_times(value, [c, d]), memory.after(to, count, 2 * ROW))
+            memory.put_pair(times(value, [a, b]), to)
+            memory.put_pair(times(value, [c, d]), memory.after(to, count, 2 * ROW))
 
-    return _written_for_lanes("double_beyond", 4, body)
+    return written_for_lanes("double_beyond", 4, body)
 
 
 @written
@@ -246,7 +160,7 @@ def halve(_: Any, dual: Any, state: Any, gate: Any, grad: Any, count: Any) -> An
         for part, total in enumerate(sums):
             memory.store(memory.get(total), memory.offset(grad, part * ROW))
 
-    return _written_for_lanes("halve", 5, body)
+    return written_for_lanes("halve", 5, body)
 
 
 @written
@@ -262,7 +176,7 @@ def turn(_: Any, state: Any, places: Any, signs: Any, gate: Any, bit: Any, count
                 at = [memory.place(state, places, k) for k in numbers]
                 low, high = (memory.get_pair(address) for address in at)
                 if signed:
-                    low, high = (_scaled(x, memory.sign(signs, k)) for x, k in zip((low, high), numbers, strict=True))
+                    low, high = (scaled(x, memory.sign(signs, k)) for x, k in zip((low, high), numbers, strict=True))
                 for value, address in zip(_applied(coefficients, low, high), at, strict=True):
                     memory.put_pair(value, address)
 
@@ -272,7 +186,7 @@ def turn(_: Any, state: Any, places: Any, signs: Any, gate: Any, bit: Any, count
             with none:
                 pairs(False)
 
-    return _written_for_lanes("turn", 6, body)
+    return written_for_lanes("turn", 6, body)
 
 
 @written
@@ -306,7 +220,7 @@ def unturn(
                 memory.add_to(sums[2], (u[1], y[0]), (v[1], x[0]), minus=((u[0], y[1]), (v[0], x[1])))
                 for pair, addresses in (((x, y), at[0]), ((u, v), at[1])):
                     for value, address, k in zip(_undone(coefficients, *pair), addresses, numbers, strict=True):
-                        memory.put_pair(_scaled(value, memory.sign(signs, k)) if signed else value, address)
+                        memory.put_pair(scaled(value, memory.sign(signs, k)) if signed else value, address)
 
         with builder.if_else(builder.icmp_signed("!=", signs, signs.type(0))) as (some, none):
             with some:
@@ -325,7 +239,7 @@ def unturn(
         for part, value in enumerate(found):
             memory.store(value, memory.offset(grad, part * ROW))
 
-    return _written_for_lanes("unturn", 9, body)
+    return written_for_lanes("unturn", 9, body)
 
 
 @written
@@ -335,9 +249,9 @@ def shift(_: Any, state: Any, places: Any, signs: Any, phases: Any, count: Any) 
     def body(memory: Lanes, state: Any, places: Any, signs: Any, phases: Any, count: Any) -> None:
         with memory.loop(count) as k:
             at, factor = memory.place(state, places, k), circle(memory.load(memory.after(phases, k, ROW)))
-            memory.put_pair(_times(_scaled(memory.get_pair(at), memory.sign(signs, k)), factor), at)
+            memory.put_pair(times(scaled(memory.get_pair(at), memory.sign(signs, k)), factor), at)
 
-    return _written_for_lanes("shift", 5, body)
+    return written_for_lanes("shift", 5, body)
 
 
 @written
@@ -350,11 +264,11 @@ def unshift(_: Any, state: Any, dual: Any, places: Any, signs: Any, phases: Any,
             x, u = (memory.get_pair(address) for address in at)
             memory.store(u[1] * x[0] - u[0] * x[1], memory.after(grad, k, ROW))
             cosine, sine = circle(memory.load(memory.after(phases, k, ROW)))
-            factor = _scaled([cosine, sine * -1.0], memory.sign(signs, k))
+            factor = scaled([cosine, sine * -1.0], memory.sign(signs, k))
             for value, address in zip((x, u), at, strict=True):
-                memory.put_pair(_times(value, factor), address)
+                memory.put_pair(times(value, factor), address)
 
-    return _written_for_lanes("unshift", 7, body)
+    return written_for_lanes("unshift", 7, body)
 
 
 @written
@@ -366,7 +280,7 @@ def square(_: Any, state: Any, places: Any, out: Any, count: Any) -> Any:
             real, imaginary = memory.get_pair(memory.place(state, places, k))
             memory.store(real * real + imaginary * imaginary, memory.after(out, k, ROW))
 
-    return _written_for_lanes("square", 4, body)
+    return written_for_lanes("square", 4, body)
 
 
 @written
@@ -401,7 +315,7 @@ def fold(_: Any, sums: Any, last: Any, z: Any, zz: Any, count: Any) -> Any:
         with builder.if_then(builder.icmp_signed("!=", zz, zz.type(0))):
             memory.store(memory.get(both), zz)
 
-    return _written_for_lanes("fold", 5, body)
+    return written_for_lanes("fold", 5, body)
 
 
 @written
@@ -423,7 +337,7 @@ def unfold(_: Any, weights: Any, z: Any, zz: Any, sign: Any, count: Any, beyond:
             memory.store(value + added, at)
             memory.store(value - added, builder.add(at, beyond))
 
-    return _written_for_lanes("unfold", 6, body)
+    return written_for_lanes("unfold", 6, body)
 
 
 @written
@@ -437,10 +351,10 @@ def weigh(_: Any, saved: Any, weights: Any, places: Any, state: Any, dual: Any, 
         with memory.loop(count) as k:
             from_, to, at = (memory.place(base, places, k) for base in (saved, state, dual))
             value, weight = memory.get_pair(from_), memory.load(memory.after(weights, k, ROW))
-            other = _scaled(value, weight + weight)
+            other = scaled(value, weight + weight)
             memory.put_pair(value, to)
             memory.put_pair(other, at)
             memory.add_to(total, (value[0], other[0]), (value[1], other[1]), minus=())
         memory.store(memory.get(total), norm)
 
-    return _written_for_lanes("weigh", 7, body)
+    return written_for_lanes("weigh", 7, body)

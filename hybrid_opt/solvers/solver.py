@@ -93,10 +93,12 @@ class Solver(ABC):
         if not self.runs_on:
             raise ProblemError(f"backend={label}: {self.name} runs on no backend; statevector is accepted")
         self._check_options(here=False)
-        self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback)
-        if not getattr(self.backend.capabilities, self.runs_on):
-            self.backend.close()
-            raise ProblemError(f"backend={label}: runs no {self.runs_on}, which solver={self.name} needs")
+
+        def check(opened: Backend) -> None:
+            if not getattr(opened.capabilities, self.runs_on):
+                raise ProblemError(f"backend={label}: runs no {self.runs_on}, which solver={self.name} needs")
+
+        self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback, check=check)
         if self.runs_on == "circuits":
             load_qiskit()  # before threads do
 

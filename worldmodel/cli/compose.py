@@ -117,8 +117,9 @@ def _apply(override: Override, config: DictConfig) -> None:
         raise UsageError(f"{override.input_line}: {_first(error)}") from None
 
 
+@cache  # the parser takes milliseconds a word, and a search gives its trials the same ones
 def parsed(word: str) -> Override:
-    """A word such as `steps=1e5` as an override. Raises UsageError."""
+    """A word such as `steps=1e5` as an override, which is not to be changed. Raises UsageError."""
     if word.encode(errors="replace").decode() != word:
         raise UsageError(f"{word!a}: has bytes that are no UTF-8")
     if word.startswith("-"):

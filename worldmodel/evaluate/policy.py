@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,10 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     agent, backend = for_agent(agent.to(place).eval()), None
     player = Player(agent, precision, generator)
     if config.circuit.backend != "statevector" and agent.acts_by_circuits:
-        from worldmodel.model.circuits import acting_through  # with the simulator, which most runs do without
+        from worldmodel.model.circuits import acting_through, check_backend  # with the simulator: most runs do without
 
-        backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget)
+        check = partial(check_backend, config.circuit)
+        backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget, check=check)
         player.acting = acting_through(agent, backend, config.circuit)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)
 

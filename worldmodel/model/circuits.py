@@ -16,12 +16,16 @@ from hybrid_opt.layers.layer import CircuitLayer, acting
 CIRCUITS = "statevector, lightning, aer, ibm:NAME and pennylane:NAME"
 
 
+def check_backend(circuit: CircuitConfig, backend: Backend) -> None:
+    """Raise ProblemError where the backend of a config runs no circuits."""
+    if not backend.capabilities.circuits:
+        raise ProblemError(f"circuit.backend={circuit.backend}: runs no circuits; {CIRCUITS} are accepted")
+
+
 def acting_through(
     module: nn.Module, backend: Backend, circuit: CircuitConfig
 ) -> Callable[[], AbstractContextManager[None]]:
-    """Return a context in which the circuits of a module run on an open backend. Raises ProblemError."""
-    if not backend.capabilities.circuits:
-        raise ProblemError(f"circuit.backend={circuit.backend}: runs no circuits; {CIRCUITS} are accepted")
+    """Return a context in which the circuits of a module run on an open backend."""
     return partial(acting, module, backend, circuit.shots)
 
 

@@ -348,8 +348,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
 
 def _value(values: Mapping[str, Any], key: str) -> Any:
     """The value of a dotted key; for one that earlier versions did not have, or only they had, what was or is done."""
+    if key in values:
+        return values[key]
     implied = ADDED | REMOVED
-    return values.get(key, next((value for name, value in implied.items() if f".{key}".endswith(f".{name}")), _ABSENT))
+    return next((value for name, value in implied.items() if f".{key}".endswith(f".{name}")), _ABSENT)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,15 +264,17 @@ class _Backends:
         """The options with backends in the place of their names; our own simulator needs none. Raises ProblemError."""
         return {key: self._value(key, value) for key, value in options.items()}
 
+    def named(self, name: str, check: Callable[[Backend], None] | None = None) -> Backend:
+        """The backend of a name. check: see `open_backend`. Raises ProblemError."""
+        if name not in self._opened:
+            self._opened[name] = open_backend(name, ledger=self._ledger, budget=self._budget, check=check)
+            self._stack.callback(self._opened[name].close)
+        return self._opened[name]
+
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             return self.open(value)
-        if key != "backend" or value == "statevector":
-            return value
-        if value not in self._opened:
-            self._opened[value] = open_backend(value, ledger=self._ledger, budget=self._budget)
-            self._stack.callback(self._opened[value].close)
-        return self._opened[value]
+        return value if key != "backend" or value == "statevector" else self.named(value)
 
 
 def _acting(config: TrainConfig, agent: Agent, backends: _Backends) -> Callable[[], AbstractContextManager[None]]:
@@ -282,9 +285,9 @@ def _acting(config: TrainConfig, agent: Agent, backends: _Backends) -> Callable[
     if not agent.acts_by_circuits:
         print(f"circuit.backend={name}: no part that acts has a circuit")
         return nullcontext
-    from worldmodel.model.circuits import acting_through  # with the simulator, which most runs do without
+    from worldmodel.model.circuits import acting_through, check_backend  # with the simulator: most runs do without
 
-    return acting_through(agent, backends.open({"backend": name})["backend"], config.circuit)
+    return acting_through(agent, backends.named(name, partial(check_backend, config.circuit)), config.circuit)
 
 
 def _selector(config: TrainConfig, probe: ModelProbe, backends: _Backends) -> Selector:

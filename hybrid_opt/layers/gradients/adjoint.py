@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hybrid_opt.layers import compiled
 from hybrid_opt.layers.compiled import CHUNK, Chains, Floats, Gates, Integers, Tables
-from hybrid_opt.layers.passes import LANES, ROW
+from hybrid_opt.layers.lanes import LANES, ROW
 from hybrid_opt.layers.plan import Plan
 from hybrid_opt.layers.slots import SlotGates
 from hybrid_opt.simd.threads import in_threads

@@ -113,6 +113,12 @@ def test_what_a_transpiler_cannot_do_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_backend_that_a_solver_cannot_use_leaves_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match=r"^backend=statevector\?max_depth=9: runs no anneals, which"):
+        make_solver("annealing", backend="statevector?max_depth=9", ledger=tmp_path / "ledger.sqlite")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["exact", "random", "greedy", "annealing", "path_integral", "qaoa", "grover", "vqe"])
 def test_budgets_ledgers_and_fallbacks_are_kept_or_refused(name: str, tmp_path: Path) -> None:
     """Also where the backend is our own simulator."""

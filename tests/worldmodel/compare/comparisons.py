@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.worldmodel.train.runs import ROOT
 from worldmodel.cli.command import command
 from worldmodel.cli.compose import composed
@@ -19,6 +17,7 @@ from worldmodel.compare.plan import Plan
 from worldmodel.compare.planning import planned
 from worldmodel.compare.report import Report
 from worldmodel.compare.results import collected
+from worldmodel.runs.yaml import to_yaml
 
 TINY = [
     *("prefill=40", "train_ratio=2", "batch_size=4", "batch_length=4", "behavior.horizon=2", "device=cpu"),
@@ -66,7 +65,7 @@ def write_run(path: Path, value: float, steps: int, config: Mapping[str, Any]) -
         {"step": steps, "eval/return": value, "time/seconds": 60.0, "updates": 20},
     ]
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (path / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps({**config, **ABOUT}))))
+    (path / "config.yaml").write_text(to_yaml(json.loads(json.dumps({**config, **ABOUT}))))
     found = {"returns": [value], "mean": value, "std": 0.0, "episodes": 1, "step": steps, "finished": steps}
     (path / "evaluation.json").write_text(json.dumps(found))
 

@@ -58,6 +58,7 @@ def test_backends_that_run_no_circuits_are_refused(
 ) -> None:
     assert train(*words, "steps=60", f"logdir={tmp_path / 'run'}") == 2
     assert line in line_of(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()  # found before anything is written, the ledger too
 
 
 def test_a_backend_that_no_part_uses_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
