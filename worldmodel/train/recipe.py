@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybrid_opt.paths import user_path
 from worldmodel.cli.compose import composed, configured
 from worldmodel.cli.schema import catalogue, configs_folder
 from worldmodel.envs import ActionSpec, ObservationSpec, make_env
 from worldmodel.envs.spaces.encode import ActionDecoder
 from worldmodel.model.factory import Factory
+from worldmodel.runs.checkpoint import state_file
+from worldmodel.runs.saved_state import load_state
 from worldmodel.train.config import TrainConfig
 
 AUTO = "quick"  # what it is composed as until the spaces are known
@@ -21,7 +24,13 @@ def is_open(words: Sequence[str], configs: Path | None = None) -> bool:
 
 
 def suiting(config: TrainConfig, observations: Mapping[str, ObservationSpec], action: ActionSpec) -> tuple[str, str]:
-    """Return the choice of `training` for these spaces, and why (figures: docs/results/control.md)."""
+    """Return the choice of `training` for these spaces, or for the weights to begin with, and why (docs/control.md).
+
+    Raises CorruptFile where the weights cannot be read.
+    """
+    if config.init is not None:
+        weights = load_state(state_file(user_path(config.init, "init"))).get("agent", {})
+        return "control" if "critics.weights.0" in weights else AUTO, "the weights to begin with are of its agent"
     if any(spec.kind == "image" for spec in observations.values()):
         return AUTO, "observations are images"
     if action.kind == "discrete":

@@ -81,8 +81,9 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         hardware.put_back_torch(config.env.id)
         if leaves_recipe:
             name, why = suiting(config, environments.observation_specs, environments.action_spec)
-            config = config if name == AUTO else replace(with_recipe(words, name), logdir=config.logdir)
-            print(f"training={name}: {why}")
+            if name != AUTO:
+                config = with_recipe(words, name)
+                print(f"training={name}: {why}")
         if not _updates(config):
             print(f"steps={config.steps}: no update follows prefill={config.prefill}, so nothing is learned")
         images = any(spec.kind == "image" for spec in environments.observation_specs.values())

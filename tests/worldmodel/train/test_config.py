@@ -99,6 +99,7 @@ def test_the_least_that_is_accepted() -> None:
 def test_earlier_runs_did_what_the_defaults_of_later_sections_say() -> None:
     """A run whose config.yaml lacks a key of these sections continues with its default, and with no other value."""
     defaults = options(TrainConfig)
-    later = {key for key, option in defaults.items() if key.startswith(("model.", "circuit.")) and not option.section}
+    sections = ("model.", "circuit.", "control.")
+    later = {key for key, option in defaults.items() if key.startswith(sections) and not option.section}
     assert {key: ADDED[key] for key in later} == {key: defaults[key].default for key in later}
     assert ADDED["optimizer.angles"] == LaPropConfig(name="laprop").angles

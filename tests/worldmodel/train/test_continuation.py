@@ -39,7 +39,7 @@ CASES = {
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
     "control": ("training=control", "control.period=7", "prefill=40", "batch_size=4", "train_ratio=24"),
     "continuous control": ("training=control", "env=pendulum", "prefill=40", "batch_size=4", "train_ratio=24"),
-    "continuous": ("env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
+    "continuous": ("training=quick", "env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
 EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=200")
 

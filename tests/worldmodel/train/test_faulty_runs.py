@@ -28,6 +28,7 @@ from tests.worldmodel.train.runs import (
 from worldmodel.envs import Episode
 from worldmodel.runs.checkpoint import checkpoints
 from worldmodel.runs.saved_state import load_state
+from worldmodel.train.episodes import evaluate as episodes_of
 
 FRAGILE = "env.id=tests.worldmodel.worlds:Fragile-v0"
 
@@ -182,9 +183,10 @@ def test_training_that_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_weights_that_are_not_finite_are_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def played(player: Any, *_: Any, **__: Any) -> list[Episode]:
+    def played(player: Any, *arguments: Any, **options: Any) -> list[Episode]:
+        episodes = episodes_of(player, *arguments, **options)
         player.agent.actor_critic.critic.out.bias.data[0] = torch.nan  # which no action depends on
-        return [Episode(0, 9, 9.0)]
+        return episodes
 
     monkeypatch.setattr("worldmodel.train.trainer.evaluate", played)
     assert train("steps=40", "eval.every=20", f"logdir={tmp_path / 'run'}") == 1
