@@ -175,7 +175,9 @@ def _recipe(arms: Mapping[str, ArmConfig], task: TaskConfig, config: CompareConf
                 names.add(recipe.suiting_made(KINDS["train"].config(words, configs)))
             except (UsageError, EnvironmentFault, EnvironmentRefused):
                 return []  # it is told with the arm and the environment, when the arm is completed
-    return [f"training={names.pop() if len(names) == 1 else recipe.AUTO}"] if names else []
+    if names <= {recipe.AUTO}:  # each run chooses it by itself, as those of earlier plans did
+        return []
+    return [f"training={names.pop() if len(names) == 1 else recipe.AUTO}"]
 
 
 def _complete(

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,17 +51,22 @@ def test_every_suite_can_be_planned() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("suite", "package"), [("control", "dm_control"), ("gymnasium", "minigrid")])
 def test_tables_have_one_recipe_for_all_tasks(suite: str, package: str) -> None:
-    """No more than the environment and the steps differ between their runs; the last evaluation has ten episodes."""
+    """No more than the environment and the steps differ between runs of an agent, which the spaces alone choose.
+
+    The last evaluation has ten episodes.
+    """
     for needed in {package, *({"Box2D", "mujoco"} if suite == "gymnasium" else ())}:
         pytest.importorskip(needed)
     made = plan(f"suite={suite}")
     assert list(made.arms) == ["classical"] and made.claims == made.ablations == []
-    recipes = []
+    recipes: dict[str, list[Any]] = {}
     for task, values in made.arms["classical"].configs.items():
         assert values["eval"]["final_episodes"] == values["eval"]["episodes"] == 10
         assert values["steps"] == made.tasks[task].steps and values["env"]["action_repeat"] == 1 + (suite == "control")
-        recipes.append({key: value for key, value in values.items() if key not in ("env", "steps")})
-    assert all(recipe == recipes[0] for recipe in recipes)
+        recipe = {key: value for key, value in values.items() if key not in ("env", "steps")}
+        recipes.setdefault(values["model"]["agent"], []).append(recipe)
+    assert all(recipe == same[0] for same in recipes.values() for recipe in same)
+    assert set(recipes) == {"control"} | ({"dreamer"} if suite == "gymnasium" else set())
     assert len(made.tasks) == {"control": 6, "gymnasium": 10}[suite]
 
 
@@ -308,3 +314,13 @@ def test_runs_of_earlier_versions_can_be_read() -> None:
     size = {key: value for key, value in values["size"].items() if key != "fan_in"}
     old = validated(TrainConfig, {**values, "size": size, "seed": 0, "logdir": "auto"}, {})
     assert (old.size.fan_in, read.size.fan_in) == ("block", "all")
+
+
+def test_all_arms_of_an_environment_have_one_recipe() -> None:
+    """That of training=auto where all would choose it, and quick where one has parts of the other agent."""
+    asked = ("suite=classic", "environments=[pendulum,cartpole]", "controls=false", "seeds=2")
+    for arms, recipe, agent in (("prioritized", "control", "control"), ("hybrid", "quick", "dreamer")):
+        for arm in plan(*asked, f"arms=[classical,{arms}]").arms.values():
+            assert f"training={recipe}" in arm.words["pendulum"]
+            assert not any(word.startswith("training=") for word in arm.words["cartpole"])
+            assert arm.configs["pendulum"]["model"]["agent"] == agent
