@@ -49,8 +49,10 @@ MAY_CHANGE = (
 )
 
 
-def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
+def run(config: TrainConfig, words: Sequence[str] = (), composed_here: bool = True) -> int:
     """Train; returns the exit code. words: those that made the configuration, for TensorBoard.
+
+    composed_here: these words are of this command, so `training=auto` among them is for the environment to choose.
 
     What can be wrong with the input is found before anything is written.
     """
@@ -64,7 +66,7 @@ def run(config: TrainConfig, words: Sequence[str] = ()) -> int:
         folder = stack.enter_context(RunFolder(_new_logdir(config) if config.logdir == "auto" else config.logdir))
         stack.enter_context(error_log(lambda: folder.path))
         path = folder.path
-        leaves_recipe = bool(words) and is_open(words)
+        leaves_recipe = composed_here and bool(words) and is_open(words)
         if leaves_recipe and (begun_values := folder.config()):
             leaves_recipe, name = False, begun_as(begun_values)
             config = config if name == AUTO else with_recipe(words, name)

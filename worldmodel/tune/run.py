@@ -73,7 +73,7 @@ def _distilled(config: TuneConfig, logdir: str, words: Sequence[str]) -> int:
     """Ordinary training on the environment, then an MLP that is fitted to the agent's greedy actions."""
     from worldmodel.tune.distillation import distilled
 
-    code = training.run(config.training(logdir), words)
+    code = training.run(config.training(logdir), words, composed_here=False)
     path = user_path(logdir, "logdir")
     policy = _measured(distilled(config, path), config)
     policy.save(path / POLICY)

@@ -133,7 +133,7 @@ class ControlAgent(nn.Module):
         ended = windows.terminated[1:].float()
         with torch.no_grad():
             latents = self.seen.encode(inputs)  # [T, B, D]
-            self.reward_square.lerp_(windows.reward.square().mean(), 1 / min(1000.0, float(self.updates) + 1))
+            self.reward_square.lerp_(windows.reward.square().mean(), 1 / (self.updates + 1).clamp(max=1000))
         model_loss, metrics = self._model_loss(windows, inputs[0], latents, live, ended)
         feature = self.seen.feature(latents[0], windows.action[0])  # [B, D]
         target = self._target(windows, inputs, live, ended, generator)
@@ -198,7 +198,7 @@ class ControlAgent(nn.Module):
             pairs = ((self.seen, self.seen_before), (self.world_model, self.seen))
             for fast, slow in (*pairs, (self.policy, self.slow_policy), (self.critics, self.slow_critics)):
                 slow.load_state_dict(fast.state_dict())
-            self.scale_target.copy_(self.scale if self.updates > 0 else 0.0 * self.scale)
+            self.scale_target.copy_(self.scale * (self.updates > 0))  # at first slow values count nothing
             self.scale.copy_(torch.where(self.reward_square > 0, self.reward_square.sqrt(), 1.0))
         self.updates += 1
 
