@@ -11,7 +11,6 @@ import weakref
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +18,10 @@ from typing import Any, Self
 
 import yaml
 
-from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.paths import user_path
 from worldmodel.runs.atomic_file import WriteError, atomic_file, readable
 from worldmodel.runs.former_ids import with_current_ids
+from worldmodel.runs.later_keys import ADDED, DRAWN, REMOVED
 from worldmodel.runs.parts import completed
 from worldmodel.runs.provenance import provenance
 from worldmodel.runs.yaml import read_yaml, to_yaml
@@ -34,26 +33,6 @@ CHECKPOINTS = "checkpoints"
 RESULTS = (METRICS, EVENTS, EVALUATION, CHECKPOINTS, "policy.npz", "model.zip")  # of a run: they cannot be made again
 _OWN = (*RESULTS, "replay", "trials", "workers", "best.yaml")  # what commands write over
 _OUR_EVENTS = re.compile(r"events\.out\.tfevents\.\d{17}\..*")  # others write the time in seconds
-# Keys that earlier versions did not have: what they did.
-ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": "block"}
-REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
-_MODEL: dict[str, Any] = {f"heads.{head}": "mlp" for head in ("actor", "critic", "reward", "continuation", "prior")}
-_MODEL |= {
-    "agent": "dreamer",
-    "cell": "gru",
-    "cell_options.base": "lstm",
-    "front": "linear",
-    "router": "none",
-    "experts": 4,
-    "expert": "mlp",
-}
-_MODEL |= {f"front_options.{key}": value for key, value in (("every", 500), ("rows", 1024), ("units", 64))}
-_MODEL |= {"front_options.weight": 1.0, "router_options.readout": "softmax", "router_options.balance": 0.01}
-_CONTROL = {"noise": 0.2, "random": 0.1, "hold": 16.0, "target_noise": 0.2, "returns": 3, "period": 250, "critics": 2}
-ADDED |= {f"control.{key}": value for key, value in (_CONTROL | {"pre_activation": 1e-5}).items()}
-ADDED |= {"optimizer.angles": 10.0, **{f"model.{key}": value for key, value in _MODEL.items()}}
-ADDED |= {f"circuit.{key}": value for key, value in asdict(CircuitConfig()).items()}
-_DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again
 ABOUT = frozenset({"versions", "commit", "hardware"})  # what config.yaml says beside the configuration
 
 
@@ -345,7 +324,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], may_change: C
         for key in dict.fromkeys([*now, *before])
         if not _same(_value(before, key), _value(now, key))
         and not _is_within(key, may_change)
-        and not ((key not in before or key not in now) and f".{key}".endswith(tuple(f".{name}" for name in _DRAWN)))
+        and not ((key not in before or key not in now) and f".{key}".endswith(tuple(f".{name}" for name in DRAWN)))
     ]
 
 

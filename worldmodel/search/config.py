@@ -16,7 +16,7 @@ from worldmodel.cli.overrides import word
 from worldmodel.cli.schema import Catalogue, catalogue
 from worldmodel.launch.launcher import LauncherChoice
 from worldmodel.model.config import ModelConfig
-from worldmodel.runs.folder import ADDED, REMOVED
+from worldmodel.runs.later_keys import ADDED, REMOVED
 from worldmodel.runs.parts import defaults, part_config
 from worldmodel.search.objective import Objective
 from worldmodel.search.samplers import Pruner, Sampler

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.worldmodel.model.agents import BEHAVIOR, LOSS
-from worldmodel.runs.folder import ADDED
+from worldmodel.runs.later_keys import ADDED
 from worldmodel.runs.parts import options
 from worldmodel.train.config import TrainConfig
 from worldmodel.train.optimizers import LaPropConfig
