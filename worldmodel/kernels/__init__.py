@@ -2,6 +2,7 @@
 
 from worldmodel.kernels.supported import has_kernels
 from worldmodel.model.agent import Agent
+from worldmodel.model.control.agent import ControlAgent
 
 
 def for_agent(agent: Agent, threads: int = 1) -> Agent:
@@ -15,4 +16,10 @@ def for_agent(agent: Agent, threads: int = 1) -> Agent:
         from worldmodel.kernels.rssm_sequence import LOOPS
 
         agent.kernels, agent.world_model.rssm.loops = CompiledAgent(agent, threads), LOOPS
+    elif isinstance(agent, ControlAgent):
+        from worldmodel.kernels.fused_layers import norm_silu
+
+        for module in agent.modules():
+            if hasattr(module, "passes"):
+                module.passes = norm_silu
     return agent

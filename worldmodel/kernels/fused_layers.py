@@ -1,8 +1,9 @@
-"""Gradients of the heads that a compiled rollout has passed: what surrounds their products, a row from memory once.
+"""What surrounds the products of layers, a row from memory once: for heads that a compiled rollout has passed, and for
+agents without kernels of their own.
 
 Operators of PyTorch pass over all rows for every term of a formula. Here a row [F] stays in registers or in the nearest
 cache from its first term to its last. The last register of a row overlaps the one before unless F is a multiple of 16;
-`fresh` is 0 in the lanes that were seen before, else 1. In float32. Layers of the model gain nothing by it.
+`fresh` is 0 in the lanes that were seen before, else 1. In float32.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from hybrid_opt.simd import registers
 from hybrid_opt.simd.registers import BYTES, Memory, Vector, routine, written
 from hybrid_opt.simd.threads import aside, in_threads
-from worldmodel.kernels.supported import REGISTER
+from worldmodel.kernels.supported import REGISTER, exact
 from worldmodel.model import layers
 from worldmodel.model.heads.mlp import MLPHead
 from worldmodel.model.layers import EPS
@@ -167,6 +168,31 @@ def _back(grad: Tensor, pre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Ten
     in_threads(work, parts)
     at_scale, at_bias, _ = sums.sum(0)
     return at_pre, at_scale, at_bias
+
+
+class NormSiLU(torch.autograd.Function):
+    """SiLU(x / rms(x) * scale) of x [..., F]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        ctx.save_for_backward(rows, scale)
+        return _norm_silu_of(rows, scale).view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        rows, scale = ctx.saved_tensors
+        at_x, at_scale, _ = _back(grad.reshape(rows.shape), rows, scale)
+        return at_x.view(grad.shape), at_scale
+
+
+def norm_silu(x: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """Take the place of `layers.norm_silu_passes`; what is not float32 goes there."""
+    if not exact(x) or eps != EPS or x.shape[-1] < REGISTER:
+        return layers.norm_silu_passes(x, scale, eps)
+    y: Tensor = NormSiLU.apply(x, scale)  # type: ignore[no-untyped-call]
+    return y
 
 
 class PassedHead(torch.autograd.Function):

@@ -87,21 +87,6 @@ class BlockLinear(nn.Module):
         return y.transpose(0, 1)
 
 
-class NormAct(nn.Module):
-    """RMS normalisation over the last axis with a learned scale, then SiLU (the pair always occurs together)."""
-
-    def __init__(self, features: int, eps: float = EPS) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(features))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
-            return norm_silu_operators(x, self.weight, self.eps)
-        y: Tensor = FusedNormSiLU.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
-        return y
-
-
 def norm_silu_operators(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """SiLU(x / rms(x) * weight) by PyTorch's operators: computed in float32, given in the precision of x."""
     return F.silu(F.rms_norm(x.float(), weight.shape, weight, eps)).to(x.dtype)
@@ -121,6 +106,28 @@ class FusedNormSiLU(torch.autograd.Function):
         normed, weight, inverse = ctx.saved_tensors
         dx, share = norm_silu_backward(grad, normed, inverse, weight)
         return dx.to(grad.dtype), share.flatten(0, -2).sum(0), None
+
+
+def norm_silu_passes(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """What `norm_silu_operators` gives, by `FusedNormSiLU`."""
+    y: Tensor = FusedNormSiLU.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    return y
+
+
+class NormAct(nn.Module):
+    """RMS normalisation over the last axis with a learned scale, then SiLU (the pair always occurs together)."""
+
+    passes = staticmethod(norm_silu_passes)  # on the CPU; `worldmodel.kernels.for_agent` may give another
+
+    def __init__(self, features: int, eps: float = EPS) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return norm_silu_operators(x, self.weight, self.eps)
+        return self.passes(x, self.weight, self.eps)
 
 
 def norm_silu(x: Tensor, weight: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,17 +74,24 @@ class LaProp(torch.optim.Optimizer):
         states = [self.state[p] for p in params]
         for state in states:
             state["step"] += 1
-        steps = [state["step"] for state in states]
-        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        factors = torch.ones_like(norms)
         if group["clip"] > 0:
             limits = torch.stack(torch._foreach_norm(params)).clamp_(min=1e-3).mul_(group["clip"])
-            grads = torch._foreach_mul(grads, list((limits / norms.clamp_(min=1e-30)).clamp_(max=1.0).unbind()))
+            factors = (limits / norms.clamp_(min=1e-30)).clamp_(max=1.0)
+        if all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in params):
+            from worldmodel.kernels.laprop import steps  # with a compiler, which takes its time to start
+
+            steps(params, states, factors, group)
+            return
+        counts = [state["step"] for state in states]
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        grads = torch._foreach_mul(grads, list(factors.unbind()))
         beta1, beta2 = group["beta1"], group["beta2"]
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-        scale = torch._foreach_div(squares, [1 - beta2**t for t in steps])
+        scale = torch._foreach_div(squares, [1 - beta2**t for t in counts])
         torch._foreach_sqrt_(scale)
         torch._foreach_add_(scale, group["eps"])
         torch._foreach_lerp_(means, torch._foreach_div(grads, scale), 1 - beta1)
-        rates = [-group["lr"] * min(1.0, t / max(1, group["warmup"])) / (1 - beta1**t) for t in steps]
+        rates = [-group["lr"] * min(1.0, t / max(1, group["warmup"])) / (1 - beta1**t) for t in counts]
         torch._foreach_add_(params, torch._foreach_mul(means, rates))

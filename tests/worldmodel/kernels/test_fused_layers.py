@@ -22,7 +22,7 @@ from tests.worldmodel.model.agents import (
 from worldmodel.envs import ActionSpec
 from worldmodel.kernels import fused_layers
 from worldmodel.model.heads.mlp import MLPHead
-from worldmodel.model.layers import EPS
+from worldmodel.model.layers import EPS, norm_silu_passes
 
 
 @pytest.fixture(params=[1, 3])
@@ -88,6 +88,27 @@ def test_a_mask_that_the_cache_does_not_keep_lives_as_long_as_it_is_read(monkeyp
     monkeypatch.setattr(fused_layers, "_fresh", released)
     test_a_head_that_was_passed_has_the_gradients_of_its_weights(40, 1)
     assert buffers
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (2, 40, 37), (3000, 24)])
+def test_norm_and_silu_of_rows(shape: tuple[int, ...], threads: int) -> None:
+    x, scale = (torch.randn(size, generator=generator(), requires_grad=True) for size in (shape, shape[-1:]))
+    grad = torch.randn(shape[::-1], generator=generator(1)).permute(*range(len(shape) - 1, -1, -1))
+    wide, broad = (part.detach().double().requires_grad_() for part in (x, scale))
+    y, exact = fused_layers.norm_silu(x, scale, EPS), F.silu(F.rms_norm(wide, shape[-1:], broad, EPS))
+    close(y, exact)
+    y.backward(grad)
+    exact.backward(grad.double())
+    close(x.grad, wide.grad)
+    close(scale.grad, broad.grad, shape[0])
+
+
+@pytest.mark.parametrize("kind", ["narrow", "double", "autocast"])
+def test_norm_and_silu_of_what_kernels_do_not_take(kind: str) -> None:
+    x = torch.randn(3, 5 if kind == "narrow" else 32, dtype=torch.float64 if kind == "double" else torch.float32)
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+        arguments = x, torch.ones(x.shape[1]), EPS
+        assert torch.equal(fused_layers.norm_silu(*arguments), norm_silu_passes(*arguments))
 
 
 @pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS])

@@ -83,6 +83,28 @@ def test_against_the_reference(options: dict[str, float]) -> None:
             assert parameter.tolist() == pytest.approx(row, rel=tolerance, abs=tolerance)
 
 
+def test_the_compiled_pass_is_that_of_the_operators() -> None:
+    """For every number, however many threads share them; to the rounding of float32, against float64's operators."""
+    before, results = torch.get_num_threads(), []
+    for dtype, threads in ((torch.float64, 1), (torch.float32, 1), (torch.float32, 3)):
+        random = torch.Generator().manual_seed(0)
+        rows = [torch.randn(shape, generator=random) for shape in ((700, 600), (1,), (3, 5, 7), (0, 2))]
+        ours = [row.to(dtype).requires_grad_() for row in rows]
+        optimizer = LaProp(ours, lr=0.01, clip=0.01, warmup=3)
+        torch.set_num_threads(threads)
+        for step in range(5):
+            for p in ours:
+                grad = torch.randn(p.shape[::-1], generator=random).to(dtype) * 10.0 ** (step - 2)
+                p.grad = grad.permute(*range(p.dim() - 1, -1, -1))  # in another order in memory
+            optimizer.step()
+        torch.set_num_threads(before)
+        results.append(ours)
+    exact, one, three = results
+    for a, b, c in zip(exact, one, three, strict=True):
+        assert torch.equal(b, c)
+        torch.testing.assert_close(b, a.float(), rtol=1e-5, atol=1e-6)
+
+
 def test_first_step_has_the_length_of_the_learning_rate() -> None:
     ours = parameters()
     run(LaProp(ours, lr=0.25), ours, [[[3.0, -1e-6, 1e-12], [0.0, 5.0], [-1.0]]])
