@@ -22,7 +22,8 @@ class _Page:
 
     def lines(self, name: str) -> Iterator[str]:
         catalogue = self._catalogue
-        yield f"python -m worldmodel.{name} {'[group=choice] ' if catalogue.groups else ''}[key=value] ..."
+        groups = "[group=choice] " if catalogue.groups else ""
+        yield f"python -m worldmodel.{name.replace('/', ' ')} {groups}[key=value] ..."
         if catalogue.title:
             yield catalogue.title
         if catalogue.groups:

@@ -146,7 +146,7 @@ class Catalogue:
 
     def command_of(self, key: str) -> str | None:
         """Another command that has this key or group."""
-        for command in ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo"):
+        for command in ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo", "probe/circuit"):
             if (self._configs / f"{command}.yaml").exists():
                 other = Catalogue(self._configs, command)
                 if key in other.groups or key in other._entries:

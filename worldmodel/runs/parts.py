@@ -21,8 +21,9 @@ class Option:
 
 
 def command_config(name: str) -> Any:
-    """The config dataclass of a command: `NameConfig` of worldmodel/NAME/config.py."""
-    return getattr(import_module(f"worldmodel.{name}.config"), f"{name.capitalize()}Config")
+    """The config dataclass of a command: `NameConfig` of worldmodel/NAME/config.py; a name may have parts, a/b."""
+    parts = name.split("/")
+    return getattr(import_module(".".join(["worldmodel", *parts, "config"])), "".join(map(str.title, parts)) + "Config")
 
 
 def part_config(group: str, name: Any, command: str = "train") -> Any:

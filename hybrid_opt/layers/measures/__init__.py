@@ -1,0 +1,1 @@
+"""What circuits can express and learn, measured on random angles."""

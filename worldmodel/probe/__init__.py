@@ -1,0 +1,1 @@
+"""`python -m worldmodel.probe NAME`: measures of parts by themselves."""

@@ -1,0 +1,1 @@
+"""What a circuit can express and learn, beside its twins."""
