@@ -27,6 +27,22 @@ def open_device(backend: Any, **options: Any) -> Backend:
     return _named(backend, options) if isinstance(backend, str) else _adapted(backend, options)
 
 
+def without(backend: Any, options: dict[str, Any], key: str) -> tuple[Any, dict[str, Any], Any]:
+    """A backend and its options without the one of this key, and the value of that, None where it is not given."""
+    options = dict(options)
+    found = options.pop(key, None)
+    if isinstance(backend, Mapping) and key in backend:
+        backend, found = {other: value for other, value in backend.items() if other != key}, backend[key]
+    elif isinstance(backend, str):
+        name, _, query = backend.partition("?")
+        parts = [part for part in query.split("&") if part]
+        rest = [part for part in parts if part.partition("=")[0] != key]
+        if len(rest) < len(parts):
+            found = next(part.partition("=")[2] for part in parts if part.partition("=")[0] == key)
+            backend = name + ("?" + "&".join(rest) if rest else "")
+    return backend, options, found
+
+
 def check_name(name: str) -> tuple[str, str]:
     """The kind of a backend and what comes after the colon, without options. Nothing is opened. Raises ProblemError."""
     name = name.partition("?")[0]
