@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def parsed(text: str) -> tuple[Technique, ...]:
 
 def checked(techniques: Sequence[Technique], text: str) -> tuple[Technique, ...]:
     """Return techniques that can stand together in this order. Raises ProblemError."""
-    for inner, outer in zip(techniques, techniques[1:], strict=False):
+    for inner, outer in pairwise(techniques):
         if inner.rank == outer.rank:
             both = inner.name if inner.name == outer.name else f"{inner.name} and {outer.name}"
             raise ProblemError(f"mitigation={text}: {both} exclude each other; {ORDER} is accepted")

@@ -41,8 +41,8 @@ class Counted:
         else:
             self.shots = len(result.samples[0])
             rows = np.concatenate(result.samples).astype(np.int64) @ (1 << np.arange(n, dtype=np.int64))  # [P S]
-            states, places = np.unique(rows, return_inverse=True)
-            places = places.reshape(len(result.samples), -1) + len(states) * np.arange(len(result.samples))[:, None]
+            states, found = np.unique(rows, return_inverse=True)
+            places = found.reshape(len(result.samples), -1) + len(states) * np.arange(len(result.samples))[:, None]
             size = len(states) * len(result.samples)
             self.shares = np.bincount(places.ravel(), minlength=size).reshape(-1, len(states)) / self.shots
         self.bits = ((states[:, None] >> np.arange(n)) & 1).astype(np.uint8)

@@ -45,7 +45,8 @@ class Readout(Technique):
         n = program.circuit.num_qubits
         zeros, ones = QuantumCircuit(n), QuantumCircuit(n)
         ones.x(range(n))
-        shots, parts = None, [None, None]
+        shots: int | None = None
+        parts: list[int | None] = [None, None]
         if program.shots is not None:
             sets = len(program.parameters)
             if program.shots < 2 or program.shots * sets < 3:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ class ZneConfig:
     @model_validator(mode="after")
     def _checked(self) -> "ZneConfig":
         scales = self.scales
-        if len(scales) < 2 or scales[0] != 1 or any(a >= b for a, b in zip(scales, scales[1:], strict=False)):
+        if len(scales) < 2 or scales[0] != 1 or any(a >= b for a, b in pairwise(scales)):
             raise ValueError(f"scales={_written(scales)}: two or more, growing from 1, are accepted")
         if self.amplify == "folding" and any(scale % 2 != 1 for scale in scales):
             raise ValueError(f"scales={_written(scales)}: folding takes odd integers; amplify=noise takes others")
