@@ -29,18 +29,20 @@ def open_device(backend: Any, **options: Any) -> Backend:
 
 def without(backend: Any, options: dict[str, Any], key: str) -> tuple[Any, dict[str, Any], Any]:
     """A backend and its options without the one of this key, and the value of that, None where it is not given."""
-    options = dict(options)
-    found = options.pop(key, None)
+    given = [options[key]] if key in options else []
+    options = {other: value for other, value in options.items() if other != key}
     if isinstance(backend, Mapping) and key in backend:
-        backend, found = {other: value for other, value in backend.items() if other != key}, backend[key]
-    elif isinstance(backend, str):
+        given.append(backend[key])
+        backend = {other: value for other, value in backend.items() if other != key}
+    elif isinstance(backend, str) and "?" in backend:
         name, _, query = backend.partition("?")
-        parts = [part for part in query.split("&") if part]
-        rest = [part for part in parts if part.partition("=")[0] != key]
-        if len(rest) < len(parts):
-            found = next(part.partition("=")[2] for part in parts if part.partition("=")[0] == key)
-            backend = name + ("?" + "&".join(rest) if rest else "")
-    return backend, options, found
+        parts = [part.partition("=") for part in query.split("&") if part]
+        given += [value for other, _, value in parts if other == key]
+        rest = "&".join("".join(part) for part in parts if part[0] != key)
+        backend = name + ("?" + rest if rest else "")
+    if len(given) > 1:
+        raise ProblemError(f"backend.{key}: given {len(given)} times; once is accepted")
+    return backend, options, given[0] if given else None
 
 
 def check_name(name: str) -> tuple[str, str]:

@@ -29,6 +29,8 @@ Native = Callable[[CircuitProgram], CircuitProgram]
 def parsed(text: str) -> tuple[Technique, ...]:
     """Return the techniques of `readout+zne(fit=exponential,scales=1/3/5)`. Raises ProblemError, one line."""
     found = list[Technique]()
+    if not isinstance(text, str):
+        raise ProblemError(f"mitigation={text!r}: names joined by + are accepted, as in readout+zne")
     for part in re.split(r"\+(?![^(]*\))", text):
         match = re.fullmatch(r"([\w.:]+)(?:\(([^()]*)\))?", part)
         if match is None:
@@ -46,8 +48,10 @@ def parsed(text: str) -> tuple[Technique, ...]:
 def checked(techniques: Sequence[Technique], text: str) -> tuple[Technique, ...]:
     """Return techniques that can stand together in this order. Raises ProblemError."""
     for inner, outer in pairwise(techniques):
+        if inner.name == outer.name:
+            raise ProblemError(f"mitigation={text}: {inner.name} twice; {ORDER} is accepted")
         if inner.rank == outer.rank:
-            both = inner.name if inner.name == outer.name else f"{inner.name} and {outer.name}"
+            both = f"{inner.name} and {outer.name}"
             raise ProblemError(f"mitigation={text}: {both} exclude each other; {ORDER} is accepted")
         if inner.rank > outer.rank:
             raise ProblemError(f"mitigation={text}: {outer.name} comes before {inner.name}; {ORDER} is accepted")

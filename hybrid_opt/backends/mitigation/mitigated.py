@@ -38,7 +38,7 @@ class Mitigated:
         device: Any = backend
         while (inner := getattr(device, "backend", None) or getattr(device, "first", None)) is not None:
             device = inner
-        self._native = getattr(device, "native", lambda program: program)
+        self._device, self._native = device, getattr(device, "native", lambda program: program)
         self._jobs: WeakValueDictionary[str, MitigatedJob] = WeakValueDictionary()
 
     @property
@@ -57,6 +57,11 @@ class Mitigated:
     def expand(self, programs: Programs, seed: int = 0) -> tuple[Expansion, ...]:
         """Return what each program becomes."""
         return self._expanded(Request.of(programs, seed))
+
+    def transpiled(self, program: Program) -> Any:
+        """The deepest circuit that a program becomes, as it will run if the device tells."""
+        compiled = getattr(self._device, "transpiled", lambda each: each.circuit)
+        return max(map(compiled, self.expand(program)[0].programs), key=lambda circuit: circuit.depth())
 
     def submit(self, programs: Programs, key: str, seed: int = 0) -> Job[Any]:
         """Send all circuits as one job; see Backend."""

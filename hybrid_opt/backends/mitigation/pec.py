@@ -15,7 +15,7 @@ class PecConfig:
     """Probabilistic error cancellation of a known Pauli noise."""
 
     p: Annotated[float, Field(ge=0, le=0.5)] | None = None
-    """chance of a depolarising error of a two-qubit gate, on one qubit a tenth of it; null: the program's noise model"""
+    """chance of a depolarising error of a two-qubit gate, a tenth of it on one qubit; null: the program's noise"""
 
 
 class Pec(Technique):

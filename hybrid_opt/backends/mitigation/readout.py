@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.backend import CircuitProgram, Result
+from hybrid_opt.backends.local.observables import bases
 from hybrid_opt.backends.mitigation.measurement import Confusion, Counted
 from hybrid_opt.backends.mitigation.technique import Expansion, Technique
 
@@ -48,13 +49,12 @@ class Readout(Technique):
         shots: int | None = None
         parts: list[int | None] = [None, None]
         if program.shots is not None:
-            sets = len(program.parameters)
-            if program.shots < 2 or program.shots * sets < 3:
-                raise self.error(f"shots={program.shots}: fewer than 2; calibration takes some of them")
-            taken = min(program.shots - 1, max(1, round(self.config.share * program.shots)))
-            if taken * sets < 2:
-                taken = 2
-            shots, parts = program.shots - taken, [taken * sets - taken * sets // 2, taken * sets // 2]
+            runs = len(program.parameters) * len(bases(program.observables))
+            least = 1 if runs > 1 else 2  # of each run, so that both calibrations have some
+            if program.shots <= least:
+                raise self.error(f"shots={program.shots}: fewer than the circuits; {least + 1} or more are needed")
+            taken = min(program.shots - 1, max(least, round(self.config.share * program.shots)))
+            shots, parts = program.shots - taken, [taken * runs - taken * runs // 2, taken * runs // 2]
         calibrations = [
             replace(program, circuit=circuit, parameters=np.empty((1, 0)), shots=part, observables=())
             for circuit, part in zip((zeros, ones), parts, strict=True)
