@@ -35,7 +35,8 @@ from hybrid_opt.backends.ledger.store import Ledger
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.mitigation import Mitigated
 from tests.hybrid_opt.backends.mitigation.programs import program
-from tests.hybrid_opt.backends.mitigation.test_mitigated import FAULTY, PATIENT
+from tests.hybrid_opt.backends.mitigation.test_mitigated import FAULTY
+from tests.hybrid_opt.flaky.test_flaky import PATIENT
 from tests.hybrid_opt.flaky.client import NAME
 folder, count = sys.argv[1], int(sys.argv[2])
 ledger = Ledger(folder + "/ledger.sqlite", **PATIENT)
