@@ -85,15 +85,15 @@ class Depolarising(CircuitBackend):
     def _samples(self, compiled: Any, program: CircuitProgram, seed: int, stop: Event) -> Sequence[Bits]:
         rng, n = np.random.default_rng(seed), compiled.num_qubits
         laws = np.maximum(self._laws(compiled, program.parameters), 0)
-        counts = rng.multinomial(program.shots, laws / laws.sum(1, keepdims=True))  # [P, 2^n]
+        counts = rng.multinomial(program.shots or 0, laws / laws.sum(1, keepdims=True))  # [P, 2^n]
         bits = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(np.uint8)
         return [np.repeat(bits, row, 0) for row in counts]
 
     def _laws(self, circuit: Any, parameters: Floats) -> Floats:
         """Probabilities [P, 2^n] of what is read."""
         n, order = circuit.num_qubits, {each: index for index, each in enumerate(circuit.parameters)}
-        state = np.zeros((len(parameters), *[4] * n))
-        state[(slice(None), *np.ix_(*[[0, 3]] * n))] = 1.0
+        state: Any = np.zeros((len(parameters), *[4] * n))
+        state[:, *np.ix_(*[[0, 3]] * n)] = 1.0
         for item in circuit.data:
             qubits = [circuit.find_bit(qubit).index for qubit in item.qubits]
             if item.operation.name in ("ry", "rz"):
@@ -161,6 +161,7 @@ def measure(backend: str, text: str, shots: int, repeats: int) -> dict[str, Any]
         asked = CircuitProgram(program.circuit, program.parameters, shots, program.observables)
         result = opened.submit(asked, "noisy", repeat).result()
         opened.close()
+        assert exact is not None and result.means is not None and result.errors is not None
         off.append(result.means - exact)
         told.append(result.errors)
         spent.append(result.cost.shots)

@@ -37,7 +37,7 @@ class Counted:
     def __init__(self, result: Result, n: int) -> None:
         if result.probabilities:
             self.shares, self.shots = np.stack(result.probabilities), 0
-            states = np.arange(1 << n, dtype=np.int64)
+            states: NDArray[np.int64] = np.arange(1 << n, dtype=np.int64)
         else:
             self.shots = len(result.samples[0])
             rows = np.concatenate(result.samples).astype(np.int64) @ (1 << np.arange(n, dtype=np.int64))  # [P S]
