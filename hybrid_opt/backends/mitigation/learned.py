@@ -55,7 +55,7 @@ class Learned(Technique):
 
     name, rank, Config = "learned", 3, LearnedConfig
 
-    def __init__(self, config: LearnedConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
         self._fits = dict[Any, Line]()
 

@@ -1,6 +1,6 @@
 """Probabilistic error cancellation: the inverse of a known noise, drawn as signed Paulis."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -28,7 +28,7 @@ class Pec(Technique):
 
     name, rank, Config = "pec", 2, PecConfig
 
-    def __init__(self, config: PecConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def expand(self, program: CircuitProgram, seed: int) -> Expansion:

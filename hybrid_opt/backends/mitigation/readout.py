@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -33,7 +33,7 @@ class Readout(Technique):
 
     name, rank, Config = "readout", 1, ReadoutConfig
 
-    def __init__(self, config: ReadoutConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def expand(self, program: CircuitProgram, seed: int) -> Expansion:

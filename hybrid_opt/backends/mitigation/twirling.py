@@ -33,7 +33,7 @@ class Twirling(Technique):
 
     name, rank, Config = "twirling", 0, TwirlingConfig
 
-    def __init__(self, config: TwirlingConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def expand(self, program: CircuitProgram, seed: int) -> Expansion:

@@ -36,7 +36,7 @@ class Virtual(Technique):
 
     name, rank, Config = "virtual", 2, VirtualConfig
 
-    def __init__(self, config: VirtualConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def expand(self, program: CircuitProgram, seed: int) -> Expansion:

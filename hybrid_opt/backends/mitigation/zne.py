@@ -60,7 +60,7 @@ class Zne(Technique):
 
     name, rank, Config = "zne", 2, ZneConfig
 
-    def __init__(self, config: ZneConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
         scales = np.array(config.scales)
         if config.fit == "richardson":
