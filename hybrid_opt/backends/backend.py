@@ -21,7 +21,8 @@ class CircuitProgram:
     circuit: a qiskit QuantumCircuit of n qubits without measurements. parameters: float64 [P, number of parameters], in
     the order of `circuit.parameters`. shots: for each set; None: exact, without sampling. observables: qiskit
     SparsePauliOps, whose means are wanted instead of samples. noise: a qiskit-aer NoiseModel, where the backend takes
-    one.
+    one. layout: the device's qubits, one for each of the circuit's, where the circuit is in the device's gates already
+    and has to run as it is. A device that cannot run it there compiles it without optimisation.
     """
 
     circuit: Any
@@ -29,6 +30,7 @@ class CircuitProgram:
     shots: int | None = None
     observables: tuple[Any, ...] = ()
     noise: Any = None
+    layout: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,24 @@ def open_device(backend: Any, **options: Any) -> Backend:
     return _named(backend, options) if isinstance(backend, str) else _adapted(backend, options)
 
 
+def without(backend: Any, options: dict[str, Any], key: str) -> tuple[Any, dict[str, Any], Any]:
+    """A backend and its options without the one of this key, and the value of that, None where it is not given."""
+    given = [options[key]] if key in options else []
+    options = {other: value for other, value in options.items() if other != key}
+    if isinstance(backend, Mapping) and key in backend:
+        given.append(backend[key])
+        backend = {other: value for other, value in backend.items() if other != key}
+    elif isinstance(backend, str) and "?" in backend:
+        name, _, query = backend.partition("?")
+        parts = [part.partition("=") for part in query.split("&") if part]
+        given += [value for other, _, value in parts if other == key]
+        rest = "&".join("".join(part) for part in parts if part[0] != key)
+        backend = name + ("?" + rest if rest else "")
+    if len(given) > 1:
+        raise ProblemError(f"backend.{key}: given {len(given)} times; once is accepted")
+    return backend, options, given[0] if given else None
+
+
 def check_name(name: str) -> tuple[str, str]:
     """The kind of a backend and what comes after the colon, without options. Nothing is opened. Raises ProblemError."""
     name = name.partition("?")[0]

@@ -118,6 +118,7 @@ def _unpacked(header: dict[str, Any], arrays: Arrays, circuit: Any) -> Program:
         header["shots"],
         observables,
         _noise_model(header["noise"]),
+        tuple(header["layout"]) if "layout" in header else None,
     )
 
 
@@ -244,6 +245,8 @@ def _describe(program: Program) -> tuple[dict[str, Any], Arrays]:
         ],
         "noise": None if program.noise is None else program.noise.to_dict(serializable=True),
     }
+    if program.layout is not None:  # left out otherwise: requests of earlier versions stay the same
+        header["layout"] = list(program.layout)
     return header, {"parameters": np.asarray(program.parameters, np.float64)}
 
 

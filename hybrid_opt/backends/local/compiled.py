@@ -109,7 +109,7 @@ class CompiledCircuits(RunsLists, VendorCalls):
             return compiled
 
         exact = program.shots is None
-        key = ("circuit", id(circuit), len(circuit.data), id(basis), id(program.noise), exact)
+        key = ("circuit", id(circuit), len(circuit.data), id(basis), id(program.noise), exact, program.layout)
         return self._remember(key, (circuit, basis, program.noise), compile_it)
 
     def _remember(self, key: tuple[Any, ...], alive: Any, make: Any) -> Any:

@@ -1,6 +1,7 @@
 """qiskit-aer, through the runtime's primitives in local mode; exact mode through Aer itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Program
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend, memory_qubits, need_bytes
 from hybrid_opt.backends.local.compiled import CircuitConfig
+from hybrid_opt.backends.qiskit.native import native
 from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured, sampled
 from hybrid_opt.errors import BackendError, ProblemError
 
@@ -76,12 +78,17 @@ class Aer(CircuitBackend):
             whole.save_probabilities()
         else:
             whole = measured(circuit)
-        level = self.config.optimization_level
+        level = self.config.optimization_level if program.layout is None else 0
         return circuit, transpile(whole, self._simulator(program), optimization_level=level, seed_transpiler=0)
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""
         return self._prepare(program)[0][1][1]
+
+    def native(self, program: CircuitProgram) -> CircuitProgram:
+        """Return a program in the simulator's gates."""
+        whole = self.transpiled(replace(program, observables=(), shots=program.shots or 1))
+        return native(program, whole, tuple(range(whole.num_qubits)))
 
     def _depth(self, compiled: tuple[Any, Any]) -> int:
         return depth(compiled[1])

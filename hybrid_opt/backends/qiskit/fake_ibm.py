@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Program
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend
 from hybrid_opt.backends.local.compiled import CircuitConfig
+from hybrid_opt.backends.qiskit.native import native, restricted
 from hybrid_opt.backends.qiskit.primitives import depth, measured, sampled
 from hybrid_opt.backends.qiskit.provider import compiled_for
 from hybrid_opt.errors import ProblemError
@@ -36,6 +38,7 @@ class FakeIbm(CircuitBackend):
         self.name = f"ibm:{device}" if isinstance(device, str) else "ibm:fake"
         self._device = fake_device(device) if isinstance(device, str) else device
         super().__init__(f"ibm:{self._device.name}", config)
+        self._simulators: dict[tuple[int, ...], Any] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -44,21 +47,27 @@ class FakeIbm(CircuitBackend):
     def _qubits(self) -> int:
         return int(self._device.num_qubits)
 
-    def _compile(self, circuit: Any, program: CircuitProgram) -> tuple[Any, Any, Any]:
-        whole = compiled_for(self._device, measured(circuit), self.config.optimization_level)
-        return circuit, *restricted(self._device, whole)
+    def _compile(self, circuit: Any, program: CircuitProgram) -> tuple[Any, ...]:
+        whole = compiled_for(self._device, measured(circuit), self.config.optimization_level, program.layout)
+        small, used = restricted(whole)
+        if used not in self._simulators:  # many circuits of one layout share it
+            self._simulators[used] = simulator_of(self._device, used)
+        return circuit, small, self._simulators[used], used
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""
         return self._prepare(program)[0][1][1]
 
-    def _depth(self, compiled: tuple[Any, Any, Any]) -> int:
+    def native(self, program: CircuitProgram) -> CircuitProgram:
+        """Return a program in the device's gates, on the qubits that it uses there."""
+        _, small, _, used = self._prepare(replace(program, observables=()))[0][1]
+        return native(program, small, used)
+
+    def _depth(self, compiled: tuple[Any, ...]) -> int:
         return depth(compiled[1])
 
-    def _samples(
-        self, compiled: tuple[Any, Any, Any], program: CircuitProgram, seed: int, stop: Event
-    ) -> Sequence[Bits]:
-        circuit, small, simulator = compiled
+    def _samples(self, compiled: tuple[Any, ...], program: CircuitProgram, seed: int, stop: Event) -> Sequence[Bits]:
+        circuit, small, simulator, _ = compiled
         return sampled(simulator, small, circuit, program, seed)
 
 
@@ -76,21 +85,13 @@ def fake_device(name: str) -> Any:
     return devices[name]
 
 
-def restricted(device: Any, circuit: Any) -> tuple[Any, Any]:
-    """A compiled circuit on its used qubits alone, and an AerSimulator with the device's noise on them."""
-    from qiskit import QuantumCircuit, QuantumRegister
+def simulator_of(device: Any, used: Sequence[int]) -> Any:
+    """An AerSimulator with a device's noise on some of its qubits."""
     from qiskit_aer import AerSimulator
     from qiskit_aer.noise import NoiseModel
 
-    working = [instruction for instruction in circuit.data if instruction.operation.name != "barrier"]
-    used = sorted({circuit.find_bit(qubit).index for instruction in working for qubit in instruction.qubits})
-    place = {index: i for i, index in enumerate(used)}
-    small = QuantumCircuit(QuantumRegister(len(used), "q"), *circuit.cregs, global_phase=circuit.global_phase)
-    for instruction in working:
-        qubits = [place[circuit.find_bit(qubit).index] for qubit in instruction.qubits]
-        small.append(instruction.operation, qubits, instruction.clbits)
-    part = _part(_target(device.target, place))
-    return small, AerSimulator(noise_model=NoiseModel.from_backend(part))
+    part = _part(_target(device.target, {index: i for i, index in enumerate(used)}))
+    return AerSimulator(noise_model=NoiseModel.from_backend(part))
 
 
 def _target(target: Any, place: dict[int, int]) -> Any:

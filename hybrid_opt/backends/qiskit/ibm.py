@@ -17,6 +17,7 @@ from hybrid_opt.backends.job import RemoteJob
 from hybrid_opt.backends.local.compiled import CircuitConfig, CompiledCircuits
 from hybrid_opt.backends.programs import Request
 from hybrid_opt.backends.qiskit.ibm_errors import ours
+from hybrid_opt.backends.qiskit.native import native
 from hybrid_opt.backends.qiskit.primitives import bits_of, blocks, depth, means_of, measured
 from hybrid_opt.backends.qiskit.provider import compiled_for
 from hybrid_opt.backends.redaction import redact_logs
@@ -176,11 +177,15 @@ class Ibm(CompiledCircuits):
 
     def _compile(self, circuit: Any, program: CircuitProgram) -> tuple[Any, Any]:
         whole = circuit if program.observables else measured(circuit)
-        return circuit, compiled_for(self._device, whole, self.config.optimization_level)
+        return circuit, compiled_for(self._device, whole, self.config.optimization_level, program.layout)
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""
         return self._prepare(program)[0][1][1]
+
+    def native(self, program: CircuitProgram) -> CircuitProgram:
+        """Return a program in the device's gates, on the qubits that it uses there."""
+        return native(program, self.transpiled(replace(program, observables=())))
 
     def _depth(self, compiled: tuple[Any, Any]) -> int:
         return depth(compiled[1])

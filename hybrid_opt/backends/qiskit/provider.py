@@ -1,6 +1,7 @@
 """Any Qiskit BackendV2 object, of whatever provider."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Limi
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend
 from hybrid_opt.backends.local.compiled import CircuitConfig
 from hybrid_opt.backends.programs import check_seed, spawn
+from hybrid_opt.backends.qiskit.native import native
 from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured
 from hybrid_opt.errors import CorruptResult
 
@@ -49,11 +51,15 @@ class Provider(CircuitBackend):
         return self._device.num_qubits if self._device.num_qubits is None else int(self._device.num_qubits)
 
     def _compile(self, circuit: Any, program: CircuitProgram) -> tuple[Any, Any]:
-        return circuit, compiled_for(self._device, measured(circuit), self.config.optimization_level)
+        return circuit, compiled_for(self._device, measured(circuit), self.config.optimization_level, program.layout)
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""
         return self._prepare(program)[0][1][1]
+
+    def native(self, program: CircuitProgram) -> CircuitProgram:
+        """Return a program in the device's gates, on the qubits that it uses there."""
+        return native(program, self.transpiled(replace(program, observables=())))
 
     def _depth(self, compiled: tuple[Any, Any]) -> int:
         return depth(compiled[1])
@@ -76,11 +82,29 @@ class Provider(CircuitBackend):
         return samples
 
 
-def compiled_for(device: Any, circuit: Any, level: int) -> Any:
-    """The circuit in the gates and on the qubits of a device. The same circuit compiles to the same."""
+def compiled_for(device: Any, circuit: Any, level: int, layout: tuple[int, ...] | None = None) -> Any:
+    """The circuit in the gates and on the qubits of a device. The same circuit compiles to the same.
+
+    layout: see CircuitProgram. Without optimisation only gates that the device does not have are rewritten.
+    """
     from qiskit.transpiler import generate_preset_pass_manager
 
-    return generate_preset_pass_manager(level, backend=device, seed_transpiler=0).run(circuit)
+    options: dict[str, Any] = {"optimization_level": level}
+    if layout is not None:
+        options = {"optimization_level": 0}
+        if _fits(device, circuit, layout):
+            options["initial_layout"] = list(layout)
+    return generate_preset_pass_manager(backend=device, seed_transpiler=0, **options).run(circuit)
+
+
+def _fits(device: Any, circuit: Any, layout: tuple[int, ...]) -> bool:
+    """Whether a device has these qubits, and the circuit's two-qubit gates on them."""
+    pairs = {
+        (item.operation.name, tuple(layout[circuit.find_bit(qubit).index] for qubit in item.qubits))
+        for item in circuit.data
+        if len(item.qubits) == 2
+    }
+    return max(layout) < device.num_qubits and all(device.target.instruction_supported(*pair) for pair in pairs)
 
 
 def _bits(result: Any, index: int, n: int, shots: int) -> Bits:

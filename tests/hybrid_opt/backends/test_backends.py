@@ -333,7 +333,8 @@ def test_many_parameters_and_diagonals_do_not_fill_memory() -> None:
 
 
 def test_a_large_fake_device_is_restricted_to_the_used_qubits() -> None:
-    from hybrid_opt.backends.qiskit.fake_ibm import fake_device, restricted
+    from hybrid_opt.backends.qiskit.fake_ibm import fake_device
+    from hybrid_opt.backends.qiskit.native import restricted
     from hybrid_opt.backends.qiskit.provider import compiled_for
 
     device = fake_device("fake_torino")
@@ -342,7 +343,7 @@ def test_a_large_fake_device_is_restricted_to_the_used_qubits() -> None:
     circuit.cx(0, 1)
     circuit.cx(1, 2)
     whole = compiled_for(device, circuit, 1)
-    small, _ = restricted(device, whole)
+    small, _ = restricted(whole)
     assert whole.num_qubits == 133 and small.num_qubits == 3
     used = sorted({whole.find_bit(q).index for i in whole.data for q in i.qubits})
     place = {qubit: i for i, qubit in enumerate(used)}
