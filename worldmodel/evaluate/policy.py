@@ -158,7 +158,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
 
         check = partial(check_backend, config.circuit)
         backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget, check=check)
-        player.acting = acting_through(agent, backend, config.circuit)
+        player.acting = acting_through(agent, backend, config.circuit, config.noise)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)
 
 

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Program
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend, memory_qubits, need_bytes
 from hybrid_opt.backends.local.compiled import CircuitConfig
-from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured, sampled
+from hybrid_opt.backends.qiskit.primitives import BASIS, chosen, depth, measured, runs_marked, sampled
 from hybrid_opt.errors import BackendError, ProblemError
 
 Floats = NDArray[np.float64]
@@ -76,8 +76,10 @@ class Aer(CircuitBackend):
             whole.save_probabilities()
         else:
             whole = measured(circuit)
-        level = self.config.optimization_level
-        return circuit, transpile(whole, self._simulator(program), optimization_level=level, seed_transpiler=0)
+        level, noise = self.config.optimization_level, program.noise
+        compiled = transpile(whole, self._simulator(program), optimization_level=level, seed_transpiler=0)
+        ours = noise is not None and sorted(noise.basis_gates) == sorted(BASIS)
+        return circuit, runs_marked(compiled) if ours else compiled
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""
