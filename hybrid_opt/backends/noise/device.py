@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt.backends.noise.noise import Floats, Noise
 from hybrid_opt.backends.qiskit.fake_ibm import fake_device
+from hybrid_opt.errors import ProblemError
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
@@ -33,7 +34,11 @@ class Device(Noise):
     @cached_property
     def errors(self) -> tuple[float, float, float]:
         """Chances of an error after gates on one and on two qubits, and to misread a bit."""
-        device = fake_device(self.config.device)
+        try:
+            device = fake_device(self.config.device)
+        except ProblemError as error:
+            name = self.config.device
+            raise ProblemError(str(error).replace(f"backend=ibm:{name}", f"noise.device={name}")) from error
         single, double = (_median(device, qubits) * (2**qubits + 1) / 2**qubits for qubits in (1, 2))
         misread = float(np.median([about.error for about in device.target["measure"].values()]))
         found = np.array([single, double, misread])

@@ -104,8 +104,9 @@ def noise_of(noise: Any, key: str = "noise") -> Noise | None:
         options = {"name": NONE if noise is None else noise} if not isinstance(noise, Mapping) else dict(noise)
         name = options.pop("name", None)
         if name == NONE:
-            if options:
-                raise ProblemError(f"{key}.{next(iter(options))}: no such option of {NONE}; it has none")
+            for option, value in options.items():
+                others = ", ".join(NOISES)
+                raise ProblemError(f"{key}.{option}={value}: {key}={NONE} has no options; {key}={others} are accepted")
             return None
         kind = NOISES.find(name, key, beside=(NONE,))
         model = kind(checked(kind.Config, options, key, f"of {name}"))

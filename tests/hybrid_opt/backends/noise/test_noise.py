@@ -222,7 +222,11 @@ def test_the_noise_of_a_device_is_that_of_its_calibration() -> None:
         (lambda: noise_of("depolarising"), "noise=depolarising: no such noise model; did you mean depolarizing?"),
         (lambda: noise_of({"name": "readout", "p": 0.6}), "noise.p=0.6: input should be less than or equal to 0.5"),
         (lambda: noise_of({"name": "phase_damping", "q": 1}), "noise.q: no such option of phase_damping"),
-        (lambda: noise_of({"name": "device", "device": "x"}), "backend=ibm:x: no such fake device"),
+        (lambda: noise_of({"name": "device", "device": "x"}), "noise.device=x: no such fake device"),
+        (
+            lambda: noise_of({"name": "none", "p": 0.1}),
+            "noise.p=0.1: noise=none has no options; noise=amplitude_damping",
+        ),
         (lambda: CircuitLayer(2, 2, 2, noise="x"), "noise=x: no such noise model (accepted: none, amplitude_damping"),
         (lambda: make_solver("exact", noise="depolarizing"), "noise=depolarizing: solver=exact has no circuits"),
         (
