@@ -150,6 +150,7 @@ def lines_figure(
     least = min((place for points in lines.values() for place in points if place > 0), default=0.0)
     if least:
         axes.set_xscale("symlog", linthresh=least)
+        axes.set_xlim(left=-0.2 * least)
         axes.set_xticks(sorted({place for points in lines.values() for place in points}))
         axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(x)

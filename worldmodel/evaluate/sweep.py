@@ -81,8 +81,11 @@ def setting(trained: str, noisy: bool) -> str:
 def breakdown(cells: Sequence[Cell], random: float, clean: float) -> float | None:
     """Return the largest noise at which the agent keeps 90 % of what it has learned; None: at no noise.
 
-    The lower end of the interval must be at least 90 % of the way from the random policy's return to the clean one.
+    The lower end of the interval must be at least 90 % of the way from the random policy's return to the clean one. An
+    agent that is no better than the random policy has nothing to keep.
     """
+    if clean <= random:
+        return None
     needed = random + KEPT * (clean - random)
     return max((cell.noise for cell in cells if cell.interval.low >= needed), default=None)
 
