@@ -5,7 +5,7 @@
 kernel: rows of a circuit layer, on average, against the exact density matrix: the largest gap in standard errors.
 solvers: samples of QAOA and VQE on the noisy simulator, against the same.
 moons: accuracy of routers by noise. `source` is the circuit of arXiv 2512.22296, under its two channels: depolarising
-noise of p on each qubit after the encoding, and after the layers. `gates` is the same circuit under the noise of the key
+noise of p on each qubit after the encoding, and after the layers. `gates` is the same circuit under
 `noise=depolarizing`, and `suite` that of `suite=router`, which encodes its inputs in each layer.
 aware: the source's router, trained in the noise of the test.
 """
@@ -216,7 +216,7 @@ def told(title: str, scores: dict[str, dict[float, list[float]]], control: list[
     for name, by_noise in scores.items():
         cells = [Cell(p, None, tuple(found)) for p, found in by_noise.items()]
         found = [cell.interval for cell in cells]
-        broken = breakdown(cells, CHANCE, found[0].value)
+        broken = None if name == "linear" else breakdown(cells, CHANCE, found[0].value)
         met = None if control is None or name == "linear" else crossing(cells, float(np.mean(control)))
         last = ["none" if value is None else f"{value:.3g}" for value in (broken, met)]
         table.row(name, *(each.value for each in found), *last)

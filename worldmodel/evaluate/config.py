@@ -27,8 +27,8 @@ class SweepConfig:
         """Whether there is anything to sweep."""
         return self.noise is not None or self.shots is not None
 
-    @model_validator(mode="after")
-    def _sweeps(self) -> Self:
+    def check(self) -> None:
+        """Raise ValueError for lists that are no sweep, and for keys that have no effect."""
         for key in ("noise", "shots"):
             values = getattr(self, key)
             if values is not None and (not values or len(set(values)) < len(values)):
@@ -36,7 +36,6 @@ class SweepConfig:
         for key in ("model", "control"):
             if getattr(self, key) is not None and not self.asked:
                 raise ValueError(f"sweep.{key}={getattr(self, key)}: is accepted with sweep.noise or sweep.shots")
-        return self
 
 
 @dataclass(config=ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True))
@@ -61,7 +60,8 @@ class EvaluateConfig:
     """return by noise and shots: a table, sweep.json, sweep.svg and sweep.png in the run's folder"""
 
     @model_validator(mode="after")
-    def _no_film_of_a_sweep(self) -> Self:
+    def _sweeps(self) -> Self:
+        self.sweep.check()
         if self.sweep.asked and self.video is not None:
             raise ValueError(f"video={self.video}: null is accepted with sweep.noise and sweep.shots")
         return self

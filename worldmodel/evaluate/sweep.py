@@ -189,6 +189,8 @@ def _model(options: SweepConfig, trained: TrainConfig) -> str:
     name = options.model or (own.name if own is not None else "depolarizing")
     if name == "none" or name not in NOISES:
         raise ProblemError(f"sweep.model={name}: {', '.join(NOISES)} are accepted")
+    for noise in options.noise or ():
+        noise_of({"name": name, "p": noise}, "sweep.noise")
     return name
 
 
