@@ -64,7 +64,8 @@ class Source(Router):
     def means(self, x: Tensor) -> Tensor:
         """<Z>, exactly. A channel shrinks Bloch vectors by 1 - 4p/3. RX(x + pi) prepares the opposite of RX(x)."""
         if not self.p:
-            return self.circuit(x)
+            exact: Tensor = self.circuit(x)
+            return exact
         kept, means = 1 - 4 * self.p / 3, torch.zeros_like(x)
         for turned in np.ndindex(*[2] * x.shape[1]):
             chance = math.prod((1 - kept) / 2 if each else (1 + kept) / 2 for each in turned)
@@ -78,14 +79,15 @@ class Averaged(nn.Module):
     def __init__(self, layer: CircuitLayer, p: float) -> None:
         super().__init__()
         kind = "benchmarks.noise:Once" if not layer.encoding.scaled else "angle"
-        given = {"qubits": layer.qubits, "layers": layer.layers, "encoding": kind}
+        given: dict[str, Any] = {"qubits": layer.qubits, "layers": layer.layers, "encoding": kind}
         self.layer = CircuitLayer(layer.inputs, **given, noise={"name": "depolarizing", "p": p})
         self.layer.load_state_dict(layer.state_dict())
         self.layer.generator = torch.Generator().manual_seed(0)
         self.encoding = layer.encoding
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.repeat(RUNS, 1)).view(RUNS, *x.shape).mean(0)
+        mean: Tensor = self.layer(x.repeat(RUNS, 1)).view(RUNS, *x.shape).mean(0)
+        return mean
 
 
 def kernel(p: float, rows: int = 20000) -> dict[str, Any]:
@@ -164,7 +166,8 @@ def trained(seed: int, router: str, p: float = 0.0) -> Task:
     """Two moons, learned as `suite=router` does. p: of both channels of the source's router, in training."""
     config = configured("fit", FitConfig, [*MOONS, f"model.router={router}"])
     task = PARTED["moons"](seed, config.parts, config.units)
-    task.model.router.p = p
+    model: Any = task.model
+    model.router.p = p
     Descent(task, seed, torch.optim.Adam(list(task.parameters.items()), lr=config.rate)).until(
         config.steps, every=10**9
     )
@@ -188,7 +191,8 @@ def moons(seeds: int) -> dict[str, Any]:
             router.circuit = Averaged(own, p) if p else own
             scores["gates"][p].append(1 - task.test())
         task = trained(seed, "circuit")
-        angles: Any = task.model.router.head.angles
+        model: Any = task.model
+        angles = model.router.head.angles
         own = angles.body
         for p in NOISES:
             angles.body = Averaged(own, p) if p else own

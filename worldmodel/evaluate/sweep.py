@@ -128,7 +128,7 @@ def sweep(config: EvaluateConfig, path: Path, trained: TrainConfig, make: Make) 
         raise UsageError(f"logdir={path}: sweep is accepted for runs that act by circuits, as with {EXAMPLE}")
     with closing(make(1)) as environments:
         random = played(RandomPolicy(environments.action_spec, seed))
-    cells = {(0.0, None): Cell(0.0, None, played(first.player.copy(seed)))}
+    cells: dict[tuple[float, int | None], Cell] = {(0.0, None): Cell(0.0, None, played(first.player.copy(seed)))}
     for shots in options.shots or (None,):
         for noise in sorted(options.noise or (0.0,)):
             if (noise, shots) not in cells:
