@@ -19,8 +19,10 @@ FLOORS = (
     ("worldmodel.kernels",),
     ("worldmodel.replay",),
     ("worldmodel.train",),
-    ("worldmodel.evaluate", "worldmodel.baseline", "worldmodel.search", "worldmodel.compare.tasks"),
-    ("worldmodel.tune", "worldmodel.compare", "worldmodel.fit", "worldmodel.hpo"),
+    ("worldmodel.baseline", "worldmodel.search", "worldmodel.compare.tasks"),
+    ("worldmodel.compare",),
+    ("worldmodel.evaluate", "worldmodel.fit", "worldmodel.hpo"),
+    ("worldmodel.tune",),
     ("worldmodel",),
 )
 

@@ -1,6 +1,8 @@
 """The options of a circuit layer: the group `circuit`."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -28,7 +30,11 @@ class CircuitConfig:
     """adjoint: exact, simulated; shift: parameter shift; surrogate: that of a small network fitted to each batch"""
     shots: Annotated[int, Field(ge=1)] | None = None
     """measurements of each circuit; null: exact means"""
-    noise: Annotated[float, Field(ge=0, le=0.75)] | None = None
-    """chance of a depolarising error after each two-qubit gate; after each run of gates on one qubit, a tenth of it"""
+    noise: Annotated[float, Field(ge=0, le=0.75)] | dict[str, Any] | None = None
+    """p of depolarizing noise, or a model such as {name:readout,p:0.02}; null: the noise of the whole run"""
     backend: str = "statevector"
     """where it acts: statevector is simulated here; any other is asked with one job a batch"""
+
+    def within(self, noise: Mapping[str, Any]) -> "CircuitConfig":
+        """Return this circuit in a run with a noise: a mapping of `name` and options. Its own noise comes first."""
+        return self if self.noise is not None or noise["name"] == "none" else replace(self, noise=dict(noise))

@@ -14,7 +14,7 @@ processor but train in simulation has layers with `backend="statevector"`. It ac
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from hybrid_opt.backends.noise import Noise, noise_of
 from hybrid_opt.circuits.ansatz.ansatz import Ansatz, Entangle
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.encoding import Encoding
@@ -34,7 +35,7 @@ from hybrid_opt.layers.gradients.surrogate import surrogated
 from hybrid_opt.layers.paulis import Paulis, with_errors
 from hybrid_opt.layers.plan import Plan, Readout
 from hybrid_opt.layers.processor import Processor
-from hybrid_opt.layers.sampling import counts
+from hybrid_opt.layers.sampling import counts, misread
 from hybrid_opt.layers.slots import SlotGates, plan_of, slots
 
 Gradient = Literal["adjoint", "shift", "surrogate"]
@@ -66,7 +67,7 @@ class CircuitLayer(nn.Module):
         gradient: Gradient = "adjoint",
         shots: int | None = None,
         backend: Any = "statevector",
-        noise: float | None = None,
+        noise: float | Mapping[str, Any] | str | Noise | None = None,
     ) -> None:
         """Describe the circuit; see `CircuitConfig` for what the options mean.
 
@@ -85,18 +86,20 @@ class CircuitLayer(nn.Module):
                 raise ProblemError(f"{key}={value}: {', '.join(accepted)} are accepted")
         if shots is not None:
             _check_count("shots", shots)
-        if noise is not None and not 0 <= noise <= 0.75:
+        if isinstance(noise, int | float) and not 0 <= noise <= 0.75:
             raise ProblemError(f"noise={noise}: None, or a chance from 0 to 0.75, is accepted")
+        model = noise_of(noise)
         simulated = isinstance(backend, str) and backend == "statevector"
-        if noise and not simulated and gradient != "adjoint":
+        if model is not None and not simulated and gradient != "adjoint":
             where = "backend=statevector or gradient=adjoint"
-            raise ProblemError(f"noise={noise}: has an effect with {where} only; a backend brings its own noise")
+            label = noise if isinstance(noise, int | float) else model.name
+            raise ProblemError(f"noise={label}: has an effect with {where} only; a backend brings its own noise")
         self.encoding: Encoding = ENCODINGS.find(encoding, "encoding")()
         suited = self.encoding.inputs(qubits)
         if inputs != suited:
             raise ProblemError(f"inputs={inputs}: encoding={encoding} takes {suited} on {qubits} qubits")
         chosen: Ansatz = ANSATZE.find(ansatz, "ansatz")()
-        self.qubits, self.layers, self.gradient, self.shots, self.noise = qubits, layers, gradient, shots, noise
+        self.qubits, self.layers, self.gradient, self.shots, self.noise = qubits, layers, gradient, shots, model
         self.structure = Reuploading.of(self.encoding, chosen, qubits, layers, entangle)
         self.generator: torch.Generator | None = None
         self.processor = None if simulated else Processor(backend)
@@ -156,7 +159,7 @@ class CircuitLayer(nn.Module):
         self.register_buffer("data_places", _places(structure.data, structure.places), persistent=False)
         self.register_buffer("trained_places", _places(structure.trained, structure.weights), persistent=False)
         prepared = type(self.encoding).start is not Encoding.start
-        self._starts = prepared and self.gradient == "adjoint" and not self.noise
+        self._starts = prepared and self.gradient == "adjoint" and self.noise is None
         if self._starts:
             gates = tuple(gate.moved(-data) for gate in gates[structure.prepared :])
             data = 0
@@ -164,7 +167,10 @@ class CircuitLayer(nn.Module):
         self.plan: Plan = plan_of(found, self.qubits, observables)
         self._laws = replace(self.plan, readout="probabilities")
         self.slot_gates = SlotGates(found, self.qubits, data, len(structure.trained))
-        self.paulis = Paulis(found, self.qubits, self.noise) if self.noise else None
+        noise = self.noise
+        faulty = noise is not None and any(noise.paulis(qubits)[0] < 1.0 for qubits in (1, 2))
+        self.paulis = Paulis(found, self.qubits, noise) if noise is not None and faulty else None
+        self.flips = (0.0, 0.0) if noise is None else noise.flips
         own, inputs = type(self.encoding).angles is not Encoding.angles, self.encoding.inputs(self.qubits)
         multiples = self.encoding.scaled and not (own or self._starts or self.plan.phased)
         multiples = multiples and structure.places == structure.uploads * inputs
@@ -174,7 +180,7 @@ class CircuitLayer(nn.Module):
     @property
     def _plain(self) -> bool:
         """Whether angles are multiples of the inputs, and nothing but a simulation is asked for."""
-        simulated = self.processor is None and self.shots is None and self.paulis is None
+        simulated = self.processor is None and self.shots is None and self.noise is None
         return self.origin is not None and self.gradient == "adjoint" and simulated
 
     def _at_inputs(self, rows: Tensor) -> Tensor:
@@ -236,10 +242,13 @@ class CircuitLayer(nn.Module):
 
     def _simulated(self, data: Tensor, trained: Tensor, start: Tensor | None = None) -> Tensor:
         """Outputs of the simulation, with its noise and its shots."""
-        if self.shots is None:
+        if self.shots is None and not any(self.flips):
             return self._means(self.plan, data, trained, start)
         laws = self._means(self._laws, data, trained, start)
+        laws = misread(laws, *self.flips) if any(self.flips) else laws
         parity = self.plan.parity.to(laws)
+        if self.shots is None:
+            return laws @ parity
         return _valued(counts(laws.detach(), self.shots, self.generator) @ parity / self.shots, laws @ parity)
 
     def _means(self, plan: Plan, data: Tensor, trained: Tensor, start: Tensor | None) -> Tensor:
@@ -269,15 +278,16 @@ class CircuitLayer(nn.Module):
 
 
 @contextmanager
-def acting(module: nn.Module, backend: Any, shots: int | None = None) -> Iterator[None]:
+def acting(module: nn.Module, backend: Any, shots: int | None = None, noise: Noise | None = None) -> Iterator[None]:
     """Let all circuit layers of a module ask a backend, each with one job for a batch.
 
     backend: a name, or an open Backend, which stays open (with ledger, budget and fallback, as `open_backend` gives
-    it). shots: of each circuit; None: exact. Afterwards the layers are what they were. What the backend raises passes.
+    it). shots: of each circuit; None: exact. noise: of a backend that takes it. Afterwards the layers are what they
+    were. What the backend raises passes.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, CircuitLayer)]
     before = [(layer.processor, layer.shots) for layer in layers]
-    processor = Processor(backend)
+    processor = Processor(backend, noise)
     try:
         for layer in layers:
             layer.processor, layer.shots = processor, shots

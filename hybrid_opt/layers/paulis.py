@@ -1,4 +1,4 @@
-"""Depolarising noise as random Paulis, which are multiplied into the gates of each row."""
+"""Noise as random Paulis, which are multiplied into the gates of each row."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hybrid_opt.backends.noise import Noise
 from hybrid_opt.circuits.gate import Gate
 from hybrid_opt.layers.slots import RIGHT, SOURCE, Slot
 
 # With -iP from the left, component k comes from SOURCE[P, k] too, with the sign LEFT[P, k].
 LEFT = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [-1, -1, 1, 1], [1, -1, -1, 1]])
 CODE = torch.tensor([0, 1, 3, 2])  # of bits x + 2 z: I, X, Z, Y among I, X, Y, Z
-SINGLE = 10.0  # errors of two-qubit gates are as many times as frequent as those of gates on one qubit
 Bits = NDArray[np.uint8]
 
 
@@ -28,11 +28,11 @@ class _Place(NamedTuple):
 
 
 class Paulis(nn.Module):
-    """A Pauli error after each two-qubit gate, with chance p, and after each run of gates on one qubit, with p / 10.
+    """Pauli errors after each two-qubit gate, and after each run of gates on one qubit, with the chances of a model.
 
-    All 15 Paulis of two qubits, or 3 of one, are equally likely. An error moves to the nearest gates of its slot, which
-    turns it into another Pauli: all of that is one matrix of bits. Each row draws its own errors. So the outputs of a
-    row are those of one random run of the noisy circuit, and their average is that of its density matrix.
+    An error moves to the nearest gates of its slot, which turns it into another Pauli: all of that is one matrix of
+    bits. Each row draws its own errors. So the outputs of a row are those of one random run of the noisy circuit, and
+    their average is that of its density matrix, if the model is a mixture of Paulis. Else it is that of its twirl.
     """
 
     chance: Tensor
@@ -40,18 +40,28 @@ class Paulis(nn.Module):
     error: Tensor
     bit: Tensor
     effect: Tensor
+    kind: Tensor
+    cumulated: Tensor
 
-    def __init__(self, found: Sequence[Slot], qubits: int, p: float) -> None:
+    def __init__(self, found: Sequence[Slot], qubits: int, noise: Noise) -> None:
         super().__init__()
         phased = [len(slot.phases) for slot in found if slot.phases]
         self.shape = len(found), qubits
         self.phases = len(phased), max(phased, default=0)
         places = list(_places(found))
         kinds = [len(place.qubits) for place in places]
-        chance = torch.tensor([p if kind == 2 else p / SINGLE for kind in kinds])
+        laws = [noise.paulis(1), noise.paulis(2)]
+        chance = torch.tensor([1 - laws[kind - 1][0] for kind in kinds])
         effect = np.concatenate([self._effects(found, place) for place in places])  # [bits of errors, bits]
         bits = np.concatenate([4 * error + np.arange(2 * kind) for error, kind in enumerate(kinds)])
         self.register_buffer("chance", chance, persistent=False)
+        # which of the 15 or 3 Paulis: chances of those before, where they are not equally likely
+        self.uniform = all(np.ptp(law[1:]) <= 1e-12 for law in laws)
+        cumulated = np.ones((2, 15))
+        for row, law in zip(cumulated, laws, strict=True):
+            row[: len(law) - 1] = law[1:].cumsum() / max(law[1:].sum(), 1e-300)
+        self.register_buffer("cumulated", torch.from_numpy(cumulated).float(), persistent=False)
+        self.register_buffer("kind", torch.tensor(kinds) - 1, persistent=False)
         self.register_buffer("kinds", torch.tensor([15.0 if kind == 2 else 3.0 for kind in kinds]), persistent=False)
         self.register_buffer("error", torch.from_numpy(bits // 4), persistent=False)
         self.register_buffer("bit", torch.from_numpy(bits % 4), persistent=False)
@@ -65,7 +75,7 @@ class Paulis(nn.Module):
         Without phases there are none before the gates, and no signs.
         """
         drawn = torch.rand(rows, len(self.chance), generator=generator, device=self.chance.device)
-        which = torch.where(drawn < self.chance, 1 + (drawn / self.chance * self.kinds).int(), 0)  # [N, E], 0: none
+        which = torch.where(drawn < self.chance, 1 + self._number(drawn / self.chance), 0)  # [N, E], 0: none
         bits = (which.index_select(1, self.error) >> self.bit) & 1
         flips = (bits.to(self.effect) @ self.effect).remainder(2)
         size = 2 * self.shape[0] * self.shape[1]
@@ -74,6 +84,14 @@ class Paulis(nn.Module):
             return None, after, None
         before = _paulis(flips[:, size : 2 * size].unflatten(1, (*self.shape, 2)))
         return before, after, 1 - 2 * flips[:, 2 * size :].unflatten(1, self.phases)
+
+    def _number(self, share: Tensor) -> Tensor:
+        """Which Pauli an error is, from 0, int [N, E]; share: uniform numbers from 0 to 1, [N, E]."""
+        if self.uniform:
+            return (share * self.kinds).int()
+        share = share.clamp(max=1.0)  # what is beyond is no error
+        found = [torch.searchsorted(row, share.contiguous(), right=True, out_int32=True) for row in self.cumulated]
+        return torch.where(self.kind == 1, found[1], found[0])
 
     def _effects(self, found: Sequence[Slot], place: _Place) -> Bits:
         """What each bit of an error (x, z of its qubits) does: to Paulis after and before gates, and to signs."""

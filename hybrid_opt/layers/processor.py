@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hybrid_opt.backends import check_name, open_backend
 from hybrid_opt.backends.backend import Backend, CircuitProgram, Result
+from hybrid_opt.backends.noise import Noise, check_one
 from hybrid_opt.layers.plan import Plan
 
 Floats = NDArray[np.float64]
@@ -18,13 +19,16 @@ Floats = NDArray[np.float64]
 class Processor:
     """Runs circuits on a backend, which is opened when it is first asked.
 
-    backend: a name, or a Backend. Copies of a layer share it. What was opened by name is left out of pickles, and is
-    opened again. Raises ProblemError for a name that is none.
+    backend: a name, or a Backend. noise: of all circuits, on a simulator that takes it. Copies of a layer share it.
+    What was opened by name is left out of pickles, and is opened again. Raises ProblemError for a name that is none,
+    and for a backend with noise of its own beside the given.
     """
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, noise: Noise | None = None) -> None:
         if isinstance(backend, str):
             check_name(backend)
+        check_one(noise, backend)
+        self._noise = None if noise is None else noise.aer()
         self.backend, self._open = backend, None if isinstance(backend, str) else backend
 
     @property
@@ -50,7 +54,7 @@ class Processor:
         observables = _observables(plan.qubits, plan.readout) if observed else ()
         step = backend.limits.parameter_sets or len(angles)
         programs = [
-            CircuitProgram(circuit, angles[begin : begin + step], shots, observables)
+            CircuitProgram(circuit, angles[begin : begin + step], shots, observables, self._noise)
             for begin in range(0, len(angles), step)
         ]
         results = backend.submit(programs, uuid.uuid4().hex, seed).result()
@@ -69,7 +73,11 @@ class Processor:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"backend": self.backend, "_open": None if isinstance(self.backend, str) else self._open}
+        return {
+            "backend": self.backend,
+            "_noise": self._noise,
+            "_open": None if isinstance(self.backend, str) else self._open,
+        }
 
 
 def _laws(results: Sequence[Result], qubits: int) -> Iterator[Floats]:

@@ -1,4 +1,4 @@
-"""Shots of the simulation: how often each basis state is measured."""
+"""Shots of the simulation: how often each basis state is read, rightly or wrongly."""
 
 import torch
 from torch import Tensor
@@ -19,3 +19,15 @@ def counts(laws: Tensor, shots: int, generator: torch.Generator | None = None) -
         zeros = torch.binomial(found, share, generator=generator)
         found = torch.stack([zeros, found - zeros], -1).flatten(1)
     return found
+
+
+def misread(laws: Tensor, zero: float, one: float) -> Tensor:
+    """Return the probabilities of what is read, [N, 2^n], from those of the basis states.
+
+    zero, one: the chances to read 0 as 1, and 1 as 0, of each qubit alone.
+    """
+    for q in range(laws.shape[1].bit_length() - 1):
+        low, high = laws.view(len(laws), -1, 2, 1 << q).unbind(2)
+        turned = torch.stack([(1 - zero) * low + one * high, zero * low + (1 - one) * high], 2)
+        laws = turned.view(len(laws), -1)
+    return laws

@@ -118,7 +118,7 @@ class Grover(Solver):
 
         def measure(iterations: int, threshold: float) -> tuple[Bits, float]:
             circuit = grover_circuit(asked, threshold, iterations, self.config.oracle, self.config.precision)
-            program = CircuitProgram(circuit, np.zeros((1, 0)), shots=1)
+            program = CircuitProgram(circuit, np.zeros((1, 0)), shots=1, noise=self.noise)
             results.append(run(backend, program, f"{key}-{len(results)}", int(rng.integers(1 << 31)), stop))
             bits = results[-1].samples[0][0, : asked.n]
             return bits, asked.energy(bits) if asked.feasible(bits) else inf

@@ -301,7 +301,8 @@ class Qaoa(Solver):
         circuit, parameters = qaoa_program(
             asked, angles[:, 0], angles[:, 1], mixer=problems[0].mixer, entangle=self.config.entangle
         )
-        return run(self.backend, CircuitProgram(circuit, parameters, shots), key, seed, stop)
+        program = CircuitProgram(circuit, parameters, shots, noise=self.noise)
+        return run(self.backend, program, key, seed, stop)
 
     def _simulated(self, problem: _Problem) -> Solution:
         assert problem.simulator is not None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_opt.backends.backend import Backend
+from hybrid_opt.backends.noise import Noise, check_one, noise_of
 from hybrid_opt.cost import Cost, SolverCost
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.job import Job, ThreadJob
@@ -71,10 +72,20 @@ class Solver(ABC):
     runs_on: ClassVar[Literal["", "circuits", "anneals"]] = ""
 
     def __init__(
-        self, config: Any, *, backend: Any = "statevector", ledger: Any = None, budget: Any = None, fallback: Any = None
+        self,
+        config: Any,
+        *,
+        backend: Any = "statevector",
+        ledger: Any = None,
+        budget: Any = None,
+        fallback: Any = None,
+        noise: Any = None,
     ) -> None:
         self.config = config
         self.backend: Backend | None = None
+        self.noise: Any = None  # of all its circuits: a NoiseModel of qiskit-aer
+        model = noise_of(noise)
+        backend = backend if model is None else self._noisy(model, backend)
         label = getattr(backend, "name", backend)
         recorded = {"ledger": ledger, "budget": budget, "fallback": fallback}
         given = [key for key, value in recorded.items() if value is not None]
@@ -97,10 +108,20 @@ class Solver(ABC):
         def check(opened: Backend) -> None:
             if not getattr(opened.capabilities, self.runs_on):
                 raise ProblemError(f"backend={label}: runs no {self.runs_on}, which solver={self.name} needs")
+            if model is not None and not opened.capabilities.noise:
+                raise ProblemError(f"noise={model.name}: backend={label} takes none; statevector and aer are accepted")
 
         self.backend = open_backend(backend, ledger=ledger, budget=budget, fallback=fallback, check=check)
         if self.runs_on == "circuits":
             load_qiskit()  # before threads do
+        self.noise = None if model is None else model.aer()
+
+    def _noisy(self, model: Noise, backend: Any) -> Any:
+        """The backend on which circuits have noise: Aer instead of our own simulator. Raises ProblemError."""
+        if self.runs_on != "circuits":
+            raise ProblemError(f"noise={model.name}: solver={self.name} has no circuits; none is accepted")
+        check_one(model, backend)
+        return "aer" if isinstance(backend, str) and backend == "statevector" else backend
 
     @property
     def remote(self) -> bool:

@@ -202,7 +202,7 @@ class _Draw:
             seed,
             stop,
         )
-        self.results: list[Result] = []
+        self.noise, self.results = solver.noise, list[Result]()
 
     @cached_property
     def sign(self) -> Any:
@@ -245,7 +245,7 @@ class _Draw:
                 lambda part: _inverse(state(part[0], self.sign), part[1]), list(zip(angles, uniform, strict=True))
             )
             return samples, [Cost(shots=shots, circuits=1, evaluations=shots)] * len(problems)
-        program = CircuitProgram(self.circuit, angles.reshape(len(angles), -1), shots)
+        program = CircuitProgram(self.circuit, angles.reshape(len(angles), -1), shots, noise=self.noise)
         number = len(self.results)
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0] >> 1)
         self.results.append(run(self.backend, program, f"{self.key}-{number}", seed, self.stop))

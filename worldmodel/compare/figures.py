@@ -134,6 +134,31 @@ def improvements_figure(tests: Sequence[Tested], palette: Palette) -> "Figure":
     return _intervals(rows, "probability of improvement", 0.5)
 
 
+def lines_figure(
+    lines: Mapping[str, Mapping[float, Interval]], references: Mapping[str, float], x: str, y: str
+) -> "Figure":
+    """Lines with their 95 % intervals over numbers from 0, on a logarithmic scale beside 0, and references across."""
+    figure, ((axes,),) = _axes(1, 1, height=3.2)
+    palette = Palette([*lines])
+    for name, points in lines.items():
+        places, found = sorted(points), [points[place] for place in sorted(points)]
+        axes.plot(places, [each.value for each in found], "o-", color=palette.colour(name), label=name)
+        low, high = [each.low for each in found], [each.high for each in found]
+        axes.fill_between(places, low, high, color=palette.colour(name), alpha=0.2, linewidth=0)
+    for style, (name, value) in zip(STYLES * len(references), references.items(), strict=False):
+        axes.axhline(value, color=INK, linewidth=0.9, linestyle=style, label=name)
+    least = min((place for points in lines.values() for place in points if place > 0), default=0.0)
+    if least:
+        axes.set_xscale("symlog", linthresh=least)
+        axes.set_xlim(left=-0.2 * least)
+        axes.set_xticks(sorted({place for points in lines.values() for place in points}))
+        axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def _intervals(rows: Mapping[str, tuple[Interval, str]], label: str, line: float | None) -> "Figure":
     figure, ((axes,),) = _axes(1, 1, height=0.8 + 0.3 * len(rows))
     axes.set_xlabel(label)

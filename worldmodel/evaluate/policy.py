@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from gymnasium import Space, spaces
 
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
+from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.paths import user_path
 from worldmodel.envs import make_env
 from worldmodel.envs.answers import ObservationCheck
@@ -118,12 +120,15 @@ class Policy:
         return arrays
 
 
-def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "auto") -> Policy:
+def load(
+    logdir: str | Path, checkpoint: str | Path = "latest", device: str = "auto", circuit: CircuitConfig | None = None
+) -> Policy:
     """Load the agent of a run, to act with it. The run may still be training.
 
     logdir: the run's folder; checkpoint: latest, best (of the evaluations during training), or the path of one; device:
     auto, cpu, cuda or cuda:N. Its environment is made once, to learn its spaces. Circuits that have a backend run on
-    it, with the ledger and the budget of the run. `close` gives it up.
+    it, with the ledger and the budget of the run. `close` gives it up. circuit: with other shots, noise or backend than
+    the run's.
 
     Raises RunFolderError where there is no run, CorruptFile where there is no such checkpoint or it is damaged,
     MachineError for the device, and EnvironmentRefused where the environment is not installed or has other spaces than
@@ -140,6 +145,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
     """
     path = user_path(logdir, "logdir").absolute()
     config = run_config(path)
+    config = config if circuit is None else replace(config, circuit=circuit)
     place = hardware.choose_device(device)
     env = make_env(config.env)
     env.close()
@@ -158,7 +164,7 @@ def load(logdir: str | Path, checkpoint: str | Path = "latest", device: str = "a
 
         check = partial(check_backend, config.circuit)
         backend = open_backend(config.circuit.backend, ledger=path / "ledger.sqlite", budget=config.budget, check=check)
-        player.acting = acting_through(agent, backend, config.circuit)
+        player.acting = acting_through(agent, backend, config.circuit, config.noise)
     return Policy(player, config, env, file.parent if file.name == "state.pt" else file, step, backend)
 
 

@@ -39,6 +39,11 @@ def run(config: EvaluateConfig) -> int:
             check_video(film)
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
             make(1, render=True).close()  # if it cannot, that is said now
+        if config.sweep.asked:
+            from worldmodel.evaluate.sweep import sweep  # with the statistics of comparisons
+
+            sweep(config, path, trained, make)
+            return 0
         agent = load(path, config.checkpoint, config.device)
         stack.callback(agent.close)
         streams = options.num if trained.eval.environments == "shared" else min(config.episodes, STREAMS)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.backends.noise import noise_of
 from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.solvers import check_solver
 from worldmodel.compare.tasks.objectives import check_installed
@@ -44,13 +45,15 @@ class FitConfig:
     """parts, of which moons and curves use the router, and narma the cell"""
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
     """the circuit of these parts"""
+    noise: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
+    """errors of these parts, and of a solver with circuits"""
     units: Positive = 8
     """width of a router's hidden layer where it is an MLP; units of a cell"""
 
     @property
     def parts(self) -> Factory:
         """What makes the parts of the model."""
-        return Factory(self.model, self.circuit)
+        return Factory(self.model, self.circuit.within(self.noise))
 
     @model_validator(mode="after")
     def _tested(self) -> Self:
@@ -61,6 +64,7 @@ class FitConfig:
     def check(self) -> None:
         """Raise UsageError or ProblemError for what cannot be run."""
         check_solver(self.solver, "solver")
+        noise_of(self.noise)
         if self.task == "digits":
             check_installed(self.task)
         if self.task in (*ROUTED, *RECURRENT):
@@ -75,4 +79,6 @@ class FitConfig:
         values = asdict(self)
         if self.task not in (*ROUTED, *RECURRENT):
             del values["model"], values["circuit"], values["units"]
+        if self.noise["name"] == "none":
+            del values["noise"]
         return values

@@ -3,6 +3,7 @@
 import torch
 
 from hybrid_opt.direction.optimizer import HybridOptimizer
+from hybrid_opt.solvers import with_noise
 from worldmodel.compare.tasks.descent import Descent
 from worldmodel.compare.tasks.losses import TASKS, Task
 from worldmodel.compare.tasks.recorded import recorded
@@ -53,6 +54,7 @@ def _optimizer(config: FitConfig, task: Task) -> torch.optim.Optimizer:
     if config.optimizer == "adam":
         return adam
     options = {"seed": config.seed, "every": config.every, "blocks": config.blocks}
-    optimizer = HybridOptimizer(adam, solver=config.solver, **options)
+    solver = with_noise(config.solver, config.noise, "statevector")
+    optimizer = HybridOptimizer(adam, solver=solver, **options)
     optimizer.attach(task.loss)
     return optimizer

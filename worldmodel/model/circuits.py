@@ -1,13 +1,15 @@
 """Circuits of the model's parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
 from hybrid_opt.backends.backend import Backend
+from hybrid_opt.backends.noise import noise_of
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.errors import ProblemError
 from hybrid_opt.layers.config import CircuitConfig
@@ -23,10 +25,14 @@ def check_backend(circuit: CircuitConfig, backend: Backend) -> None:
 
 
 def acting_through(
-    module: nn.Module, backend: Backend, circuit: CircuitConfig
+    module: nn.Module, backend: Backend, circuit: CircuitConfig, noise: Mapping[str, Any]
 ) -> Callable[[], AbstractContextManager[None]]:
-    """Return a context in which the circuits of a module run on an open backend."""
-    return partial(acting, module, backend, circuit.shots)
+    """Return a context in which the circuits of a module run on an open backend.
+
+    noise: of the run, which a backend that takes noise simulates. That of the circuit itself is for training.
+    """
+    simulated = circuit.noise is None and backend.capabilities.noise
+    return partial(acting, module, backend, circuit.shots, noise_of(noise) if simulated else None)
 
 
 def circuit_layer(circuit: CircuitConfig) -> CircuitLayer:

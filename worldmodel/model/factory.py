@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hybrid_opt.backends import check_name
+from hybrid_opt.backends.noise import noise_of
 from hybrid_opt.circuits.ansatz.registry import ANSATZE
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.errors import ProblemError
@@ -54,6 +55,7 @@ class Factory:
         FRONTS.find(model.front, "model.front")
         ENCODINGS.find(self.circuit.encoding, "circuit.encoding")
         ANSATZE.find(self.circuit.ansatz, "circuit.ansatz")
+        noise_of(self.circuit.noise, "circuit.noise")
         try:
             check_name(self.circuit.backend)
         except ProblemError as error:  # it begins with backend=

@@ -22,5 +22,6 @@ _MODEL |= {"front_options.weight": 1.0, "router_options.readout": "softmax", "ro
 _CONTROL = {"noise": 0.2, "random": 0.1, "hold": 16.0, "target_noise": 0.2, "returns": 3, "period": 250, "critics": 2}
 ADDED |= {f"control.{key}": value for key, value in (_CONTROL | {"pre_activation": 1e-5}).items()}
 ADDED |= {"optimizer.angles": 10.0, **{f"model.{key}": value for key, value in _MODEL.items()}}
+ADDED["noise.name"] = "none"
 ADDED |= {f"circuit.{key}": value for key, value in asdict(CircuitConfig()).items()}
 DRAWN = ("size.fan_in",)  # those of them that say how a run begins: none of an earlier run's weights is drawn again

@@ -7,7 +7,12 @@ from typing import Any, get_args
 
 from hybrid_opt.parts import config_of
 
-NAMES = {"solver": "name", "replay": "selector", "optimizer": "name"}  # group -> the key that names the part
+NAMES = {
+    "solver": "name",
+    "replay": "selector",
+    "optimizer": "name",
+    "noise": "name",
+}  # group -> the key that names the part
 REQUIRED = "???"  # the default of an option that must be given, as YAML has it
 
 
@@ -32,6 +37,10 @@ def part_config(group: str, name: Any, command: str = "train") -> Any:
         from hybrid_opt.solvers import SOLVERS
 
         return config_of(SOLVERS.find(name, group)) if name in SOLVERS else None
+    if group == "noise":
+        from hybrid_opt.backends.noise import NOISES
+
+        return config_of(NOISES.find(name, group)) if name in NOISES else None
     if group == "replay":
         from quantum_sampler.registry import MIXTURE, SELECTORS, selector_classes
         from quantum_sampler.selectors.mixture import MixtureConfig

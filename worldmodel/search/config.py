@@ -107,6 +107,8 @@ class SearchConfig(TrainConfig):
         for name, default in (("model", ModelConfig()), ("circuit", CircuitConfig())):
             if getattr(self, name) == default:  # as of searches that had no such section
                 del plain[name]
+        if plain["noise"] == {"name": "none"}:
+            del plain["noise"]
         plain["solver"] = _as_earlier(plain["solver"])
         if isinstance(plain["optimizer"].get("solver"), dict):
             plain["optimizer"]["solver"] = _as_earlier(plain["optimizer"]["solver"])

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from hybrid_opt import ProblemError
 from hybrid_opt.backends import check_name
+from hybrid_opt.backends.noise import check_one, noise_of
 from hybrid_opt.layers.config import CircuitConfig
 from hybrid_opt.solvers import check_solver
 from quantum_sampler import selector_parts
@@ -32,6 +33,7 @@ _LATER = (
     "seconds",
     "model.",
     "circuit.",
+    "noise",
     "control.",
     "env.",
     "eval.environments",
@@ -124,6 +126,8 @@ class TrainConfig:
     size: ModelSize
     model: ModelConfig = field(default_factory=ModelConfig)  # earlier runs have no such section
     circuit: CircuitConfig = field(default_factory=CircuitConfig)  # nor these
+    noise: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
+    """errors of all simulated quantum parts; circuit.noise is for the model alone"""
     control: ControlConfig = field(default_factory=ControlConfig)
     solver: dict[str, Any]
     optimizer: Annotated[LaPropConfig | HybridConfig, Field(discriminator="name")]
@@ -131,7 +135,7 @@ class TrainConfig:
     @property
     def parts(self) -> Factory:
         """What makes the parts of the model."""
-        return Factory(self.model, self.circuit)
+        return Factory(self.model, self.circuit.within(self.noise))
 
     @property
     def stride(self) -> int:
@@ -164,6 +168,9 @@ class TrainConfig:
                 raise ValueError(f"{key}.inline=false: true is accepted with deterministic=true")
         try:
             check_name(self.backend)
+            model = noise_of(self.noise)
+            check_one(model, self.backend)
+            check_one(model if self.circuit.noise is None else None, self.circuit.backend, "circuit.backend")
             check_solver(self.solver, "solver")
             self.parts.check()
             self.optimizer.check(self.batch_size)

@@ -1,7 +1,7 @@
 """Update directions by Qubo for the world model: `optimizer=hybrid`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -85,6 +85,9 @@ def make_optimizer(
     options = {field.name: getattr(config, field.name) for field in fields(DirectionConfig)}
     options |= {"seed": seed} | ({"overhead": None} if deterministic else {})
     where = opened({"solver": config.solver, "backend": config.backend})
+    if config.escape is not None:
+        escape = opened({"solver": config.escape.solver, "backend": config.backend})["solver"]
+        options["escape"] = replace(config.escape, solver=escape)
     optimizer = HybridOptimizer(LaProp(groups, **own), **where, **options)
     model = [(name, p) for name, p in named if name.startswith(WORLD_MODEL)]
     optimizer.attach(model_loss(agent, precision, config.windows), model)

@@ -13,6 +13,7 @@ import torch
 from hybrid_opt.backends import open_backend
 from hybrid_opt.backends.backend import Backend
 from hybrid_opt.paths import user_path
+from hybrid_opt.solvers import with_noise
 from quantum_sampler import Selector, make_selector, wants_features
 from worldmodel.cli.command import stopped_by_signals
 from worldmodel.cli.overrides import settings
@@ -256,6 +257,7 @@ class _Backends:
 
     def __init__(self, config: TrainConfig, path: Path, stack: ExitStack) -> None:
         self._ledger, self._budget, self._stack = path / "ledger.sqlite", config.budget, stack
+        self._noise = config.noise
         self._opened: dict[str, Backend] = {}
 
     @property
@@ -264,8 +266,14 @@ class _Backends:
         return bool(self._opened)
 
     def open(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with backends in the place of their names; our own simulator needs none. Raises ProblemError."""
-        return {key: self._value(key, value) for key, value in options.items()}
+        """The options with backends in the place of their names; our own simulator needs none. Raises ProblemError.
+
+        Solvers that simulate circuits get the noise of the run.
+        """
+        found = {key: self._value(key, value) for key, value in options.items()}
+        if "solver" in options:
+            found["solver"] = with_noise(found["solver"], self._noise, options.get("backend"))
+        return found
 
     def named(self, name: str, check: Callable[[Backend], None] | None = None) -> Backend:
         """The backend of a name. check: see `open_backend`. Raises ProblemError."""
@@ -290,7 +298,8 @@ def _acting(config: TrainConfig, agent: Agent, backends: _Backends) -> Callable[
         return nullcontext
     from worldmodel.model.circuits import acting_through, check_backend  # with the simulator: most runs do without
 
-    return acting_through(agent, backends.named(name, partial(check_backend, config.circuit)), config.circuit)
+    backend = backends.named(name, partial(check_backend, config.circuit))
+    return acting_through(agent, backend, config.circuit, config.noise)
 
 
 def _selector(config: TrainConfig, probe: ModelProbe, backends: _Backends) -> Selector:

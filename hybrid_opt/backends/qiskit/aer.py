@@ -14,7 +14,7 @@ from hybrid_opt.backends.backend import Bits, Capabilities, CircuitProgram, Prog
 from hybrid_opt.backends.local.circuit_backend import CircuitBackend, memory_qubits, need_bytes
 from hybrid_opt.backends.local.compiled import CircuitConfig
 from hybrid_opt.backends.qiskit.native import native
-from hybrid_opt.backends.qiskit.primitives import chosen, depth, measured, sampled
+from hybrid_opt.backends.qiskit.primitives import BASIS, chosen, depth, measured, runs_marked, sampled
 from hybrid_opt.errors import BackendError, ProblemError
 
 Floats = NDArray[np.float64]
@@ -78,8 +78,10 @@ class Aer(CircuitBackend):
             whole.save_probabilities()
         else:
             whole = measured(circuit)
-        level = self.config.optimization_level if program.layout is None else 0
-        return circuit, transpile(whole, self._simulator(program), optimization_level=level, seed_transpiler=0)
+        level, noise = self.config.optimization_level if program.layout is None else 0, program.noise
+        compiled = transpile(whole, self._simulator(program), optimization_level=level, seed_transpiler=0)
+        ours = noise is not None and sorted(noise.basis_gates) == sorted(BASIS)
+        return circuit, runs_marked(compiled) if ours else compiled
 
     def transpiled(self, program: Program) -> Any:
         """The circuit as it runs, with its measurements."""

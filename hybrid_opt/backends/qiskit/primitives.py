@@ -10,12 +10,32 @@ from hybrid_opt.backends.backend import Bits, CircuitProgram
 from hybrid_opt.backends.programs import check_seed, spawn
 from hybrid_opt.errors import CorruptResult
 
+BASIS = ("cx", "cz", "rzz", "u")  # gates of our noise models
+INNER = "inner"  # label of a gate that another one of its run follows: noise models have no errors for it
+
 
 def measured(circuit: Any) -> Any:
     """A copy with all qubits measured into the register `meas`, qubit i into bit i."""
     copy = circuit.copy()
     copy.measure_all(inplace=True)
     return copy
+
+
+def runs_marked(circuit: Any) -> Any:
+    """A compiled circuit in which only the last u of each run on a qubit has its name; the others are labelled."""
+    marked, following = circuit.copy_empty_like(), dict[Any, str]()
+    found = list[Any]()
+    for instruction in reversed(circuit.data):
+        name = instruction.operation.name
+        if name == "u" and following.get(instruction.qubits[0]) == "u":
+            operation = instruction.operation.to_mutable()
+            operation.label = INNER
+            instruction = instruction.replace(operation=operation)
+        following.update(dict.fromkeys(instruction.qubits, name))
+        found.append(instruction)
+    for instruction in reversed(found):
+        marked.append(instruction)
+    return marked
 
 
 def depth(circuit: Any) -> int:
