@@ -21,7 +21,7 @@ FLOORS = (
     ("worldmodel.train",),
     ("worldmodel.baseline", "worldmodel.search", "worldmodel.compare.tasks"),
     ("worldmodel.compare",),
-    ("worldmodel.evaluate", "worldmodel.fit", "worldmodel.hpo"),
+    ("worldmodel.evaluate", "worldmodel.fit", "worldmodel.hpo", "worldmodel.probe"),
     ("worldmodel.tune",),
     ("worldmodel",),
 )

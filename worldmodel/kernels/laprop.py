@@ -59,3 +59,4 @@ def steps(params: list[Tensor], states: list[dict[str, Any]], factors: Tensor, g
     decay = [np.float32(x) for x in (1 - beta1, beta2, 1 - beta2, group["eps"])]
     parts = max(1, min(torch.get_num_threads(), sum(row[0] for row in table) // SHARE))
     in_threads(lambda part: _steps(np.array(table), scalars, *decay, part, parts), parts)
+    torch.autograd.graph.increment_version(params)  # as operators do: packed weights are made anew by it

@@ -17,8 +17,9 @@ from worldmodel.runs.parts import command_config, options, top
 from worldmodel.train.config import TrainConfig
 
 CONFIGS = ROOT / "configs"
-COMMANDS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-PRESETS = sorted(CONFIGS.glob("*/*.yaml"))
+FILES = {path.relative_to(CONFIGS).with_suffix("").as_posix(): path for path in sorted(CONFIGS.rglob("*.yaml"))}
+COMMANDS = [name for name in FILES if (ROOT / "worldmodel" / name / "config.py").exists()]
+PRESETS = [path for name, path in FILES.items() if name not in COMMANDS]
 READ = {"arm": ArmConfig, "task": TaskConfig}  # presets that compare reads by itself
 
 
@@ -64,8 +65,7 @@ def test_a_command_writes_what_differs_from_its_defaults(name: str) -> None:
 def test_no_sentence_of_a_field_is_written_again() -> None:
     sentences = {option.sentence for name in COMMANDS for option in options(command_config(name)).values()}
     sentences |= {option.sentence for schema in READ.values() for option in options(schema).values()} - {""}
-    files = [*CONFIGS.glob("*.yaml"), *PRESETS]
-    comments = {(path.stem, text) for path in files for text in re.findall(r"#\s*(.*)", path.read_text())}
+    comments = {(name, text) for name, path in FILES.items() for text in re.findall(r"#\s*(.*)", path.read_text())}
     assert [each for each in comments if each[1] in sentences] == []
 
 

@@ -96,7 +96,9 @@ def test_the_compiled_pass_is_that_of_the_operators() -> None:
             for p in ours:
                 grad = torch.randn(p.shape[::-1], generator=random).to(dtype) * 10.0 ** (step - 2)
                 p.grad = grad.permute(*range(p.dim() - 1, -1, -1))  # in another order in memory
+            versions = [p._version for p in ours]
             optimizer.step()
+            assert all(p._version > version for p, version in zip(ours, versions, strict=True))  # packed copies ask
         torch.set_num_threads(before)
         results.append(ours)
     exact, one, three = results
