@@ -86,7 +86,7 @@ def of_ours() -> dict[str, list[str]]:
 def test_the_documented_commands_are_accepted() -> None:
     """Composed and validated by the config dataclass of each command, but not run."""
     checked = 0
-    for line, (name, *words) in of_ours().items():
+    for name, *words in of_ours().values():
         given = [word for word in words if not PLACE.fullmatch(word)]
         schema = command_config(name)
         composition = composed(catalogue(name), configs_folder(), name, given)

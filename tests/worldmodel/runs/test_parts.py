@@ -14,9 +14,7 @@ from worldmodel.runs.folder import differences
 from worldmodel.runs.parts import NAMES, REQUIRED, completed, defaults, options, part_config
 
 CONFIGS = ROOT / "configs"
-PRESETS = [
-    (group, path) for group in NAMES for path in sorted((CONFIGS / group).glob("*.yaml")) if path.stem != "none"
-]
+PRESETS = [(group, path) for group in NAMES for path in sorted((CONFIGS / group).glob("*.yaml")) if path.stem != "none"]
 
 
 def preset(group: str, path: Path) -> tuple[dict[str, Any], type[Any]]:
