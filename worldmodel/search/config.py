@@ -19,7 +19,7 @@ from worldmodel.model.config import ModelConfig
 from worldmodel.runs.later_keys import ADDED, REMOVED
 from worldmodel.runs.parts import defaults, part_config
 from worldmodel.search.objective import Objective
-from worldmodel.search.samplers import Pruner, Sampler
+from worldmodel.search.samplers import Pruner, Sampler, within
 from worldmodel.search.space import Parameter, Section, parameters
 from worldmodel.search.storage import shown
 from worldmodel.train.config import TrainConfig
@@ -91,6 +91,11 @@ class SearchConfig(TrainConfig):
     def interval(self) -> int:
         """Steps between points of the curve."""
         return self.eval.every if self.metric == "eval/return" else max(1, self.steps // CURVE_POINTS)
+
+    @property
+    def proposer(self) -> Sampler:
+        """The sampler, whose simulated circuits have the noise of the run."""
+        return within(self.sampler, self.noise)
 
     def identity(self) -> dict[str, Any]:
         """What makes the search what it is: the configuration without what may change, and without passwords."""

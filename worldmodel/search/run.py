@@ -63,7 +63,7 @@ def run(config: SearchConfig, words: list[str]) -> int:
     hardware.choose_device(config.device)
     if config.init is not None:
         state_file(user_path(config.init, "init"))
-    sampler, pruner = config.sampler.make(), config.pruner.make(config.steps // config.interval)
+    sampler, pruner = config.proposer.make(), config.pruner.make(config.steps // config.interval)
     if isinstance(sampler, QuboSampler):
         sampler.check({key: parameter.distribution() for key, parameter in space.items()})
     Environments(config.env, 1, config.seed).close()
@@ -211,7 +211,7 @@ class Search:
             heartbeat=config.heartbeat,
             words=self.words,
             space=self.space,
-            sampler=config.sampler,
+            sampler=config.proposer,
             pruner=config.pruner,
             objective=config.objective,
             curve=config.metric,

@@ -1,5 +1,6 @@
 """What proposes values and what stops trials: the groups `sampler` and `pruner`, as Optuna's objects."""
 
+from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -130,6 +131,16 @@ class Random:
 
 
 Sampler = Annotated[Qubo | Tpe | Gp | CmaEs | Random, Field(discriminator="name")]
+
+
+def within(sampler: Sampler, noise: Mapping[str, Any]) -> Sampler:
+    """A sampler whose solver has the noise of a run, where it simulates circuits."""
+    from hybrid_opt.solvers import with_noise
+
+    if not isinstance(sampler, Qubo) or sampler.solver == "auto" or noise["name"] == "none":
+        return sampler
+    solver = with_noise({**sampler.options, "name": sampler.solver}, noise, sampler.backend, "sampler.solver")
+    return replace(sampler, options={key: value for key, value in solver.items() if key != "name"})
 
 
 def say_uncounted(sampler: Sampler) -> None:

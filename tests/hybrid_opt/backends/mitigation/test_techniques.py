@@ -50,6 +50,25 @@ def test_exact_means_are_unchanged(text: str) -> None:
     np.testing.assert_allclose(result.errors, 0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("fit", "vendors", "scales"),
+    [
+        *(("linear", "linear", (1.0, 3.0)), ("linear", "linear", (1.0, 3.0, 5.0))),
+        *(("richardson", "polynomial_degree_2", (1.0, 3.0, 5.0)), ("exponential", "exponential", (1.0, 3.0))),
+    ],
+)
+def test_extrapolation_is_that_of_qiskit_mitigation(fit: Any, vendors: str, scales: tuple[float, ...]) -> None:
+    """Of means that are equally sure, as the vendor weighs them."""
+    from qiskit_mitigation.zne.extrapolation import _fit_extrapolation_models
+
+    means = np.array([0.7, 0.42, 0.31])[: len(scales)]
+    errors = 0.01 * (means if fit == "exponential" else np.ones_like(means))
+    results = [Result(means=np.full((1, 1), m), errors=np.full((1, 1), e)) for m, e in zip(means, errors, strict=True)]
+    found = Zne(ZneConfig(scales, fit))._combine(results)
+    value, _ = _fit_extrapolation_models(means, errors, scales, [vendors])
+    np.testing.assert_allclose(found.means, value, rtol=1e-6)
+
+
 def test_readout_undoes_the_confusion() -> None:
     """Exact probabilities of bits that are wrong independently of each other."""
     asked = program(None, "IIZ", "ZZZ", "XYI")

@@ -126,6 +126,28 @@ def test_a_list_is_one_job_also_in_a_new_process(cloud: Cloud, kind: str) -> Non
     assert (alone.means if kind == "means" else alone.samples[0]).shape == ((3, 2) if kind == "means" else (2000, 3))
 
 
+def test_mitigated_circuits_are_one_job_of_the_sampler(cloud: Cloud, tmp_path: Any) -> None:
+    """Nothing of the vendor's own mitigation is on, and a new process that asks the same finds the job again."""
+    observables = (SparsePauliOp("ZZI"), SparsePauliOp("YIZ"))
+    tasks = [replace(program(2000, 2), observables=observables), replace(program(1500, 1), observables=observables)]
+    for _ in range(2):
+        backend = open_backend("ibm:ibm_manila?mitigation=readout+zne", poll=0.01, ledger=tmp_path / "ledger.sqlite")
+        asked = backend.expand(tasks, 3)  # type: ignore[attr-defined]
+        results = backend.submit(tasks, "key", 3).result(60)
+        backend.close()
+        (job,) = cloud.jobs.values()
+        assert job["program"] == "sampler" and "resilience_level" not in job["params"].get("options", {})
+        assert len(job["params"]["pubs"]) == sum(len(each.programs) for each in asked)
+        for task, result in zip(tasks, results, strict=True):
+            states = [Statevector(task.circuit.assign_parameters(values)) for values in task.parameters]
+            expected = np.array([[state.expectation_value(o).real for o in observables] for state in states])
+            assert (np.abs(result.means - expected) < 5 * result.errors).all()  # the stand-in has no noise
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            (row,) = ledger.attempts()
+            assert row["vendor_id"] == "job-0" and ledger.spent.shots == sum(each.cost.shots for each in results)
+            assert ledger.spent.qpu_seconds == pytest.approx(3.5)
+
+
 def test_a_list_of_both_kinds_is_refused(cloud: Cloud) -> None:
     tasks = [program(), replace(program(), observables=(SparsePauliOp("ZZI"),))]
     with pytest.raises(
