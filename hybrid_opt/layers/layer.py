@@ -29,6 +29,7 @@ from hybrid_opt.circuits.encodings.encoding import Encoding
 from hybrid_opt.circuits.encodings.registry import ENCODINGS
 from hybrid_opt.circuits.reuploading import Reuploading
 from hybrid_opt.errors import ProblemError
+from hybrid_opt.layers.constants import beside
 from hybrid_opt.layers.engine import means, turned_means
 from hybrid_opt.layers.gradients.shift import shifted
 from hybrid_opt.layers.gradients.surrogate import surrogated
@@ -194,7 +195,7 @@ class CircuitLayer(nn.Module):
         """The inputs as rows [N, inputs], in the precision of the parameters. Raises ProblemError."""
         if not x.dim() or x.shape[-1] != self.inputs:
             raise ProblemError(f"inputs: shape {list(x.shape)}; [..., {self.inputs}] is accepted")
-        if not x.is_meta:
+        if not (x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing())):  # it would wait for numbers
             self.encoding.check(x)
         return x.reshape(-1, self.inputs).to(self.weights.dtype)
 
@@ -246,7 +247,7 @@ class CircuitLayer(nn.Module):
             return self._means(self.plan, data, trained, start)
         laws = self._means(self._laws, data, trained, start)
         laws = misread(laws, *self.flips) if any(self.flips) else laws
-        parity = self.plan.parity.to(laws)
+        parity = beside(self.plan.parity, laws)
         if self.shots is None:
             return laws @ parity
         return _valued(counts(laws.detach(), self.shots, self.generator) @ parity / self.shots, laws @ parity)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hybrid_opt.layers.constants import beside
 from hybrid_opt.layers.plan import Plan
 
 
@@ -17,13 +18,13 @@ def means(plan: Plan, gates: Tensor, phases: Tensor | None = None, start: Tensor
     Returns: [N, outputs], in the precision of gates.
     """
     state = evolved(plan, gates, phases, start)
-    return (state.real.square() + state.imag.square()) @ plan.parity.to(gates)
+    return (state.real.square() + state.imag.square()) @ beside(plan.parity, gates)
 
 
 def evolved(plan: Plan, gates: Tensor, phases: Tensor | None = None, start: Tensor | None = None) -> Tensor:
     """Return the final states, complex [N, 2^n], of `means`' arguments."""
     rows, n = len(gates), plan.qubits
-    source, sign = plan.source.to(gates.device), plan.sign.to(gates)
+    source, sign = beside(plan.source, gates), beside(plan.sign, gates)
     if start is None:
         state = torch.zeros(rows, 1 << n, dtype=gates.dtype, device=gates.device)
         state[:, 0] = 1.0

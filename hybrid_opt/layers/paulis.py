@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from hybrid_opt.backends.noise import Noise
 from hybrid_opt.circuits.gate import Gate
+from hybrid_opt.layers.constants import beside
 from hybrid_opt.layers.slots import RIGHT, SOURCE, Slot
 
 # With -iP from the left, component k comes from SOURCE[P, k] too, with the sign LEFT[P, k].
-LEFT = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [-1, -1, 1, 1], [1, -1, -1, 1]])
+LEFT = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [-1, -1, 1, 1], [1, -1, -1, 1]], dtype=torch.float64)
 CODE = torch.tensor([0, 1, 3, 2])  # of bits x + 2 z: I, X, Z, Y among I, X, Y, Z
 Bits = NDArray[np.uint8]
 
@@ -117,7 +118,7 @@ class Paulis(nn.Module):
 
 def with_errors(gates: Tensor, before: Tensor | None, after: Tensor) -> Tensor:
     """Multiply Paulis int64 [N, S, n] into gates [N, S, n, 4], up to phases of the whole state."""
-    source, right, left = SOURCE.to(gates.device), RIGHT.to(gates), LEFT.to(gates)
+    source, right, left = beside(SOURCE, gates), beside(RIGHT, gates), beside(LEFT, gates)
     if before is not None:
         gates = gates.gather(-1, source[before]) * right[before]
     return gates.gather(-1, source[after]) * left[after]
@@ -125,7 +126,7 @@ def with_errors(gates: Tensor, before: Tensor | None, after: Tensor) -> Tensor:
 
 def _paulis(bits: Tensor) -> Tensor:
     """Paulis from bits x and z [..., 2]."""
-    return CODE.to(bits.device)[(bits[..., 0] + 2 * bits[..., 1]).long()]
+    return beside(CODE, bits)[(bits[..., 0] + 2 * bits[..., 1]).long()]
 
 
 def _pull(bits: Bits, pair: Gate) -> None:

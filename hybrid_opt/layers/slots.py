@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_opt.circuits.gate import Gate
+from hybrid_opt.layers.constants import beside
 from hybrid_opt.layers.plan import Plan, Readout
 
 # (a, b, c, d) stands for aI + ibZ - icY + idX. Multiplied by -iP from the right, its component k comes from
 # SOURCE[P, k], with the sign RIGHT[P, k]. P is 0 to 3 for I (where -i is left out), X, Y, Z.
 SOURCE = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]])
-RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [-1, 1, 1, -1], [1, -1, 1, -1]])
+RIGHT = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [-1, 1, 1, -1], [1, -1, 1, -1]], dtype=torch.float64)
 AXES = {"rx": 1, "flip": 1, "ry": 2, "rz": 3}
 CONSTANTS = (0.0, math.pi / 2, math.pi)  # angles at places -1, -2, -3
+FIXED = torch.tensor(CONSTANTS, dtype=torch.float64)
 HADAMARD = ((2, -2), (1, -3))  # RY(pi/2), then RX(pi)
 Chains = dict[int, list[tuple[int, int]]]  # of each qubit: axes and angles of rotations, in order
 
@@ -127,7 +129,7 @@ class SlotGates(nn.Module):
                     place[d, s, q] = angle - first if angle >= 0 else count - 1 - angle
         self.register_buffer(f"{name}_place", place, persistent=False)
         self.register_buffer(f"{name}_source", SOURCE[axis], persistent=False)
-        self.register_buffer(f"{name}_sign", RIGHT[axis].double(), persistent=False)
+        self.register_buffer(f"{name}_sign", RIGHT[axis], persistent=False)
 
     def _index_phases(self, found: Sequence[list[Gate]], count: int) -> None:
         """Index phases: place of each angle [P, A], and what it adds to each state's phase, [P or 1, A, 2^n]."""
@@ -156,5 +158,4 @@ class SlotGates(nn.Module):
 
 
 def _with_constants(angles: Tensor) -> Tensor:
-    constants = torch.tensor(CONSTANTS, dtype=angles.dtype, device=angles.device)
-    return torch.cat([angles, constants.expand(*angles.shape[:-1], -1)], -1)
+    return torch.cat([angles, beside(FIXED, angles).expand(*angles.shape[:-1], -1)], -1)

@@ -13,9 +13,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hybrid_opt.layers.config import CircuitConfig
 from tests.worldmodel.model.agents import COMPONENTS, CONTINUOUS, DISCRETE, KEYS, VECTOR, make_agent, make_windows
+from tests.worldmodel.model.control.test_agent import control_agent
 from worldmodel.envs import ActionSpec, ObservationSpec
 from worldmodel.model import layers
+from worldmodel.model.config import HeadsConfig, ModelConfig
+from worldmodel.model.factory import Factory
 from worldmodel.model.returns import lambda_return
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "repeat_interleave.Tensor")
@@ -42,6 +46,12 @@ class NoConstants(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compiled pass, which is for the CPU."""
+    monkeypatch.setattr(layers.NormAct, "passes", staticmethod(layers.norm_silu_operators))
+
+
 def on_meta(value: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, value)
 
@@ -61,19 +71,37 @@ def test_returns_bring_no_number_from_the_host(mix: float | Tensor) -> None:
         assert lambda_return(reward, reward, reward, mix).shape == (3, 2)
 
 
-@pytest.mark.parametrize("action", [DISCRETE, COMPONENTS, CONTINUOUS])
-@pytest.mark.parametrize("specs", [VECTOR, KEYS])
+PARTS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "heads": {"heads": HeadsConfig(actor="circuit", critic="fourier", reward="frozen", prior="product")},
+    "router": {"router": "circuit", "experts": 2, "expert": "circuit"},
+    "cell": {"cell": "circuit"},
+    "lstm": {"cell": "lstm", "router": "linear"},
+}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("action", [DISCRETE, COMPONENTS, CONTINUOUS], ids=["discrete", "components", "continuous"])
+@pytest.mark.parametrize("specs", [VECTOR, KEYS], ids=["vector", "keys"])
 def test_an_update_stays_on_the_device(
-    specs: Mapping[str, ObservationSpec], action: ActionSpec, monkeypatch: pytest.MonkeyPatch
+    specs: Mapping[str, ObservationSpec], action: ActionSpec, parts: str, as_on_cuda: None
 ) -> None:
-    agent = make_agent(specs, action)
+    factory = Factory(ModelConfig(**PARTS[parts]), CircuitConfig(qubits=3, layers=1))
+    agent = make_agent(specs, action, parts=factory)
     windows, agent = on_meta(make_windows(agent)), agent.to("meta")
-    monkeypatch.setattr(
-        layers.NormAct, "forward", lambda self, x: layers.norm_silu_operators(x, self.weight, self.eps)
-    )  # as on CUDA
+    agent.losses(windows).total.backward()  # as before a capture: constants come to the device
     with OneDevice(), NoConstants():
         agent.losses(windows).total.backward()
         agent.actor_critic.update_slow_critic()
         observation = {key: value[0] for key, value in windows.observation.items()}
         agent.act(observation, windows.is_first[0], agent.initial(3))
+    assert all(p.grad is not None and p.grad.device.type == "meta" for p in agent.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("action", [DISCRETE, COMPONENTS, CONTINUOUS], ids=["discrete", "components", "continuous"])
+def test_an_update_of_the_agent_for_control_stays_on_the_device(action: ActionSpec, as_on_cuda: None) -> None:
+    agent = control_agent(action)
+    windows, agent = on_meta(make_windows(agent)), agent.to("meta")
+    with OneDevice(), NoConstants():
+        agent.losses(windows).total.backward()
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in agent.parameters() if p.requires_grad)

@@ -18,6 +18,10 @@ WORDS = ("deterministic=true", "checkpoint.minutes=0.001", "eval.every=80", "eva
 STREAMS = ("env.num=2",)
 SMALL = ("circuit.qubits=2", "circuit.layers=2", "model.front_options.every=3", "model.front_options.rows=40")
 HEADS = ("actor=product", "critic=circuit", "reward=frozen", "continuation=fourier", "prior=narrow")
+CONTROL = (
+    *("training=control", "prefill=40", "batch_size=4", "train_ratio=24"),
+    *("size.deter=64", "size.units=32", "size.hidden=32"),
+)
 PARTS = {
     "heads": (*(f"model.heads.{head}" for head in HEADS), "model.front=pca", "circuit.shots=16", "circuit.noise=0.01"),
     "router": ("model.router=circuit", "model.expert=product", "model.front=autoencoder", "model.cell=circuit"),
@@ -37,8 +41,8 @@ CASES = {
     "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
     "recall": ("replay=recall", "replay.fit=16"),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
-    "control": ("training=control", "control.period=7", "prefill=40", "batch_size=4", "train_ratio=24"),
-    "continuous control": ("training=control", "env=pendulum", "prefill=40", "batch_size=4", "train_ratio=24"),
+    "control": (*CONTROL, "control.period=7"),
+    "continuous control": (*CONTROL, "env=pendulum"),
     "continuous": ("training=quick", "env=pendulum", "env.action_repeat=3", "env.time_limit=30"),
 }
 EVERYTHING = (*STREAMS, "eval.environments=shared", "replay=prioritized", "replay.storage=disk", "replay.capacity=200")
