@@ -115,7 +115,7 @@ def make_deterministic(device: torch.device) -> None:
     """Have PyTorch use deterministic algorithms alone. Raises MachineError on CUDA, where that is not promised."""
     if device.type != "cpu":
         raise MachineError(f"deterministic=true: needs device=cpu, not {device}")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler, for seconds
 
 
 def available_memory() -> int:

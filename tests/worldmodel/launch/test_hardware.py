@@ -111,7 +111,7 @@ def test_deterministic_mode_is_for_the_cpu() -> None:
         hardware.make_deterministic(CPU)
         assert torch.are_deterministic_algorithms_enabled()
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
 
 
 def test_available_memory() -> None:

@@ -74,7 +74,7 @@ class Run:
 
 FORK = """
 import contextlib, gc, json, multiprocessing, os, sys, threading
-import matplotlib.figure, torch._dynamo
+import matplotlib.figure
 from worldmodel.cli.command import command
 with contextlib.redirect_stdout(sys.stderr):  # a run, which loads the compiled kernels too
     assert command("train", "worldmodel.train.run:run", sys.argv[1:]) == 0

@@ -14,7 +14,7 @@ from worldmodel.cli.command import command
 from worldmodel.train.config import TrainConfig
 from worldmodel.train.trainer import RandomStates
 
-WORDS = ("deterministic=true", "checkpoint.minutes=0.001", "eval.every=80", "eval.episodes=1", "log.every=10")
+WORDS = ("deterministic=true", "checkpoint.minutes=0.004", "eval.every=80", "eval.episodes=1", "log.every=10")
 STREAMS = ("env.num=2",)
 SMALL = ("circuit.qubits=2", "circuit.layers=2", "model.front_options.every=3", "model.front_options.rows=40")
 HEADS = ("actor=product", "critic=circuit", "reward=frozen", "continuation=fourier", "prior=narrow")

@@ -250,7 +250,15 @@ def test_training_does_not_import_the_compiler_of_pytorch(tmp_path: Path, optimi
         "import sys; from tests.worldmodel.train import runs; "
         "print(runs.train(*sys.argv[1:]), 'torch._dynamo' in sys.modules)"
     )
-    words = [sys.executable, "-c", code, "steps=60", f"optimizer={optimizer}", f"logdir={tmp_path / 'run'}"]
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        "steps=60",
+        "deterministic=true",
+        f"optimizer={optimizer}",
+        f"logdir={tmp_path / 'run'}",
+    ]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
 
