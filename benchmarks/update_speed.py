@@ -12,7 +12,7 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,23 @@ OBSERVATION, ACTIONS = 24, 6
 
 def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, compile: bool) -> Callable[[], Any]:
     """Our whole update: losses, gradients, optimiser, slow critic."""
+    update, windows = made(batch, length, device, precision, compile)
+    return lambda: float(update(windows).total)
+
+
+def made(
+    batch: int,
+    length: int,
+    device: torch.device,
+    precision: torch.dtype,
+    compile: bool,
+    size: Mapping[str, Any] = SIZE,
+) -> tuple[Update, Windows]:
+    """An update, and a random batch for it."""
     agent = Agent(
         {"observation": ObservationSpec("vector", (OBSERVATION,))},
         ActionSpec("continuous", (1,) * ACTIONS),
-        ModelSize(**SIZE),
+        ModelSize(**size),
         LossConfig(reconstruction=1, vectors=1, reward=1, continuation=1, dynamics=1, representation=0.1, free_nats=1),
         BehaviorConfig(
             horizon=15,
@@ -71,8 +84,7 @@ def ours(batch: int, length: int, device: torch.device, precision: torch.dtype, 
         torch.ones(batch, device=device),
     )
     optimizer = LaProp([p for p in agent.parameters() if p.requires_grad], lr=4e-5)
-    update = Update(agent, optimizer, precision, torch.Generator(device), compile)
-    return lambda: float(update(windows).total)
+    return Update(agent, optimizer, precision, torch.Generator(device), compile), windows
 
 
 def peer(path: Path, batch: int, length: int, device: torch.device) -> Callable[[], Any]:

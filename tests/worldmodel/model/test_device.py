@@ -52,8 +52,8 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers.NormAct, "passes", staticmethod(layers.norm_silu_operators))
 
 
-def on_meta(value: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, value)
+def on_meta(value: Any, device: Any = "meta") -> Any:
+    return pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, value)
 
 
 def test_the_modes_see_the_faults_that_they_are_for() -> None:
