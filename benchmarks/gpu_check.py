@@ -80,12 +80,13 @@ def _update(
     torch.manual_seed(0)
     update, windows = made(batch, length, device, precision, way == "captured", size)
     if way == "compiled":
-        update.agent.losses = torch.compile(update.agent.losses)
+        update.agent.losses = torch.compile(update.agent.losses)  # type: ignore[method-assign]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for _ in range(3 if device.type == "cuda" else 1):
         update(windows)
-    times, begin = [], time.perf_counter()
+    times: list[float] = []
+    begin = time.perf_counter()
     while len(times) < 30 and time.perf_counter() - begin < SECONDS:
         times.append(1e3 * synchronised(lambda: update(windows), device))
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
