@@ -11,7 +11,7 @@ from worldmodel.explain.targets import Function
 
 TOLERANCE = 2e-3  # of the sum of attributions, relative to what they explain
 DEEPEST = 30  # halvings of the path: at zero inputs each norm multiplies slopes by up to 100
-MOST = 4  # pieces of a state that are halved at once, on average; images have kinks that no halving removes
+MOST = 10  # pieces of a state that are halved at once, on average; images have kinks that no halving removes
 WIDTH = 1 << 22  # numbers that pass through the model at once
 ROUNDING = 2.5e-7  # of a value in float32, relative
 
@@ -53,10 +53,9 @@ def integrated_gradients(
         rows = (baseline + places[..., None] * way[states][:, None]).flatten(0, 1)
         slopes = gradients(function, rows, states.repeat_interleave(5)).view(len(states), 5, -1)
         parts = length[:, None] * torch.einsum("k,mkp->mp", weight, slopes) * way[states]
-        missed = (parts.double().sum(-1) - (end - start)).abs() / (
-            allowed[states] * length.clamp(min=1 / 64) + rounding[states]
-        )
-        done = missed <= 1 if depth < deepest else torch.ones_like(missed, dtype=torch.bool)
+        missed = (parts.double().sum(-1) - (end - start)).abs()
+        accepted = missed <= allowed[states] * length.clamp(min=1 / 64) + rounding[states]
+        done = accepted if depth < deepest else torch.ones_like(accepted)
         if len(missed) > most * len(x):
             done |= missed < missed.topk(most * len(x)).values[-1]
         found.index_add_(0, states[done], parts[done].double())
