@@ -9,6 +9,7 @@ from worldmodel.envs import ActionSpec, Environments, ObservationSpec
 from worldmodel.model.player import Player
 
 Floats = NDArray[np.float64]
+ENDLESS = 20  # steps for each state that is wanted, after which no more are played
 
 
 def labelled(
@@ -26,7 +27,9 @@ def labelled(
     with closing(environments):
         current = environments.reset()
         memory = None if player is None else player.initial(environments.num)
-        while total < count:
+        for _ in range(ENDLESS * count):
+            if total >= count:
+                break
             for stream, row in enumerate(_flat(current.observation, environments.observation_specs)):
                 running[stream].append(row)
             if player is None or memory is None:
@@ -43,6 +46,8 @@ def labelled(
                 labels.append((left <= within)[kept])
                 total += int(kept.sum())
             current = step.current
+    if not rows:
+        return np.empty((0, 1)), np.empty(0, bool)
     return np.concatenate(rows), np.concatenate(labels)
 
 

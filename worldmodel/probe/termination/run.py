@@ -32,6 +32,8 @@ def run(config: ProbeTerminationConfig) -> int:
     path = user_path(config.logdir, "logdir").absolute()
     trained = run_config(path)
     x, y = _played(config, trained, path)
+    if not y.any():
+        raise ProblemError(f"logdir={path}: no episode of {trained.env.id} ended by itself; others are accepted")
     print(f"{trained.env.id}: {len(x)} states, {y.mean():.1%} of them end within {config.within} steps")
     sizes = config.train, config.validate, config.test
     found: dict[str, list[Found]] = {name: [] for name in KERNELS}
