@@ -44,7 +44,7 @@ class RecallConfig(PrioritizedConfig):
     context: Literal["present", "random"] = "present"
     """or random: the control that looks for what resembles a random item"""
     similarity: str = "codes"
-    """codes: binary ones; or a kernel, fidelity, projected, rbf or laplace, whose lack of 1 times `bits` is the distance"""
+    """codes: binary ones; or a kernel, fidelity, projected, rbf or laplace, whose distance is (1 - k) bits"""
     kernel_options: dict[str, Any] = field(default_factory=dict)
     """of the kernel, such as 'replay.kernel_options={encoding: iqp, bandwidth: 0.5}'"""
 

@@ -11,7 +11,7 @@ from worldmodel.explain.targets import Function
 
 TOLERANCE = 2e-3  # of the sum of attributions, relative to what they explain
 DEEPEST = 30  # halvings of the path: at zero inputs each norm multiplies slopes by up to 100
-MOST = 10  # pieces of a state that are halved at once, on average; images have kinks that no halving removes
+MOST = 30  # pieces of a state that are halved at once, on average; images have kinks that no halving removes
 WIDTH = 1 << 22  # numbers that pass through the model at once
 ROUNDING = 2.5e-7  # of a value in float32, relative
 

@@ -36,6 +36,8 @@ CASES = {
     "boltzmann": ("replay=boltzmann", "replay.every=4", "replay.plans=4", "replay.bits=8"),
     "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
     "recall": ("replay=recall", "replay.fit=16"),
+    "recall by a kernel": ("replay=recall", "replay.fit=16", "replay.similarity=fidelity"),
+    "novel": ("replay=novel", "replay.inducing=16", "replay.plans=4"),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
     "control": ("training=control", "control.period=7", "prefill=40", "batch_size=4", "train_ratio=24"),
     "continuous control": ("training=control", "env=pendulum", "prefill=40", "batch_size=4", "train_ratio=24"),
