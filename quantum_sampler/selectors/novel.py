@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from quantum_sampler.codes.kernel import KernelCodes, checked_overlap
-from quantum_sampler.selector import Array, Floats, Mask
+from quantum_sampler.selector import Array, Floats, Mask, OptionError
 from quantum_sampler.selectors.base.planned import PlanningConfig
 from quantum_sampler.selectors.base.planner import Plan, Planner, View
 
@@ -55,6 +55,8 @@ class Novel(Planner):
     """
 
     def __init__(self, config: NovelConfig, seed: int | Sequence[int], feature_dim: int) -> None:
+        if feature_dim < 1:
+            raise OptionError(f"replay.selector=novel: items need features, feature_dim={feature_dim} gives them none")
         self._config, self.most = config, config.pool
         self._overlap = checked_overlap(config.kernel, config.kernel_options, "replay.kernel")
 

@@ -10,7 +10,7 @@ import torch
 
 from hybrid_opt.paths import user_path
 from worldmodel.envs import Environments
-from worldmodel.envs.errors import EnvironmentRefused
+from worldmodel.envs.errors import EnvironmentFault, EnvironmentRefused
 from worldmodel.evaluate.policy import Policy, load
 from worldmodel.explain.config import ExplainConfig
 from worldmodel.explain.explanation import explain
@@ -59,7 +59,7 @@ def explained(config: ExplainConfig, trained: TrainConfig, agent: Policy, path: 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory and needs no display
     try:
         environments, render = make(render=True), True
-    except EnvironmentRefused:
+    except (EnvironmentRefused, EnvironmentFault):  # frames are wanted, not needed
         environments, render = make(), False
     said = partial(print, flush=True)
     inputs = Inputs(environments.observation_specs)
