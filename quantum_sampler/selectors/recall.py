@@ -191,7 +191,8 @@ class Recall(Prioritized):
         if self._options.context == "random":
             seen = np.flatnonzero(self._known.seen)
             return np.unique(self._codes[self._rng.choice(seen, len(rows))], axis=0) if seen.size else self._codes[:0]
-        return np.unique(self._projection.encode(rows), axis=0)
+        codes: Array = self._projection.encode(rows)
+        return np.unique(codes, axis=0)
 
     def _distance(self, slots: Ids | slice, queries: Array) -> NDArray[np.uint8]:
         """Hamming distance [n] of the items in some slots to the nearest of the codes, FAR of those without a code."""

@@ -1,5 +1,8 @@
 """Randomisation of weights: what survives it explains no agent (Adebayo et al. 2018, arXiv 1810.03292)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -24,8 +27,8 @@ def correlation(explanation: Tensor, others: list[Tensor]) -> dict[str, float]:
     Sizes also follow how far an observation is from the baseline, and that all agents share.
     """
     own = explanation.cpu().numpy()
-    pairs = {"signed": np.asarray, "sizes": np.abs}
+    views: dict[str, Callable[[Any], Any]] = {"signed": np.asarray, "sizes": np.abs}
     return {
         name: float(np.mean([spearman(view(own), view(other.cpu().numpy())) for other in others]))
-        for name, view in pairs.items()
+        for name, view in views.items()
     }
