@@ -21,8 +21,8 @@ FLOORS = (
     ("worldmodel.train",),
     ("worldmodel.baseline", "worldmodel.search", "worldmodel.compare.tasks"),
     ("worldmodel.compare",),
-    ("worldmodel.evaluate", "worldmodel.fit", "worldmodel.hpo", "worldmodel.probe"),
-    ("worldmodel.tune",),
+    ("worldmodel.evaluate", "worldmodel.fit", "worldmodel.hpo"),
+    ("worldmodel.tune", "worldmodel.explain", "worldmodel.probe"),
     ("worldmodel",),
 )
 

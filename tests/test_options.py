@@ -224,7 +224,12 @@ SELECTOR_SMALL: dict[str, dict[str, Any]] = {
     "boltzmann": {"bits": 6, "hidden": 4, "plans": 2, "every": 4, "steps": 2, "chains": 4, "pool": 40, "inline": True},
     "markov": {"bits": 4, "chains": 2, "burn_in": 4, "thin": 2, "plans": 2, "inline": True},
     "recall": {"bits": 6, "radius": 2, "fit": 4},
+    "novel": {"inducing": 8, "plans": 2, "pool": 40, "inline": True},
     "mixture": {"components": {"uniform": {"share": 1.0}, "prioritized": {"share": 1.0}}},
+}
+KERNEL: dict[str, Case] = {
+    "similarity": ("rbf", {}),
+    "kernel_options": ({"bandwidth": 3.0}, {"similarity": "laplace"}),
 }
 SELECTOR_CASES: dict[str, dict[str, Case]] = {
     "uniform": {},
@@ -247,6 +252,18 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
         "options": ({"beta_range": (0.5, 0.5)}, {"engine": "annealing"}),
         "infeasible": ("repair", {"engine": "annealing"}),
         "backend": ("dwave:mock", {}),
+        **KERNEL,
+    },
+    "novel": PLANNED
+    | {
+        "kernel": ("rbf", {}),
+        "kernel_options": ({"bandwidth": 3.0}, {}),
+        "inducing": (2, {}),
+        "novelty": (0.2, {}),
+        "clip": (0.2, {}),
+        "tilt": (0.2, {}),
+        "floor": (0.5, {}),
+        "pool": (35, {}),
     },
     "boltzmann": PLANNED
     | {
@@ -296,6 +313,7 @@ SELECTOR_CASES: dict[str, dict[str, Case]] = {
         "queries": (2, {}),
         "fit": (60, {}),  # of the 50 items of the test: never
         "context": ("random", {}),
+        **KERNEL,
     },
     "mixture": {
         "components": ({"uniform": {"share": 1.0}, "curious": {"share": 3.0}}, {}),

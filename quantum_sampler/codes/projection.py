@@ -34,6 +34,15 @@ class RandomProjection:
         """Codes uint64 [N] of features [N, F]; a projection on its threshold is a 0."""
         return pack(self._project(features) > self._centre)
 
+    def empty(self, capacity: int) -> Codes:
+        """Return codes of nothing, uint64 [capacity]."""
+        return np.zeros(capacity, np.uint64)
+
+    def distance(self, codes: Codes, code: np.uint64) -> NDArray[np.uint8]:
+        """Return the number of bits in which each code differs from one code, uint8 [N]."""
+        found: NDArray[np.uint8] = np.bitwise_count(codes ^ code)
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """The projections and their thresholds."""
         import torch

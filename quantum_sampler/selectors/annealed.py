@@ -13,6 +13,7 @@ from hybrid_opt.effect import refuse_idle
 from quantum_sampler.batches import BatchLaw, check_engine, drawn, make_engine, matched, similarity
 from quantum_sampler.batches.proportional import proportional, systematic
 from quantum_sampler.batches.registry import SOLVERS
+from quantum_sampler.codes.kernel import checked_overlap, kernel_similarity
 from quantum_sampler.selector import Floats, Ids, ItemSet, OptionError
 from quantum_sampler.selectors.base.planned import PlanningConfig
 from quantum_sampler.selectors.base.planner import Plan, Planner, View
@@ -57,10 +58,19 @@ class AnnealedConfig(PlanningConfig):
     backend only"""
     backend: Any = "statevector"
     """where annealing and qaoa run"""
+    similarity: str = "cosine"
+    """of two items: cosine of their features; or a kernel, fidelity, projected, rbf or laplace, of 4 components of
+    them"""
+    kernel_options: dict[str, Any] = field(default_factory=dict)
+    """of the kernel, such as 'replay.kernel_options={encoding: iqp, bandwidth: 0.5}'"""
 
     @model_validator(mode="after")
     def _runs_there(self) -> Self:
         check_engine(self.engine, "engine")
+        kernels = "similarity=fidelity, projected, rbf, laplace"
+        refuse_idle(self, "kernel_options", self.similarity == "cosine", kernels)
+        if self.similarity != "cosine":
+            checked_overlap(self.similarity, self.kernel_options, "similarity")
         if self.backend != "statevector" and self.engine not in ("auto", *SOLVERS):
             accepted = f"auto, {', '.join(SOLVERS)} are accepted with backend=NAME"
             raise ValueError(f"engine={self.engine}: runs on no backend; {accepted}")
@@ -84,7 +94,9 @@ class Annealed(Planner):
     """
 
     def __init__(self, config: AnnealedConfig, seed: int | Sequence[int], feature_dim: int) -> None:
-        self._config = config
+        self._config, named = config, config.similarity
+        options = config.kernel_options
+        self._overlap = None if named == "cosine" else checked_overlap(named, options, "replay.similarity")
         self._engine = make_engine(
             config.engine,
             reads=config.reads,
@@ -118,7 +130,8 @@ class Annealed(Planner):
         utilities = np.log(np.maximum(view.scores / stage, np.finfo(float).tiny))
         laws = []
         for utility, latents, known in zip(utilities, view.features, view.seen, strict=True):
-            alike = similarity(latents, known)
+            overlap = self._overlap
+            alike = similarity(latents, known) if overlap is None else kernel_similarity(latents, known, overlap)
             shape = (alike, batch, config.redundancy, config.temperature)
             laws.append(BatchLaw(matched(utility, *shape) if config.utility == "inclusion" else utility, *shape))
         made = []

@@ -1,16 +1,19 @@
 """Content-addressable recall: what resembles the present situation is replayed, found by amplitude amplification."""
 
 from collections.abc import Sequence
+from dataclasses import field
 from math import isqrt
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.effect import refuse_idle
 from quantum_sampler.amplitude.amplification import Search
-from quantum_sampler.codes.projection import Codes, RandomProjection
+from quantum_sampler.codes.kernel import KernelCodes, checked_overlap
+from quantum_sampler.codes.projection import RandomProjection
 from quantum_sampler.selector import Array, Floats, Ids, OptionError, Probe, Selection
 from quantum_sampler.selectors.base.features import Features
 from quantum_sampler.selectors.prioritized import Prioritized, PrioritizedConfig
@@ -40,6 +43,17 @@ class RecallConfig(PrioritizedConfig):
     """visited items at which the codes are first fitted"""
     context: Literal["present", "random"] = "present"
     """or random: the control that looks for what resembles a random item"""
+    similarity: str = "codes"
+    """codes: binary ones; or a kernel, fidelity, projected, rbf or laplace, whose distance is (1 - k) bits"""
+    kernel_options: dict[str, Any] = field(default_factory=dict)
+    """of the kernel, such as 'replay.kernel_options={encoding: iqp, bandwidth: 0.5}'"""
+
+    @model_validator(mode="after")
+    def _has_a_kernel(self) -> Self:
+        refuse_idle(self, "kernel_options", self.similarity == "codes", "similarity=fidelity, projected, rbf, laplace")
+        if self.similarity != "codes":
+            checked_overlap(self.similarity, self.kernel_options, "similarity")
+        return self
 
 
 class Recall(Prioritized):
@@ -74,8 +88,9 @@ class Recall(Prioritized):
         self._known = Features(capacity, feature_dim)
         super().__init__(config, capacity, seed, feature_dim, probe, self._known)
         self._options = config
-        self._projection = RandomProjection(feature_dim, config.bits, [*np.atleast_1d(seed).tolist(), 1])
-        self._codes: Codes = np.zeros(capacity, np.uint64)  # by slot
+        self._projection: Any = self._coder(config, feature_dim, seed)
+        self._codes: Array = self._projection.empty(capacity)  # by slot
+        self._kept = np.int64 if self._codes.dtype == np.uint64 else np.float64  # as a tensor has them
         self._fitted = 0  # items with features when the projection was fitted
         self._held, self._arrived = 0, 0  # items at that time, and items that have come since
         self._end = 0  # no item with features had this slot or a later one
@@ -156,30 +171,38 @@ class Recall(Prioritized):
         own = {"loading": len(self), "fallback_rate": self._fallbacks / max(1, self._draws)}
         return {**super().metrics(), **self._last, **own}
 
-    def _encoded(self, context: Array | None) -> Codes:
+    @staticmethod
+    def _coder(config: RecallConfig, width: int, seed: int | Sequence[int]) -> RandomProjection | KernelCodes:
+        if config.similarity == "codes":
+            return RandomProjection(width, config.bits, [*np.atleast_1d(seed).tolist(), 1])
+        overlap = checked_overlap(config.similarity, config.kernel_options, "replay.similarity")
+        return KernelCodes(width, config.bits, overlap)
+
+    def _encoded(self, context: Array | None) -> Array:
         """Codes [<= E] of the context; none where it cannot be recalled by."""
         if context is None:
-            return np.empty(0, np.uint64)
+            return self._codes[:0]
         rows = np.atleast_2d(context)
         if rows.ndim != 2 or rows.shape[1] != self._feature_dim or not np.isfinite(rows).all():
             accepted = f"finite values of shape [{self._feature_dim}] or [E, {self._feature_dim}]"
             raise ValueError(f"context must be {accepted}, not {rows.dtype} {list(np.shape(context))}")
         if not self._fitted:
-            return np.empty(0, np.uint64)
+            return self._codes[:0]
         if self._options.context == "random":
             seen = np.flatnonzero(self._known.seen)
-            return np.unique(self._codes[self._rng.choice(seen, len(rows))]) if seen.size else np.empty(0, np.uint64)
-        return np.unique(self._projection.encode(rows))
+            return np.unique(self._codes[self._rng.choice(seen, len(rows))], axis=0) if seen.size else self._codes[:0]
+        codes: Array = self._projection.encode(rows)
+        return np.unique(codes, axis=0)
 
-    def _distance(self, slots: Ids | slice, queries: Codes) -> NDArray[np.uint8]:
+    def _distance(self, slots: Ids | slice, queries: Array) -> NDArray[np.uint8]:
         """Hamming distance [n] of the items in some slots to the nearest of the codes, FAR of those without a code."""
         codes = self._codes[slots]
-        distance = np.full(codes.shape, FAR, np.uint8)
+        distance = np.full(len(codes), FAR, np.uint8)
         for query in queries:
-            np.minimum(distance, np.bitwise_count(codes ^ query), out=distance)
+            np.minimum(distance, self._projection.distance(codes, query), out=distance)
         return np.where(self._known.seen[slots], distance, np.uint8(FAR))
 
-    def _marked(self, queries: Codes) -> tuple[int, Ids]:
+    def _marked(self, queries: Array) -> tuple[int, Ids]:
         """The radius, and the slots [M] of the items within it."""
         radius, neighbours = self._options.radius, self._options.neighbours or np.inf
         counts = np.zeros(FAR + 1, np.int64)  # items found, by distance
@@ -211,7 +234,7 @@ class Recall(Prioritized):
         slots = self._items.ids % self._items.capacity
         return {
             **super()._state(),
-            "codes": torch.from_numpy(self._codes[slots].view(np.int64)),
+            "codes": torch.from_numpy(self._codes[slots].view(self._kept)),
             "projection": {key: leaf.clone() for key, leaf in self._projection.state_dict().items()},
             "fitted": [self._fitted, self._held, self._arrived],
             "draws": [self._draws, self._fallbacks],
@@ -221,7 +244,7 @@ class Recall(Prioritized):
     def _load(self, state: dict[str, Any], slots: Ids) -> None:
         super()._load(state, slots)
         self._end = int(slots.max(initial=-1)) + 1
-        self._codes[slots] = state["codes"].numpy().view(np.uint64)
+        self._codes[slots] = state["codes"].numpy().view(self._codes.dtype)
         self._projection.load_state_dict(state["projection"])
         self._fitted, self._held, self._arrived = state["fitted"]
         self._draws, self._fallbacks = state["draws"]

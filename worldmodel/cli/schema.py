@@ -16,6 +16,8 @@ import yaml
 from worldmodel.runs.parts import NAMES, Option, command_config, options, part_config, top
 from worldmodel.runs.yaml import LOADER
 
+COMMANDS = ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo", "explain")
+COMMANDS += ("probe/circuit", "probe/termination")
 _UNDECLARED = Option(None, "", section=False)
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 
@@ -146,7 +148,7 @@ class Catalogue:
 
     def command_of(self, key: str) -> str | None:
         """Another command that has this key or group."""
-        for command in ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo", "probe/circuit"):
+        for command in COMMANDS:
             if (self._configs / f"{command}.yaml").exists():
                 other = Catalogue(self._configs, command)
                 if key in other.groups or key in other._entries:

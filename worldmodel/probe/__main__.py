@@ -4,7 +4,7 @@ import sys
 
 from worldmodel.cli.command import command, leave
 
-NAMES = ("circuit",)
+NAMES = ("circuit", "termination")
 
 
 def main(words: list[str]) -> int:

@@ -24,6 +24,7 @@ from worldmodel.search.space import Parameter, Section, parameters
 from worldmodel.search.storage import shown
 from worldmodel.train.config import TrainConfig
 
+KERNEL = ("similarity", "kernel_options")
 MAY_CHANGE = (  # when a search is continued
     *("trials", "workers", "logdir", "launcher", "heartbeat"),
     *("device", "threads", "log", "checkpoint", "env.vectorization"),
@@ -109,6 +110,8 @@ class SearchConfig(TrainConfig):
                 del plain[section][key]
         if plain["replay"]["selector"] in ("boltzmann", "markov"):  # likewise
             plain["replay"] |= REMOVED
+        if plain["replay"].get("similarity") in ("cosine", "codes"):  # as before kernels could be given
+            plain["replay"] = {key: plain["replay"][key] for key in plain["replay"] if key not in KERNEL}
         for name, default in (("model", ModelConfig()), ("circuit", CircuitConfig())):
             if getattr(self, name) == default:  # as of searches that had no such section
                 del plain[name]

@@ -18,6 +18,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
     "boltzmann": {"bits": 4, "hidden": 2, "steps": 2, "inline": True},
     "markov": {"bits": 4, "inline": True},
     "recall": {"bits": 4, "radius": 1},
+    "novel": {"inducing": 8, "inline": True},
 }
 
 

@@ -37,8 +37,12 @@ PLANNED: dict[str, tuple[str, dict[str, Any]]] = {
     "annealed": ("annealed", {"pool": 16, "reads": 64, "plans": 4, "inline": True}),
     "boltzmann": ("boltzmann", {"bits": 6, "hidden": 4, "plans": 4, "every": 4, "steps": 5, "inline": True}),
     "markov": ("markov", {"bits": 4, "chains": 2, "burn_in": 4, "thin": 2, "plans": 4, "inline": True}),
+    "novel": ("novel", {"inducing": 8, "pool": 64, "plans": 4, "inline": True}),
+    "novel-rbf": ("novel", {"kernel": "rbf", "inducing": 8, "pool": 64, "plans": 4, "inline": True}),
+    "annealed-kernel": ("annealed", {"pool": 16, "reads": 64, "plans": 4, "inline": True, "similarity": "projected"}),
 }  # of which the law of a batch is known for its own items only
 CASES |= {"recall": ("recall", {"bits": 6, "radius": 2, "fit": 4}), **PLANNED}
+CASES |= {"recall-kernel": ("recall", {"bits": 10, "radius": 4, "fit": 4, "similarity": "fidelity"})}
 CORRECTED = ["uniform", "prioritized", "prioritized-independent", "mixture", "mixture-component", "mixture-nested"]
 every = pytest.mark.parametrize("case", CASES)
 known = pytest.mark.parametrize("case", [case for case in CASES if case not in PLANNED])  # those of a known law
@@ -353,7 +357,7 @@ def test_a_million_items(case: str) -> None:
     selector.add(np.arange(items), priorities=rng.random(items))
     for step in range(30):
         selector.prepare(step)
-        batch = selector.select(256 if case != "annealed" else 8)
+        batch = selector.select(256 if "annealed" not in case else 8)
         selector.update(batch.ids, np.full(batch.ids.size, 0.5), rng.normal(size=(batch.ids.size, 3)))
         selector.add(items + 10 * step + np.arange(10))
         selector.remove([500 + step])

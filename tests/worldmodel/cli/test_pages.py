@@ -24,6 +24,8 @@ COMMANDS = {
     "train": "worldmodel.train.run:run",
     "evaluate": "worldmodel.evaluate.run:run",
     "search": "worldmodel.search.run:run",
+    "explain": "worldmodel.explain.run:run",
+    "probe/termination": "worldmodel.probe.termination.run:run",
 }
 CHOICES = Catalogue(ROOT / "configs", "train").choices
 

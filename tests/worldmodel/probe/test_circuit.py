@@ -39,7 +39,7 @@ def test_equal_words_give_equal_measures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["circle"], "error: probe circle: no such probe; python -m worldmodel.probe circuit [key=value]"),
+        (["circle"], "error: probe circle: no such probe; python -m worldmodel.probe circuit|termination [key=value]"),
         ([], "error: probe : no such probe"),
         (["circuit", "circuit.shots=10"], "circuit: shots=null, noise=null and backend=statevector are accepted"),
         (["circuit", "circuit=basis"], "circuit.encoding=basis: takes bits"),

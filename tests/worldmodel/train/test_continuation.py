@@ -40,6 +40,8 @@ CASES = {
     "boltzmann": ("replay=boltzmann", "replay.every=4", "replay.plans=4", "replay.bits=8"),
     "markov": ("replay=markov", "replay.plans=4", "replay.bits=4"),
     "recall": ("replay=recall", "replay.fit=16"),
+    "recall by a kernel": ("replay=recall", "replay.fit=16", "replay.similarity=fidelity"),
+    "novel": ("replay=novel", "replay.inducing=16", "replay.plans=4"),
     "hybrid": ("optimizer=hybrid", "optimizer.every=3", "optimizer.blocks=2", "solver.shots=64", "optimizer.windows=2"),
     "control": (*CONTROL, "control.period=7"),
     "continuous control": (*CONTROL, "env=pendulum"),

@@ -18,6 +18,7 @@ SELECTORS: dict[str, tuple[str, ...]] = {
     "annealed": ("replay.pool=16", *SHORT),
     "boltzmann": ("replay.every=4", "replay.bits=8", *SHORT),
     "markov": ("replay.bits=4", *SHORT),
+    "novel": ("replay.inducing=16", *SHORT),
     "recall": ("replay.fit=16", "replay.fresh_every=20", "replay.fresh_queries=8", *SHORT[:2]),
 }
 

@@ -1,0 +1,1 @@
+"""`python -m worldmodel.explain`: which observations made the agent act so, and whether that explanation holds."""

@@ -1,0 +1,1 @@
+"""Whether a state tells that its episode ends soon, by kernels of states and their twins."""
