@@ -69,8 +69,10 @@ class RSSM(nn.Module):
         return State(deter, one_hot_sample(self.prior(deter), noise, -2, out and out.stoch))
 
     def split(self, feature: Tensor) -> State:
-        """The state that a feature [..., D + K S] is made of, as views of it."""
-        deter, stoch = feature.split_with_sizes([self.size.deter, self.size.stoch * self.size.classes], -1)
+        """The state that a feature [..., D + K S + V] is made of, as views of it."""
+        deter, stoch = feature[..., : self.size.feature].split_with_sizes(
+            [self.size.deter, self.size.stoch * self.size.classes], -1
+        )
         return State(deter, stoch.unflatten(-1, (self.size.classes, self.size.stoch)))
 
 
