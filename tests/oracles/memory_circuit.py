@@ -14,6 +14,7 @@ def memory_circuit(keys: Floats, query: Floats) -> Any:
     ceil(log2 M) qubits, and `key`, of log2 d. Start: sum_i |i>|k_i> / sqrt(M), the loading. Then the inverse of what
     prepares |q>. The chance of slot i and key 0 is |<q|k_i>|^2 / M.
     """
+    from qiskit import transpile
     from qiskit.circuit import QuantumCircuit, QuantumRegister
     from qiskit.circuit.library import StatePreparation
 
@@ -24,7 +25,8 @@ def memory_circuit(keys: Floats, query: Floats) -> Any:
     circuit = QuantumCircuit(slot, key)
     circuit.append(StatePreparation(loaded.ravel() / np.linalg.norm(loaded)), [*slot, *key])
     circuit.append(StatePreparation(query / np.linalg.norm(query)).inverse(), key)
-    return circuit
+    # in plain gates: Aer ends the process at the multiplexers that a preparation is made of otherwise
+    return transpile(circuit, basis_gates=["cx", "u3"], optimization_level=1)
 
 
 def read_law(probabilities: Floats, places: int, slots: int) -> tuple[Floats, float]:
@@ -34,8 +36,7 @@ def read_law(probabilities: Floats, places: int, slots: int) -> tuple[Floats, fl
 
 
 def as_qasm(circuit: Any, version: int = 3) -> str:
-    """The circuit in gates that every device translates, as OpenQASM."""
-    from qiskit import qasm2, qasm3, transpile
+    """The circuit as OpenQASM."""
+    from qiskit import qasm2, qasm3
 
-    plain = transpile(circuit, basis_gates=["cx", "u"], optimization_level=1)
-    return str(qasm3.dumps(plain) if version == 3 else qasm2.dumps(plain))
+    return str(qasm3.dumps(circuit) if version == 3 else qasm2.dumps(circuit))

@@ -7,6 +7,7 @@ recurrent cell and its compiled loops stay as they are.
 Shapes: N rows, T steps, B windows, M slots, d amplitudes, V values, W = d + V + 1, E embedding, F feature.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -31,7 +32,7 @@ from worldmodel.model.memories.base.writing import (
 from worldmodel.model.memories.memory import Memory
 
 HIT = 0.5  # fidelity of query and key from which a read has found something
-GRID = 128  # probabilities at which the queries of a search are tabulated
+GRID = 256  # success probabilities at which the queries of a search are tabulated, sin^2 of angles
 
 
 class EpisodicMemory(Memory):
@@ -46,9 +47,10 @@ class EpisodicMemory(Memory):
         self.ask = Linear(feature, self.keys - 1) if self.asks else None
         self.register_buffer("directions", torch.randn(embed, self.stored - 1) / embed**0.5)
         rounds = Search.within(round(9 * options.slots**0.5))
-        grid = torch.logspace(-6, 0, GRID, dtype=torch.float64, device="cpu")
+        grid = torch.logspace(-3, math.log10(math.pi / 2), GRID, dtype=torch.float64, device="cpu")
         self.register_buffer("grid", grid.log().float(), persistent=False)
-        costs = torch.tensor([rounds.expected_queries(float(p)) for p in grid], dtype=torch.float32, device="cpu")
+        law = [rounds.expected_queries(min(1.0, math.sin(float(angle)) ** 2)) for angle in grid]
+        costs = torch.tensor(law, dtype=torch.float32, device="cpu")
         self.register_buffer("costs", costs, persistent=False)
 
     def shares(self, overlap: Tensor, used: Tensor) -> Tensor:
@@ -83,7 +85,7 @@ class EpisodicMemory(Memory):
     def frozen(self, state: AnyState) -> Callable[[Tensor], Tensor] | None:
         assert isinstance(state, Recalled)
         sums = state.slots.sums
-        parts = keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).float()
+        parts = keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).to(sums.dtype)
         return lambda feature: self.weighed(self.asked(feature), *parts)[0]
 
     def valued(self, state: AnyState, value: Tensor) -> AnyState:
@@ -125,7 +127,9 @@ class EpisodicMemory(Memory):
 
     def _read(self, query: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """The context [..., V] of queries [..., d], and the shares of the slots [..., M]."""
-        return self.weighed(query, keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).float())
+        return self.weighed(
+            query, keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).to(sums.dtype)
+        )
 
     def weighed(self, query: Tensor, keys: Tensor, values: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         """The same of keys [..., M, d], values [..., M, V] and which slots are used [..., M]."""
@@ -159,7 +163,7 @@ class EpisodicMemory(Memory):
 
     def _queries(self, success: Tensor) -> Tensor:
         """Mean queries of `Search` at success probabilities, of any shape, between those of a table."""
-        x = success.clamp(min=LEAST).log()
+        x = success.clamp(LEAST, 1.0).sqrt().asin().log()
         right = torch.searchsorted(self.grid, x.contiguous()).clamp(1, GRID - 1)
         left, low, high = self.costs[right - 1], self.grid[right - 1], self.grid[right]
         return torch.lerp(left, self.costs[right], ((x - low) / (high - low)).clamp(0, 1))
