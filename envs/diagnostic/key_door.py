@@ -22,12 +22,12 @@ class KeyDoor(gym.Env[Vector, Any]):
             raise ValueError(f"delay={delay}, keys={keys}: 1 to 10000 and 2 to 100 are accepted")
         self.observation_space = spaces.Box(0.0, 1.0, (2 * keys + 1,), np.float32)
         self.action_space = spaces.Discrete(keys)
-        self._delay, self._keys, self._apple = delay, keys, apple
+        self._delay, self._keys, self._apple, self._thing = delay, keys, apple, -1
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
         """Begin with the key in view, which is drawn now."""
         super().reset(seed=seed)
-        self._key, self._step = int(self.np_random.integers(self._keys)), 0
+        self._key, self._step, self._thing = int(self.np_random.integers(self._keys)), 0, -1
         return self._seen(self._key), {}
 
     def step(self, action: int) -> Outcome:
@@ -35,7 +35,7 @@ class KeyDoor(gym.Env[Vector, Any]):
         self._step += 1
         if self._step > self._delay + 1:
             return self._seen(2 * self._keys), float(int(action) == self._key), True, False, {}
-        reward = self._apple * float(self._step > 1 and int(action) == self._thing)
+        reward = self._apple * float(int(action) == self._thing)
         if self._step == self._delay + 1:
             return self._seen(2 * self._keys), reward, False, False, {}
         self._thing = int(self.np_random.integers(self._keys))

@@ -108,6 +108,7 @@ def imagine(
             live = model.continuation(feature).squeeze(-1).sigmoid()
         if not own.slow:
             slow = model.twohot.mean(behavior.slow_critic(feature[:-1]))
+    feature = model.memory.reread(feature, read)
     logits = head(critic, feature, passed[0], logits, threads) if own.critic else critic(feature)
     raw = head(actor.net, feature[:-1], passed[1], raw, threads) if own.actor else actor.net(feature[:-1])
     return Imagined(feature, action, reward, live, slow, logits, raw)

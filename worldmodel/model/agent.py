@@ -209,5 +209,6 @@ class Agent(nn.Module):
             reward = model.twohot.mean(model.reward(feature))
             slow = model.twohot.mean(behavior.slow_critic(feature[:-1]))
             live = model.continuation(feature).float().squeeze(-1).sigmoid()
+        feature = model.memory.reread(feature, read)
         raw = behavior.actor.net(feature[:-1])
         return Imagined(feature, torch.stack(actions), reward, live, slow, behavior.critic(feature), raw)

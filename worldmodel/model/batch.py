@@ -53,7 +53,8 @@ class Slots(NamedTuple):
 
     def rows(self, keep: Tensor) -> Slots:
         """Some of the rows [N]."""
-        return Slots(*(None if part is None else part[keep] for part in self))
+        rest = (None if part is None else part[keep] for part in self[1:])
+        return Slots(self.sums[keep], *rest)
 
 
 class Recalled(NamedTuple):
@@ -79,8 +80,8 @@ class Recalled(NamedTuple):
 
     def flattened(self) -> Recalled:
         """States [T, B] as rows [T B]. Of the memory the sums stay."""
-        tensors = (part.flatten(0, 1) for part in (self.deter, self.stoch, self.context))
-        return Recalled(*tensors, Slots(self.slots.sums.flatten(0, 1)))
+        deter, stoch, context = (part.flatten(0, 1) for part in (self.deter, self.stoch, self.context))
+        return Recalled(deter, stoch, context, Slots(self.slots.sums.flatten(0, 1)))
 
 
 AnyState = State | Recalled

@@ -72,7 +72,7 @@ class MemoryOptions:
     """of a key: a power of two"""
     values: Annotated[int, Field(ge=1, le=1024)] = 32
     """numbers of a value, which the heads see"""
-    beta: Annotated[int, Field(ge=1, le=64)] = 4
+    beta: Annotated[int, Field(ge=1, le=64)] = 2
     """how sharply the best match stands out: copies of the key that are post-selected together"""
     merge: Annotated[float, Field(gt=0, le=1)] = 0.95
     """fidelity from which an observation joins a slot instead of taking one"""

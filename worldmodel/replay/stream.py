@@ -131,7 +131,7 @@ class Stream:
         deter, stoch = pack(losses.state)
         features = self._pooling.windows(losses.state.deter) if self._pooling else None
         item = losses.item.double().cpu().numpy()
-        fresh = {"deter": deter, "stoch": stoch, **pack_written(losses.state)}
+        fresh: dict[str, Array] = {"deter": deter, "stoch": stoch, **pack_written(losses.state)}
         self.replay.write_back(batch.drawn, fresh, item, features)
 
     def _windows(self, window: Window) -> Windows:

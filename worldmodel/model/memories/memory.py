@@ -32,8 +32,12 @@ class Memory(Observer):
         return state
 
     def frozen(self, state: AnyState) -> Callable[[Tensor], Tensor] | None:
-        """A read of the memory as it is at states [N]: features [N, F] to contexts [N, V]; None without a memory."""
+        """A read of the memory as it is at states [N]: features [..., N, F] to contexts; None without a memory."""
         return None
+
+    def reread(self, feature: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Imagined features [H + 1, N, F + V] with contexts that what is learned of them trains."""
+        return feature
 
     def valued(self, state: AnyState, value: Tensor) -> AnyState:
         """Note the return [N] that the critic expects at what was written last."""

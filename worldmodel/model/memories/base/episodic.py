@@ -38,6 +38,9 @@ GRID = 256  # success probabilities at which the queries of a search are tabulat
 class EpisodicMemory(Memory):
     """A memory whose kinds differ in one law: `shares`, how much of each slot is read."""
 
+    directions: Tensor  # [E, d - 1 + V], of keys and values
+    grid: Tensor
+    costs: Tensor
     asks = True  # whether a read depends on the query
 
     def __init__(self, feature: int, embed: int, options: MemoryOptions) -> None:
@@ -85,8 +88,20 @@ class EpisodicMemory(Memory):
     def frozen(self, state: AnyState) -> Callable[[Tensor], Tensor] | None:
         assert isinstance(state, Recalled)
         sums = state.slots.sums
-        parts = keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).to(sums.dtype)
-        return lambda feature: self.weighed(self.asked(feature), *parts)[0]
+        keys, values, used = keys_of(sums, self.keys), values_of(sums, self.keys), (sums[..., -1] > 0).to(sums.dtype)
+
+        def read(feature: Tensor) -> Tensor:
+            shares = self.shares(torch.einsum("...nd,nmd->...nm", self.asked(feature), keys), used)
+            return torch.einsum("...nm,nmv->...nv", shares, values)
+
+        return read
+
+    def reread(self, feature: Tensor, read: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Actor and critic train the query too: where the actor turns, the model may have no use for the cue."""
+        if not self.asks or read is None:
+            return feature
+        state = feature[..., : -self.width]
+        return torch.cat([state, read(state)], -1)
 
     def valued(self, state: AnyState, value: Tensor) -> AnyState:
         assert isinstance(state, Recalled)

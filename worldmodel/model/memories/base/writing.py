@@ -5,6 +5,8 @@ went is stored with its step. So the slots of any step follow from the items of 
 anything again. Shapes: N rows, M slots, d amplitudes, V values, W = d + V + 1.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ def amplitudes(x: Tensor) -> Tensor:
     Amplitudes lose the norm of what they encode, and fidelities its sign. Due to the constant, x and -x have fidelity
     0, and what is orthogonal 1/4.
     """
-    return torch.cat([F.normalize(x, dim=-1), torch.ones_like(x[..., :1])], -1) * 0.5**0.5
+    return torch.cat([F.normalize(x, dim=-1), torch.ones_like(x[..., :1])], -1) * math.sqrt(0.5)
 
 
 def empty(rows: int, slots: int, width: int, like: Tensor) -> Slots:
