@@ -194,9 +194,9 @@ class Trainer:
         taken, written = (action, *pack(memory.state)), pack_written(memory.state)
         self.replay.add(current.stream, record(current, *taken, written))
         if ended := len(step.ended):
-            action, deter, stoch = (np.zeros_like(array[:ended]) for array in taken)
+            acted, deter, stoch = (np.zeros_like(array[:ended]) for array in (action, *taken[1:]))
             unwritten = {name: np.zeros_like(array[:ended]) for name, array in written.items()}
-            self.replay.add(step.ended.stream, record(step.ended, action, deter, stoch, unwritten))
+            self.replay.add(step.ended.stream, record(step.ended, acted, deter, stoch, unwritten))
         self.counters.step += self.environments.num * self.environments.action_repeat
         for episode in step.episodes:
             self.writer.write(self.counters.step, {"episode/return": episode.ret, "episode/length": episode.length})
