@@ -191,10 +191,10 @@ class Trainer:
         hardware.put_back_torch(self.config.env.id)
         self._tell_clamped(np.append(step.current.reward, step.ended.reward))
         self.memory = memory
-        taken, written = (action, *pack(memory.state)), pack_written(memory.state)
-        self.replay.add(current.stream, record(current, *taken, written))
+        latents, written = pack(memory.state), pack_written(memory.state)
+        self.replay.add(current.stream, record(current, action, *latents, written))
         if ended := len(step.ended):
-            acted, deter, stoch = (np.zeros_like(array[:ended]) for array in (action, *taken[1:]))
+            acted, deter, stoch = (np.zeros_like(array[:ended]) for array in (action, *latents))
             unwritten = {name: np.zeros_like(array[:ended]) for name, array in written.items()}
             self.replay.add(step.ended.stream, record(step.ended, acted, deter, stoch, unwritten))
         self.counters.step += self.environments.num * self.environments.action_repeat
