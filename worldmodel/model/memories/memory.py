@@ -5,7 +5,6 @@ from collections.abc import Callable
 from torch import Tensor
 
 from worldmodel.model.batch import AnyState, Slots, Windows
-from worldmodel.model.config import MemoryOptions
 from worldmodel.model.observer import Observer
 
 
@@ -54,6 +53,3 @@ class Memory(Observer):
     def metrics(self, state: AnyState) -> dict[str, Tensor]:
         """Figures [] of the memory at replayed states [T, B]."""
         return {}
-
-
-__all__ = ["Memory", "MemoryOptions"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantum_sampler.amplitude.amplification import Search
-from worldmodel.model.batch import AnyState, Recalled, Slots, State, Windows
+from worldmodel.model.batch import AnyState, Recalled, Slots, Windows
 from worldmodel.model.config import MemoryOptions
 from worldmodel.model.layers import Linear
 from worldmodel.model.memories.base.writing import (
@@ -187,6 +187,3 @@ class EpisodicMemory(Memory):
 def normalised(weights: Tensor) -> Tensor:
     """Weights [..., M] divided by their sum; zeros where that is 0."""
     return weights / weights.sum(-1, keepdim=True).clamp(min=LEAST)
-
-
-__all__ = ["EpisodicMemory", "State", "normalised"]
