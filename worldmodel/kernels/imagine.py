@@ -21,7 +21,7 @@ from worldmodel.kernels.tile_ops import LANES, draw, gate, gather, lanes_for, me
 from worldmodel.model import actor as actor_module
 from worldmodel.model.actor import STD
 from worldmodel.model.actor_critic import ActorCritic
-from worldmodel.model.batch import Imagined, State
+from worldmodel.model.batch import AnyState, Imagined
 from worldmodel.model.categorical import one_hot_sample
 from worldmodel.model.heads.head import Head
 from worldmodel.model.world_model import WorldModel
@@ -64,7 +64,7 @@ class Networks(NamedTuple):
 
 
 def imagine(
-    model: WorldModel, behavior: ActorCritic, start: State, noise: Tensor, chance: Tensor, threads: int = 1
+    model: WorldModel, behavior: ActorCritic, start: AnyState, noise: Tensor, chance: Tensor, threads: int = 1
 ) -> Imagined:
     """Roll the prior out under the actor, in float32 on the CPU.
 
@@ -72,7 +72,7 @@ def imagine(
     """
     (steps, rows), size, bins = chance.shape[:2], model.rssm.size, len(model.twohot.bins)
     actor, critic, networks = behavior.actor, behavior.critic, _networks(model, behavior)
-    own, outputs = networks.own, (size.stoch * size.classes, bins, actor.outputs)
+    own, read, outputs = networks.own, model.memory.frozen(start), (size.stoch * size.classes, bins, actor.outputs)
     feature, action = torch.empty(steps + 1, rows, size.feature), torch.empty(steps, rows, actor.spec.width)
     reward, live, slow = (torch.empty(steps + 1 - late, rows) for late in (0, 0, 1))
     logits, raw = torch.empty(steps + 1, rows, bins), torch.empty(steps, rows, outputs[-1])
@@ -94,10 +94,13 @@ def imagine(
 
         in_threads(share, threads)
 
+    context = torch.empty(steps + 1, rows, model.memory.width) if read else None
     if own.actor and own.prior:
         roll(0, steps + 1)
     else:
-        _roll_in_steps(model, behavior, own, start, noise, feature, raw, roll)
+        _roll_in_steps(model, behavior, own, start, noise, feature, raw, roll, context, read)
+    if context is not None:
+        feature = torch.cat([feature, context], -1)
     with torch.no_grad():
         if not own.reward:
             reward = model.twohot.mean(model.reward(feature))
@@ -105,6 +108,7 @@ def imagine(
             live = model.continuation(feature).squeeze(-1).sigmoid()
         if not own.slow:
             slow = model.twohot.mean(behavior.slow_critic(feature[:-1]))
+    feature = model.memory.reread(feature, read)
     logits = head(critic, feature, passed[0], logits, threads) if own.critic else critic(feature)
     raw = head(actor.net, feature[:-1], passed[1], raw, threads) if own.actor else actor.net(feature[:-1])
     return Imagined(feature, action, reward, live, slow, logits, raw)
@@ -115,21 +119,28 @@ def _roll_in_steps(
     model: WorldModel,
     behavior: ActorCritic,
     own: Own,
-    start: State,
+    start: AnyState,
     noise: Tensor,
     feature: Tensor,
     raw: Tensor,
     roll: Callable[[int, int], None],
+    context: Tensor | None,
+    read: Callable[[Tensor], Tensor] | None,
 ) -> None:
-    """Roll out with an actor or a prior that the kernel has not."""
+    """Roll out with an actor or a prior that the kernel has not. context [H + 1, N, V]: what is read by the way."""
     torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
+    if context is not None:
+        context[0] = start.feature[:, feature.shape[-1] :]
     for step in range(len(raw)):
         if not own.actor:
-            raw[step] = behavior.actor.net(feature[step])
+            seen = feature[step] if context is None else torch.cat([feature[step], context[step]], -1)
+            raw[step] = behavior.actor.net(seen)
         roll(step, step + 1)
         if not own.prior:
             state = model.rssm.split(feature[step + 1])
             one_hot_sample(model.rssm.prior(state.deter), noise[step], -2, state.stoch)
+        if context is not None and read:
+            context[step + 1] = read(feature[step + 1])
     roll(len(raw), len(raw) + 1)
 
 
@@ -137,23 +148,25 @@ def _networks(model: WorldModel, behavior: ActorCritic) -> Networks:
     rssm, bins = model.rssm, model.twohot.bins
     heads: list[Head] = [rssm.prior_net, behavior.actor.net, model.reward, model.continuation]
     heads += behavior.slow_critic, behavior.critic
+    # the kernel reads no memory: with one, it has the prior alone
+    has = [part.compiled and not (number and model.memory.width) for number, part in enumerate(heads)]
     return Networks(
-        Own(*(int(part.compiled) for part in heads)),
+        Own(*map(int, has)),
         drive_of(rssm),
         cell_of(rssm),
-        *_weights(rssm.prior_net, 2),
-        *_weights(behavior.actor.net, 3),
-        *_weights(model.reward, 1),
-        *_weights(model.continuation, 1),
-        *_weights(behavior.slow_critic, 3),
-        *_weights(behavior.critic, 3),
+        *_weights(rssm.prior_net, 2, has[0]),
+        *_weights(behavior.actor.net, 3, has[1]),
+        *_weights(model.reward, 1, has[2]),
+        *_weights(model.continuation, 1, has[3]),
+        *_weights(behavior.slow_critic, 3, has[4]),
+        *_weights(behavior.critic, 3, has[5]),
         array(bins[len(bins) // 2 + 1 :]),
     )
 
 
-def _weights(part: Head, layers: int) -> tuple[tuple[Layer, ...], Output]:
+def _weights(part: Head, layers: int, has: bool) -> tuple[tuple[Layer, ...], Output]:
     """The weights of a head; if the kernel has none, empty ones in as many layers as its twin has: of the same type."""
-    if part.compiled:
+    if has:
         return head_of(part)  # type: ignore[arg-type]
     nothing = np.zeros((0, 0, PANEL), np.float32), np.zeros(0, np.float32)
     return ((*nothing, nothing[1]),) * layers, nothing

@@ -29,8 +29,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.twohot = config, twohot
-        sizes = size.feature, size.units, 3, len(twohot.bins)
-        self.actor = Actor(size.feature, size.units, action, parts)
+        feature = size.feature + parts.context
+        sizes = feature, size.units, 3, len(twohot.bins)
+        self.actor = Actor(feature, size.units, action, parts)
         self.critic = parts.head("critic", *sizes, scale=0.0)
         self.slow_critic = parts.head("critic", *sizes, scale=0.0).requires_grad_(False)
         self.slow_critic.load_state_dict(self.critic.state_dict())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from worldmodel.envs.spaces.spaces import ActionSpec, ObservationSpec
 from worldmodel.model.actor_critic import ActorCritic
-from worldmodel.model.batch import Carry, Imagined, Losses, State, Windows
+from worldmodel.model.batch import AnyState, Carry, Imagined, Losses, State, Windows
 from worldmodel.model.config import BehaviorConfig, LossConfig
 from worldmodel.model.diagnostics import effective_rank, spread
 from worldmodel.model.factory import DEFAULT, Factory
@@ -22,10 +22,10 @@ class Kernels(Protocol):
 
     def act(
         self, observation: Mapping[str, Tensor], is_first: Tensor, carry: Carry, noise: Tensor
-    ) -> tuple[State, Tensor] | None:
+    ) -> tuple[AnyState, Tensor] | None:
         """The state after an observation [N], and what the actor's network gives for it. noise [N, S], uniform."""
 
-    def imagine(self, start: State, noise: Tensor, chance: Tensor) -> Imagined | None:
+    def imagine(self, start: AnyState, noise: Tensor, chance: Tensor) -> Imagined | None:
         """Rollouts from start [N]. noise [H, N, 1, S], uniform; chance [H, N, ...], as `Actor.noise` gives it."""
 
 
@@ -59,7 +59,11 @@ class Agent(nn.Module):
         model, behavior = self.world_model, self.actor_critic
         heads = {"actor": behavior.actor.net, "critic": behavior.critic, "reward": model.reward}
         heads |= {"continuation": model.continuation, "prior": model.rssm.prior_net}
-        return {"cell": model.rssm.cell, **{f"heads.{name}": head for name, head in heads.items()}}
+        return {
+            "cell": model.rssm.cell,
+            "memory": model.memory,
+            **{f"heads.{name}": head for name, head in heads.items()},
+        }
 
     @property
     def acts_by_circuits(self) -> bool:
@@ -69,7 +73,7 @@ class Agent(nn.Module):
 
     def initial(self, rows: int) -> Carry:
         """What is carried at the start of an episode."""
-        state = self.world_model.rssm.initial(rows)
+        state: AnyState = self.world_model.memory.initial(self.world_model.rssm.initial(rows))
         return Carry(state, state.deter.new_zeros(rows, self.action.width))
 
     @torch.no_grad()
@@ -93,8 +97,11 @@ class Agent(nn.Module):
             embed = model.encoder({key: value.unsqueeze(0) for key, value in observation.items()})
             before = (carry.action.unsqueeze(0), is_first.unsqueeze(0), carry.state)
             states, _ = model.rssm.observe(embed, *before, noise)
-            state = State(states.deter[0], states.stoch[0])
+            first = State(states.deter[0], states.stoch[0])
+            state = model.memory.seen(first, embed[0], is_first, carry.state)
             policy = actor(state.feature)
+            if model.memory.width:
+                state = model.memory.valued(state, model.twohot.mean(self.actor_critic.critic(state.feature)))
         return Carry(state, policy.mode() if greedy else policy.sample(actor.noise(is_first.shape, generator)))
 
     @torch.no_grad()
@@ -104,7 +111,7 @@ class Agent(nn.Module):
         return self.world_model.twohot.mean(self.actor_critic.critic(carry.state.feature))
 
     @torch.no_grad()
-    def diagnostics(self, state: State) -> dict[str, Tensor]:
+    def diagnostics(self, state: AnyState) -> dict[str, Tensor]:
         """What tells why nothing is learned, of posterior states [T, B], as metrics []. It moves no random state."""
         self._draw_with(self._own_generator())
         policy = self.actor_critic.actor(state.feature.flatten(0, 1))
@@ -133,22 +140,23 @@ class Agent(nn.Module):
             total = torch.stack([total, *losses.values()]).sum()
             metrics |= {f"loss/{name}/{key}": value for key, value in losses.items()}
             metrics |= {f"model/{name}/{key}": value for key, value in found.items()}
-        detached = State(state.deter.detach(), state.stoch.detach())
-        return Losses(total, model_losses.detach().mean(0), detached, {k: v.detach() for k, v in metrics.items()})
+        return Losses(
+            total, model_losses.detach().mean(0), state.detached(), {k: v.detach() for k, v in metrics.items()}
+        )
 
     def schedule(self, progress: float) -> None:
         """Set what changes over a run, `progress` of which is done."""
         self.actor_critic.schedule(progress)
 
     @torch.no_grad()
-    def updated(self, state: State) -> None:
+    def updated(self, state: AnyState) -> None:
         """Move what no gradient trains, after an update. state [T, B]: its posterior states."""
         self.actor_critic.update_slow_critic()
         for _, part, inputs in self._observers(state):
             part.refit(inputs)
         self.actor_critic.copy_critic_buffers()
 
-    def _observers(self, state: State) -> Iterator[tuple[str, Observer, Tensor]]:
+    def _observers(self, state: AnyState) -> Iterator[tuple[str, Observer, Tensor]]:
         """The parts that learn of replayed states beside their task, by name, with their inputs."""
         for place, part in self.parts.items():
             name = place.removeprefix("heads.")
@@ -171,7 +179,7 @@ class Agent(nn.Module):
 
     def _model_losses(
         self, windows: Windows, generator: torch.Generator | None
-    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+    ) -> tuple[Tensor, AnyState, dict[str, Tensor]]:
         return self.world_model.losses(windows, self.noise(windows.reward.shape, generator))
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
@@ -180,23 +188,27 @@ class Agent(nn.Module):
         noise = torch.empty(*shape, 1, model.rssm.size.stoch, device=model.twohot.bins.device)
         return noise.uniform_(generator=generator)
 
-    def imagine(self, start: State, generator: torch.Generator | None) -> Imagined:
-        """Roll the prior out under the actor, from every state [T, B]; N = T B rows."""
+    def imagine(self, start: AnyState, generator: torch.Generator | None) -> Imagined:
+        """Roll the prior out under the actor, from every state [T, B]; N = T B rows. The memory stays as it is."""
         model, behavior = self.world_model, self.actor_critic
         horizon, rows = behavior.config.horizon, start.deter.shape[:2].numel()
         noise, chance = self.noise((horizon, rows), generator), behavior.actor.noise((horizon, rows), generator)
-        start = State(start.deter.detach().flatten(0, 1), start.stoch.detach().flatten(0, 1))
+        start = start.detached().flattened()
         if self.kernels and (done := self.kernels.imagine(start, noise, chance)):
             return done
-        feature = start.deter.new_empty(horizon + 1, rows, model.rssm.size.feature)
+        size = model.rssm.size.feature
+        feature = start.deter.new_empty(horizon + 1, rows, size + model.memory.width)
         with torch.no_grad():
-            torch.cat([start.deter, start.stoch.flatten(1)], -1, out=feature[0])
+            feature[0], read = start.feature, model.memory.frozen(start)
             states, actions = [model.rssm.split(state) for state in feature], []
             for t in range(horizon):
                 actions.append(behavior.actor(feature[t]).sample(chance[t]))
                 model.rssm.step(states[t], actions[t], noise[t], out=states[t + 1])
+                if read:
+                    feature[t + 1, :, size:] = read(feature[t + 1, :, :size])
             reward = model.twohot.mean(model.reward(feature))
             slow = model.twohot.mean(behavior.slow_critic(feature[:-1]))
             live = model.continuation(feature).float().squeeze(-1).sigmoid()
+        feature = model.memory.reread(feature, read)
         raw = behavior.actor.net(feature[:-1])
         return Imagined(feature, torch.stack(actions), reward, live, slow, behavior.critic(feature), raw)

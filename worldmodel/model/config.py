@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from hybrid_opt.errors import ProblemError
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Scale = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -61,6 +63,29 @@ class CellConfig:
 
 
 @dataclass(config=_strict)
+class MemoryOptions:
+    """Options of the episodic memories."""
+
+    slots: Annotated[int, Field(ge=1, le=4096)] = 64
+    """slots of each stream"""
+    amplitudes: Annotated[int, Field(ge=4, le=1024)] = 16
+    """of a key: a power of two"""
+    values: Annotated[int, Field(ge=1, le=1024)] = 32
+    """numbers of a value, which the heads see"""
+    beta: Annotated[int, Field(ge=1, le=64)] = 2
+    """how sharply the best match stands out: copies of the key that are post-selected together"""
+    merge: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """fidelity from which an observation joins a slot instead of taking one"""
+
+    def check(self) -> None:
+        """Raise ProblemError where no qubits have so many amplitudes."""
+        if self.amplitudes & (self.amplitudes - 1):
+            raise ProblemError(
+                f"model.memory_options.amplitudes={self.amplitudes}: a power of two from 4 to 1024 is accepted"
+            )
+
+
+@dataclass(config=_strict)
 class ModelConfig:
     """The parts of the model, each by its name or as `module:Class`."""
 
@@ -83,6 +108,10 @@ class ModelConfig:
     """experts that a router weighs"""
     expert: str = "mlp"
     """kind of the experts, a kind of head, of half the width"""
+    memory: str = "none"
+    """what of an episode is kept beside the recurrent state, for the heads to see: a file of
+    worldmodel/model/memories, or module:Class"""
+    memory_options: MemoryOptions = field(default_factory=MemoryOptions)
 
 
 @dataclass(config=_strict)

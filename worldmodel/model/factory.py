@@ -16,6 +16,7 @@ from worldmodel.model.cells import CELLS
 from worldmodel.model.config import ModelConfig
 from worldmodel.model.fronts import FRONTS
 from worldmodel.model.heads import HEADS
+from worldmodel.model.memories import MEMORIES
 from worldmodel.model.routers import ROUTERS
 
 if TYPE_CHECKING:
@@ -38,7 +39,19 @@ class Factory:
         kinds = {"cell": model.cell, **{f"heads.{place}": kind for place, kind in asdict(model.heads).items()}}
         if model.router != "none":
             kinds["heads.prior"] = f"router {model.router} of {model.experts} experts {model.expert}"
+        kinds["memory"] = model.memory
         return kinds
+
+    @property
+    def context(self) -> int:
+        """Numbers of a context, which heads see beside the model state."""
+        return self.model.memory_options.values if self.model.memory != "none" else 0
+
+    @property
+    def remembered(self) -> int:
+        """Numbers that the replay stores of each step for the memory."""
+        options = self.model.memory_options
+        return options.amplitudes + options.values if self.model.memory != "none" else 0
 
     def check(self) -> None:
         """Raise ProblemError, with the key, where a part is not known or does not go with another."""
@@ -61,6 +74,8 @@ class Factory:
         except ProblemError as error:  # it begins with backend=
             raise ProblemError(f"circuit.{error}") from error
         HEADS.find(model.expert, "model.expert")
+        MEMORIES.find(model.memory, "model.memory")
+        model.memory_options.check()
         if model.router == "none":
             return
         if self._is_router(model.router):
@@ -76,6 +91,11 @@ class Factory:
     def cell(self, size: "ModelSize", action: int) -> Any:
         """Make the recurrent cell, a `Cell`."""
         return self._made(CELLS.find(self.model.cell, "model.cell"), size, action, **vars(self.model.cell_options))
+
+    def memory(self, feature: int, embed: int) -> Any:
+        """Make the episodic memory, a `Memory`. feature, embed: widths of model states and embedded observations."""
+        kind = MEMORIES.find(self.model.memory, "model.memory")
+        return self._made(kind, feature, embed, options=self.model.memory_options)
 
     def head(self, place: str, inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> Any:
         """Make the `Head` of a place: actor, critic, reward, continuation or prior."""

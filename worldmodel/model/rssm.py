@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worldmodel.model.batch import State
+from worldmodel.model.batch import AnyState, State
 from worldmodel.model.categorical import one_hot_sample, unimix
 from worldmodel.model.factory import DEFAULT, Factory
 from worldmodel.model.posterior import Posterior
@@ -43,7 +43,7 @@ class RSSM(nn.Module):
         return unimix(self.prior_net(deter).unflatten(-1, (self.size.classes, self.size.stoch)), -2)
 
     def observe(
-        self, embed: Tensor, action: Tensor, is_first: Tensor, state: State, noise: Tensor
+        self, embed: Tensor, action: Tensor, is_first: Tensor, state: AnyState, noise: Tensor
     ) -> tuple[State, Tensor]:
         """Posterior states of a sequence.
 
@@ -69,8 +69,10 @@ class RSSM(nn.Module):
         return State(deter, one_hot_sample(self.prior(deter), noise, -2, out and out.stoch))
 
     def split(self, feature: Tensor) -> State:
-        """The state that a feature [..., D + K S] is made of, as views of it."""
-        deter, stoch = feature.split_with_sizes([self.size.deter, self.size.stoch * self.size.classes], -1)
+        """The state that a feature [..., D + K S + V] is made of, as views of it."""
+        deter, stoch = feature[..., : self.size.feature].split_with_sizes(
+            [self.size.deter, self.size.stoch * self.size.classes], -1
+        )
         return State(deter, stoch.unflatten(-1, (self.size.classes, self.size.stoch)))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from worldmodel.envs.spaces.spaces import ObservationSpec
-from worldmodel.model.batch import State, Windows
+from worldmodel.model.batch import AnyState, Windows
 from worldmodel.model.categorical import kl
 from worldmodel.model.config import LossConfig
 from worldmodel.model.decoder import Decoder
@@ -37,18 +37,21 @@ class WorldModel(nn.Module):
         self.encoder = Encoder(observations, size)
         self.rssm = RSSM(size, self.encoder.width, action, parts)
         self.decoder = Decoder(observations, size)
-        self.reward = parts.head("reward", size.feature, size.units, 1, len(self.twohot.bins), scale=0.0)
-        self.continuation = parts.head("continuation", size.feature, size.units, 1, 1)
+        self.memory = parts.memory(size.feature, self.encoder.width)
+        feature = size.feature + self.memory.width
+        self.reward = parts.head("reward", feature, size.units, 1, len(self.twohot.bins), scale=0.0)
+        self.continuation = parts.head("continuation", feature, size.units, 1, 1)
 
-    def losses(self, windows: Windows, noise: Tensor) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def losses(self, windows: Windows, noise: Tensor) -> tuple[Tensor, AnyState, dict[str, Tensor]]:
         """The loss [T, B], posterior states [T, B], metrics. noise [T, B, 1, S], uniform."""
         scale = self.loss
         embed = self.encoder(windows.observation)
         previous = torch.cat([windows.before.action.unsqueeze(0), windows.action[:-1]])
         state, post = self.rssm.observe(embed, previous, windows.is_first, windows.before.state, noise)
         prior = self.rssm.prior(state.deter)
-        feature = state.feature
         reconstruction = self.decoder.losses(self.decoder(state), windows.observation)
+        recalled: AnyState = self.memory.replayed(state, embed, windows)
+        feature = recalled.feature
         weighted = [scale.vectors * loss if key in self.vectors else loss for key, loss in reconstruction.items()]
         alive = (~windows.terminated).float() * self.discount
         losses = {
@@ -69,4 +72,5 @@ class WorldModel(nn.Module):
         metrics = {f"loss/{key}": value.mean() for key, value in losses.items() if key != "representation"}
         metrics |= {f"loss/reconstruction/{key}": value.mean() for key, value in reconstruction.items()}
         metrics["loss/posterior_entropy"] = -(post * post.log()).sum((-2, -1)).mean()
-        return total, state, metrics
+        metrics |= {f"model/{key}": value for key, value in self.memory.metrics(recalled).items()}
+        return total, recalled, metrics

@@ -148,6 +148,16 @@ class Replay:
         """The first window of each of these items, which must be selectable."""
         return self._items(ids, np.zeros(len(ids), np.int64))
 
+    def oldest(self, streams: Array) -> Array:
+        """The first step of these streams that is kept."""
+        kept: Array = np.maximum(0, self._end[streams] - self.length)
+        return kept
+
+    def steps(self, name: str, streams: Array, steps: Array) -> Array:
+        """A field of some steps, which must be kept: arrays of equal shape, or shapes that broadcast."""
+        found: Array = self._rings[name][streams, steps % self.length]
+        return found
+
     def latest(self, steps: int) -> Window:
         """The last steps of the first stream as a batch of one, chosen without the selector."""
         start = np.maximum(self._end[:1] - steps, np.maximum(1, self._end[:1] - self.length + 1))

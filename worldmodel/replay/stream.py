@@ -1,6 +1,7 @@
 """The stream of experience between environments, replay and agent: what a step is in each, and batches of windows."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.envs import ActionSpec, ObservationSpec, Records
-from worldmodel.model.batch import Carry, Losses, State, Windows
+from worldmodel.model.batch import AnyState, Carry, Losses, Recalled, State, Windows
 from worldmodel.model.size import ModelSize
 from worldmodel.replay.buffer import Array, Replay, Window
+from worldmodel.replay.episodic import codes_of, pack_written, remembered_fields, slots_before
 from worldmodel.replay.features import Pooling
 
 OBSERVATION = "observation/"
@@ -29,20 +31,25 @@ def fields(observations: Mapping[str, ObservationSpec], action: ActionSpec) -> d
     }
 
 
-def latents(size: ModelSize) -> dict[str, tuple[tuple[int, ...], type]]:
-    """What the replay stores of the model state: the bits of deter in bfloat16, and the class of each latent."""
-    return {"deter": ((size.deter,), np.int16), "stoch": ((size.stoch,), np.uint8)}
+def latents(size: ModelSize, remembered: int = 0) -> dict[str, tuple[tuple[int, ...], type]]:
+    """What the replay stores of the model state: the bits of deter in bfloat16, and the class of each latent.
+
+    remembered: numbers that it stores beside them for an episodic memory.
+    """
+    return {"deter": ((size.deter,), np.int16), "stoch": ((size.stoch,), np.uint8), **remembered_fields(remembered)}
 
 
-def pack(state: State) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+def pack(state: AnyState) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """A model state [..., D], [..., K, S] as the replay stores it."""
     deter = state.deter.to(torch.bfloat16).view(torch.int16)
     classes = torch.arange(state.stoch.shape[-2], device=deter.device, dtype=state.stoch.dtype)
     return deter.cpu().numpy(), (classes @ state.stoch).to(torch.uint8).cpu().numpy()
 
 
-def record(records: Records, action: Array, deter: Array, stoch: Array) -> dict[str, Array]:
-    """One step of R streams as the replay takes it. All [R, ...]."""
+def record(
+    records: Records, action: Array, deter: Array, stoch: Array, written: Mapping[str, Array] = MappingProxyType({})
+) -> dict[str, Array]:
+    """One step of R streams as the replay takes it. All [R, ...]. written: what a memory has of it."""
     return {
         **{OBSERVATION + key: value for key, value in records.observation.items()},
         "action": action,
@@ -52,6 +59,7 @@ def record(records: Records, action: Array, deter: Array, stoch: Array) -> dict[
         "truncated": records.truncated,
         "deter": deter,
         "stoch": stoch,
+        **written,
     }
 
 
@@ -85,13 +93,21 @@ class Batch(NamedTuple):
 class Stream:
     """Batches from the replay to the agent, and what the agent has learned of them back.
 
-    size: windows of a batch; classes: of a latent; pooling: makes the features that the selector asks for.
+    size: windows of a batch; classes: of a latent; pooling: makes the features that the selector asks for; slots: of
+    the agent's episodic memory, 0 if it has none.
     """
 
     def __init__(
-        self, replay: Replay, device: torch.device, classes: int, size: int = 1, pooling: Pooling | None = None
+        self,
+        replay: Replay,
+        device: torch.device,
+        classes: int,
+        size: int = 1,
+        pooling: Pooling | None = None,
+        slots: int = 0,
     ) -> None:
         self.replay, self._device, self._classes, self._size, self._pooling = replay, device, classes, size, pooling
+        self._slots = slots
 
     def context(self, deter: Tensor) -> Array | None:
         """What the selector is told of the states [E, D] that the agent is in."""
@@ -115,7 +131,15 @@ class Stream:
         deter, stoch = pack(losses.state)
         features = self._pooling.windows(losses.state.deter) if self._pooling else None
         item = losses.item.double().cpu().numpy()
-        self.replay.write_back(batch.drawn, {"deter": deter, "stoch": stoch}, item, features)
+        fresh: dict[str, Array] = {"deter": deter, "stoch": stoch, **pack_written(losses.state)}
+        self.replay.write_back(batch.drawn, fresh, item, features)
 
     def _windows(self, window: Window) -> Windows:
-        return to_windows(window, self._device, self._classes)
+        windows = to_windows(window, self._device, self._classes)
+        if not self._slots:
+            return windows
+        state = windows.before.state
+        slots = slots_before(self.replay, window, self._slots, self._device)
+        recalled = Recalled(state.deter, state.stoch, state.deter[:, :0], slots)
+        before = windows.before._replace(state=recalled)
+        return windows._replace(before=before, codes=codes_of(self.replay, window, self._device))

@@ -7,6 +7,7 @@ from hybrid_opt.layers.config import CircuitConfig
 
 ADDED: dict[str, Any] = {"eval.environments": "own", "size.fan_in": "block"}
 REMOVED = {"normaliser": "pool", "normaliser_queries": 1024}  # keys of earlier versions, and what is done still
+_MEMORY = {"slots": 64, "amplitudes": 16, "values": 32, "beta": 2, "merge": 0.95}
 _MODEL: dict[str, Any] = {f"heads.{head}": "mlp" for head in ("actor", "critic", "reward", "continuation", "prior")}
 _MODEL |= {
     "agent": "dreamer",
@@ -16,6 +17,8 @@ _MODEL |= {
     "router": "none",
     "experts": 4,
     "expert": "mlp",
+    "memory": "none",
+    **{f"memory_options.{key}": value for key, value in _MEMORY.items()},
 }
 _MODEL |= {f"front_options.{key}": value for key, value in (("every", 500), ("rows", 1024), ("units", 64))}
 _MODEL |= {"front_options.weight": 1.0, "router_options.readout": "softmax", "router_options.balance": 0.01}

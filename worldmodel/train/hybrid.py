@@ -11,7 +11,7 @@ from torch.func import functional_call
 from hybrid_opt.direction.config import DirectionConfig
 from hybrid_opt.direction.optimizer import HybridOptimizer
 from worldmodel.model.agent import Agent
-from worldmodel.model.batch import Carry, State, Windows
+from worldmodel.model.batch import Carry, Windows
 from worldmodel.train.laprop import LaProp
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig, LaPropOptions
 from worldmodel.train.parameter_groups import angular, grouped
@@ -58,7 +58,7 @@ def some(batch: Windows, count: int) -> Windows:
     return batch._replace(
         **fields,
         observation={key: value[:, keep] for key, value in batch.observation.items()},
-        before=Carry(State(*(value[keep] for value in state)), action[keep]),
+        before=Carry(state.rows(keep), action[keep]),
         weight=batch.weight[keep],
     )
 

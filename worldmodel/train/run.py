@@ -110,7 +110,8 @@ def run(config: TrainConfig, words: Sequence[str] = (), composed_here: bool = Tr
         probe = ModelProbe(player, config.seed)
         replay = _replay(config, environments, path, _selector(config, probe, backends))
         pooling = Pooling(config.size.deter, config.seed, device) if _features(config) else None
-        stream = experience.Stream(replay, device, config.size.classes, config.batch_size, pooling)
+        slots = config.model.memory_options.slots if config.parts.remembered else 0
+        stream = experience.Stream(replay, device, config.size.classes, config.batch_size, pooling, slots)
         probe.bind(stream)
         deterministic = config.deterministic
         optimizer = make_optimizer(config.optimizer, agent, precision, config.seed, deterministic, backends.open)
@@ -221,7 +222,7 @@ def _check_memory(config: TrainConfig, environments: Environments, path: Path, d
         hardware.check_imagined(rows * (config.behavior.horizon + 1) * state, device, key)
     options = config.replay
     fields = bytes_per_step(experience.fields(environments.observation_specs, environments.action_spec))
-    latents = bytes_per_step(experience.latents(config.size))
+    latents = bytes_per_step(experience.latents(config.size, config.parts.remembered))
     steps = min(options.capacity, config.steps + config.env.num)
     whole = (fields + latents) * steps + (ITEM_BYTES + 4 * _features(config)) * options.capacity // config.stride
     saved = (fields + (config.checkpoint.keep + 1) * latents) * steps  # latents anew each time
@@ -234,7 +235,7 @@ def _replay(config: TrainConfig, environments: Environments, path: Path, selecto
     try:
         return Replay(
             experience.fields(environments.observation_specs, environments.action_spec),
-            experience.latents(config.size),
+            experience.latents(config.size, config.parts.remembered),
             selector,
             steps=length,
             streams=streams,

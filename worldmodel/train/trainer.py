@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from worldmodel.envs import EnvironmentFault, EnvironmentRefused, Environments, Episode
 from worldmodel.kernels.compiling import compilations_said
 from worldmodel.launch import hardware
-from worldmodel.model.batch import Carry, State
+from worldmodel.model.batch import Carry, Recalled, Slots, State
 from worldmodel.model.player import Player
+from worldmodel.replay.episodic import pack_written
 from worldmodel.replay.stream import Stream, pack, record
 from worldmodel.runs.checkpoint import Checkpoints, Stateful
 from worldmodel.runs.evaluation import write_evaluation
@@ -135,9 +136,10 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and what the agent remembers of the running episodes."""
-        deter, stoch = self.memory.state
+        state, action = self.memory
         counters = {**asdict(self.counters), "seconds": self._seconds()}
-        return {"counters": counters, "deter": deter, "stoch": stoch, "action": self.memory.action}
+        recalled = {} if isinstance(state, State) else {"context": state.context, "slots": state.slots._asdict()}
+        return {"counters": counters, "deter": state.deter, "stoch": state.stoch, "action": action, **recalled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
@@ -145,6 +147,10 @@ class Trainer:
         own.update({name: type(own[name])(value) for name, value in state["counters"].items()})
         deter, stoch, action = (state[key].to(self.player.device) for key in ("deter", "stoch", "action"))
         self.memory = Carry(State(deter, stoch), action)
+        if "slots" in state:
+            slots = Slots(**{name: part.to(self.player.device) for name, part in state["slots"].items()})
+            recalled = Recalled(deter, stoch, state["context"].to(self.player.device), slots)
+            self.memory = Carry(recalled, action)
 
     def resume(self, path: Path) -> tuple[list[int], dict[str, dict[str, int]]]:
         """Continue from a checkpoint; nothing in the folder is changed before all of it has been read.
@@ -185,11 +191,12 @@ class Trainer:
         hardware.put_back_torch(self.config.env.id)
         self._tell_clamped(np.append(step.current.reward, step.ended.reward))
         self.memory = memory
-        taken = (action, *pack(memory.state))
-        self.replay.add(current.stream, record(current, *taken))
-        if len(step.ended):
-            nothing = (np.zeros_like(array[: len(step.ended)]) for array in taken)
-            self.replay.add(step.ended.stream, record(step.ended, *nothing))
+        latents, written = pack(memory.state), pack_written(memory.state)
+        self.replay.add(current.stream, record(current, action, *latents, written))
+        if ended := len(step.ended):
+            acted, deter, stoch = (np.zeros_like(array[:ended]) for array in (action, *latents))
+            unwritten = {name: np.zeros_like(array[:ended]) for name, array in written.items()}
+            self.replay.add(step.ended.stream, record(step.ended, acted, deter, stoch, unwritten))
         self.counters.step += self.environments.num * self.environments.action_repeat
         for episode in step.episodes:
             self.writer.write(self.counters.step, {"episode/return": episode.ret, "episode/length": episode.length})

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hybrid_opt.direction.adapter import adapted
 from worldmodel.model.agent import Agent
-from worldmodel.model.batch import Losses, State, Windows
+from worldmodel.model.batch import Losses, Recalled, Windows
 from worldmodel.train.laprop import NonFiniteGradient, is_finite
 
 
@@ -105,6 +105,10 @@ class Update:
 
 def _tensors(windows: Windows) -> list[Tensor]:
     """All tensors of a batch, in a fixed order."""
-    state: State = windows.before.state
+    state = windows.before.state
     rest = (windows.action, windows.reward, windows.is_first, windows.terminated, windows.truncated, windows.weight)
-    return [*windows.observation.values(), *rest, *state, windows.before.action]
+    found = [*windows.observation.values(), *rest, state.deter, state.stoch, windows.before.action]
+    if isinstance(state, Recalled):
+        assert windows.codes is not None
+        found += state.slots.sums, windows.codes
+    return found

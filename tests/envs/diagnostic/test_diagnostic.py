@@ -7,11 +7,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from worldmodel.envs.diagnostic import AppearingObject, BlindCliffwalk, NoisyTV
+from stable_baselines3.common.env_checker import check_env as check_for_sb3
+from worldmodel.envs.diagnostic import AppearingObject, BlindCliffwalk, KeyDoor, NoisyTV, TMaze
 
 from worldmodel.envs import EnvConfig, Environments
 
-NAMES = ["BlindCliffwalk-v0", "AppearingObject-v0", "NoisyTV-v0"]
+NAMES = ["BlindCliffwalk-v0", "AppearingObject-v0", "NoisyTV-v0", "TMaze-v0", "KeyDoor-v0"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,6 +22,13 @@ def test_gymnasium_accepts_them(name: str) -> None:
         # normal noise has no bounds, and nothing is drawn
         warnings.filterwarnings("ignore", message=".*(infinity|render).*")
         check_env(gym.make(name).unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("name", ["TMaze-v0", "KeyDoor-v0"])
+def test_stable_baselines3_accepts_the_tasks_of_memory(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_for_sb3(gym.make(name).unwrapped)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,3 +92,40 @@ def test_the_television_shows_noise_only_when_watched() -> None:
     assert env.step(0)[3] and not env.reset(seed=1)[0][10:].any()
     rewards = [env.step(1)[1:3] for _ in range(9)]
     assert rewards == [(0.0, False)] * 8 + [(1.0, True)]
+
+
+@pytest.mark.parametrize("delay", [1, 10, 200])
+def test_the_cue_of_the_maze_is_so_many_steps_back(delay: int) -> None:
+    """Only a turn as the cue says pays, and nothing that is seen between them tells which."""
+    env, cues, views = TMaze(delay=delay), set(), set()
+    for seed in range(8):
+        for turn in range(2):
+            seen, _ = env.reset(seed=seed)
+            cue = int(seen.argmax())
+            steps = [env.step(0) for _ in range(delay)]
+            assert not any(step[1] or step[2] for step in steps) and steps[-1][0].argmax() == 3
+            _, reward, terminated, truncated, _ = env.step(turn)
+            assert reward == float(turn == cue) and terminated and not truncated
+            cues.add(cue)
+            views.add(tuple(int(step[0].argmax()) for step in steps))
+    assert cues == {0, 1} and len(views) == 1
+
+
+def test_the_key_opens_its_door_whatever_was_seen_since() -> None:
+    env = KeyDoor(delay=20, keys=3, apple=0.5)
+    for seed in range(9):
+        seen, _ = env.reset(seed=seed)
+        key, shown, picked = int(seen.argmax()), [], 0.0
+        for _ in range(21):
+            seen, reward, *_ = env.step(1)
+            picked += reward
+            shown.append(int(seen.argmax()) - 3)
+        assert seen.argmax() == 6 and picked == 0.5 * shown[:-1].count(1)
+        _, reward, terminated, _, _ = env.step(seed % 3)
+        assert reward == float(key == seed % 3) and terminated
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [(TMaze, {"delay": 0}), (KeyDoor, {"delay": 0}), (KeyDoor, {"keys": 1})])
+def test_delays_that_are_none_are_refused(kind: type, wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}.* accepted"):
+        kind(**wrong)

@@ -184,8 +184,8 @@ def test_arms_of_your_own() -> None:
     [
         (
             "suite=smokes",
-            "suite is one of cartpole, classic, control, direction, full, gymnasium, narma, parts, replay, router, "
-            "search, smoke; did you mean suite=smoke?",
+            "suite is one of cartpole, classic, control, direction, full, gymnasium, memory, narma, parts, replay, "
+            "router, search, smoke; did you mean suite=smoke?",
         ),
         ("seeds=0", "seeds=0: must be greater than or equal to 1"),
         ("arms=[classical,anealed]", "arms: unknown arm anealed; accepted are adam, adam_tuned, annealed,"),

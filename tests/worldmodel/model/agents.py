@@ -101,10 +101,14 @@ def actions(spec: ActionSpec, shape: tuple[int, ...], generator: torch.Generator
 def make_windows(
     agent: Agent | ControlAgent, steps: int = 5, batch: int = 3, seed: int = 0, **fields: Tensor
 ) -> Windows:
-    """Random windows [T, B] in the middle of an episode; `fields` replace what is given."""
+    """Random windows [T, B] in the middle of an episode; `fields` replace what is given.
+
+    A memory is empty before them, and every step takes a slot of its own.
+    """
     random = generator(seed)
     shape = (steps, batch)
     nothing = torch.zeros(shape, dtype=torch.bool)
+    codes = -1 - torch.arange(steps, dtype=torch.int16).unsqueeze(-1).expand(shape)
     windows = Windows(
         observations(agent.observations, shape, random),
         actions(agent.action, shape, random),
@@ -114,6 +118,7 @@ def make_windows(
         nothing,
         Carry(agent.initial(batch).state, actions(agent.action, (batch,), random)),
         torch.ones(batch),
+        codes,
     )
     return windows._replace(**fields)  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ from worldmodel.model.cells import CELLS
 from worldmodel.model.config import HeadsConfig, ModelConfig, RouterOptions
 from worldmodel.model.factory import Factory
 from worldmodel.model.heads import HEADS
+from worldmodel.model.memories import MEMORIES
 from worldmodel.model.routers import ROUTERS
 from worldmodel.train.hybrid import make_optimizer
 from worldmodel.train.optimizers import HybridConfig, LaPropConfig
@@ -31,6 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {  # the part, and the model
     "front-autoencoder": ("heads.critic", {"heads": {"critic": "circuit"}, "front": "autoencoder"}),
     "frozen-autoencoder": ("heads.critic", {"heads": {"critic": "frozen"}, "front": "autoencoder"}),
     **{f"cell-{kind}": ("cell", {"cell": kind}) for kind in sorted(CELLS)},
+    **{f"memory-{kind}": ("memory", {"memory": kind}) for kind in sorted(MEMORIES)},
 }
 
 
