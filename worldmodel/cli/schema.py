@@ -16,8 +16,10 @@ import yaml
 from worldmodel.runs.parts import NAMES, Option, command_config, options, part_config, top
 from worldmodel.runs.yaml import LOADER
 
-COMMANDS = ("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo", "explain")
-COMMANDS += ("probe/circuit", "probe/termination")
+COMMANDS = (
+    *("train", "evaluate", "search", "compare", "tune", "baseline", "fit", "hpo", "explain"),
+    *("probe/circuit", "probe/termination"),
+)
 _UNDECLARED = Option(None, "", section=False)
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)")
 

@@ -77,9 +77,8 @@ class DreamerTargets(Targets):
         model, behavior = agent.world_model, agent.actor_critic
         _drawless(agent)
         self.inputs, self.encoder = inputs, model.encoder
-        self.posterior, self.actor, self.critic = (
-            _double(part) for part in (model.rssm.posterior, behavior.actor, behavior.critic)
-        )
+        self.posterior, self.actor = _double(model.rssm.posterior), _double(behavior.actor)
+        self.critic = _double(behavior.critic)
         self.bins = model.twohot.bins.double()[model.twohot.place.argsort()]  # as the logits have them
 
     def policy(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ class DreamerTargets(Targets):
         return policy.log_prob(action)
 
     def value(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
-        probs = self.critic(self.feature(rows, deter)).softmax(-1)
+        probs: Tensor = self.critic(self.feature(rows, deter)).softmax(-1)
         return (probs * self.bins).sum(-1).float()
 
     def chosen(self, rows: Tensor, deter: Tensor) -> Tensor:
@@ -161,7 +160,7 @@ def _drawless(agent: nn.Module) -> None:
     """Take back the generators that circuits draw with: exact ones draw nothing, and no copy has one."""
     for module in agent.modules():
         if hasattr(module, "generator"):
-            module.generator = None
+            module.generator = None  # type: ignore[assignment]
 
 
 def _double(part: Part) -> Part:
