@@ -45,7 +45,7 @@ def both_found(values: Tensor) -> list[bool]:
 def riemann(targets: Targets, found: Explanation, told: Played, points: int = 2000) -> float:
     """The largest difference of gradients from a sum over the middles of equal pieces."""
     states = told.states
-    function = targets.function(found.target, states.deter, states.action)
+    function = targets.function(found.target, states.kept, states.action)
     way, places = states.rows[:8] - told.mean, (torch.arange(points) + 0.5) / points
     rows = (told.mean + places[:, None, None] * way).flatten(0, 1)
     slopes = gradients(function, rows, torch.arange(8).repeat(points)).view(points, 8, -1)

@@ -76,9 +76,9 @@ def explain(
     x, groups = states.rows, states.episode
     few = np.unique(np.linspace(0, len(x) - 1, min(len(x), FEW)).round().astype(np.int64))
     for target in NAMES:
-        function = targets.function(target, states.deter, states.action)
+        function = targets.function(target, states.kept, states.action)
         theirs = {
-            which: [other.function(target, states.deter[few], states.action[few]) for other in redrawn]
+            which: [other.function(target, states.kept[few], states.action[few]) for other in redrawn]
             for which, redrawn in others[target].items()
         }
         for name, baseline in baselines.items():

@@ -13,6 +13,7 @@ from worldmodel.explain.targets import NAMES
 
 MOST_FEATURES = 16  # in a picture
 FRAMES = 6  # of an episode
+RECALLED = 12  # states of an episode whose reads are told
 BASELINES = {"zero": "an observation of zeros", "mean": "the mean of all observations of these episodes"}
 
 
@@ -100,6 +101,7 @@ def _episode(result: Result, number: int) -> dict[str, Any]:
         "number": number + 1,
         "told": f"return {played.ret:.1f}, {played.length} steps, {len(own)} states explained",
         "maps": [_map(result, target, own) for target in NAMES],
+        "memory": [_recalled(result, int(i)) for i in _spaced(own, RECALLED) if states.read and states.read[i]],
         "frames": [_frame(result, int(i)) for i in _spaced(own, FRAMES)] if shows else [],
     }
 
@@ -113,6 +115,19 @@ def _map(result: Result, target: str, own: Any) -> dict[str, str]:
     names = [result.inputs.names[i] for i in order]
     steps = result.played.states.step[own].tolist()
     return {"target": target, "picture": heat_map(found[:, order].T, names, steps, f"{target}, contributions by step")}
+
+
+def _recalled(result: Result, place: int) -> dict[str, Any]:
+    """What the memory read at a state."""
+    states = result.played.states
+    read: Any = states.read[place]
+    parts = [f"step {step} ({share:.0%}, {uses:.3g} uses)" for share, step, uses in read.read]
+    return {
+        "step": int(states.step[place]),
+        "slots": read.slots,
+        "success": f"{read.success:.3g}",
+        "read": ", ".join(parts),
+    }
 
 
 def _frame(result: Result, place: int) -> dict[str, Any]:

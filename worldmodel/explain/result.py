@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -69,6 +69,7 @@ def as_json(result: Result) -> str:
             "step": int(states.step[i]),
             "action": _rounded(states.action[i]),
             "reward": float(states.reward[i]),
+            **({"memory": asdict(read)} if (read := states.read[i] if states.read else None) else {}),
             "attributions": {
                 f"{each.target} against {each.baseline}": {
                     "change": float(each.change[i]),

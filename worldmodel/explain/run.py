@@ -68,9 +68,9 @@ def explained(config: ExplainConfig, trained: TrainConfig, agent: Policy, path: 
     targets = make_targets(agent.player.agent.eval(), inputs)
     found = list(explain(targets, inputs, played, config.orders, config.draws, said))
     with torch.no_grad():
-        chosen = targets.chosen(played.states.rows, played.states.deter)
+        chosen = targets.chosen(played.states.rows, played.states.kept)
     agreed = float((chosen - played.states.action).abs().amax(-1).lt(0.05).float().mean())
-    spectrum = spectra(targets, played.states.rows, played.states.deter)
+    spectrum = spectra(targets, played.states.rows, played.states.kept)
     checkpoint = agent.checkpoint.relative_to(path) if agent.checkpoint.is_relative_to(path) else agent.checkpoint
     return Result(
         trained.env.id, str(checkpoint), agent.step, seed, targets.said, inputs, played, found, agreed, spectrum

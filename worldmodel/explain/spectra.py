@@ -14,10 +14,10 @@ ROWS = 16  # states around which the angles go
 SHOWN = 8
 
 
-def spectra(targets: Targets, rows: Tensor, deter: Tensor) -> dict[str, Any]:
+def spectra(targets: Targets, rows: Tensor, kept: Tensor) -> dict[str, Any]:
     """Return for each head of angles the shares of its variance at frequencies 1 to 8, or why there are none.
 
-    rows [N, P], deter [N, D]: states, whose angles stay but for one that goes round the circle.
+    rows [N, P], kept [N, C]: states, whose angles stay but for one that goes round the circle.
     """
     if not isinstance(targets, DreamerTargets):
         return {}
@@ -31,7 +31,7 @@ def spectra(targets: Targets, rows: Tensor, deter: Tensor) -> dict[str, Any]:
             continue
         with torch.no_grad():
             spaced = torch.linspace(0, len(rows) - 1, min(len(rows), ROWS)).long().unique()
-            given = head.angles.front(targets.feature(rows[spaced], deter[spaced]))
+            given = head.angles.front(targets.feature(rows[spaced], kept[spaced]))
             angles = given if head.angles.front.raw else body.encoding.fit(given)
             shares = spectrum(_of_angles(head), angles).tolist()
         mean = sum(place * share for place, share in enumerate(shares, 1))

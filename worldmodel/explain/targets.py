@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from worldmodel.explain.inputs import Inputs
 from worldmodel.model.actor import Categoricals, Normals
 from worldmodel.model.agent import Agent
+from worldmodel.model.batch import Slots
 from worldmodel.model.categorical import UNIMIX
 from worldmodel.model.control.agent import ControlAgent
 from worldmodel.model.control.policies import Ascent
@@ -24,21 +25,21 @@ Function = Callable[[Tensor, Tensor], Tensor]  # rows [M, P] of the states with 
 class Targets(nn.Module):
     """The way from an observation to the chance of the action that was taken, and to its value.
 
-    Shapes: M rows, P numbers of an observation, D deter, A action width.
+    Shapes: M rows, P numbers of an observation, A action width, C what a state keeps whatever is seen (`carried`).
     """
 
     said: Mapping[str, str]  # what each target is, in a sentence
     inputs: Inputs
 
-    def policy(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
-        """[M, P], [M, D], [M, A] -> [M]."""
+    def policy(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
+        """[M, P], [M, C], [M, A] -> [M]."""
         raise NotImplementedError
 
-    def value(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
-        """[M, P], [M, D], [M, A] -> [M]."""
+    def value(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
+        """[M, P], [M, C], [M, A] -> [M]."""
         raise NotImplementedError
 
-    def chosen(self, rows: Tensor, deter: Tensor) -> Tensor:
+    def chosen(self, rows: Tensor, kept: Tensor) -> Tensor:
         """Return the greedy actions [M, A]."""
         raise NotImplementedError
 
@@ -46,10 +47,10 @@ class Targets(nn.Module):
         """Return the last part on the way to a target."""
         raise NotImplementedError
 
-    def function(self, name: str, deter: Tensor, action: Tensor) -> Function:
-        """Return a target of states, whose deter [N, D] and action [N, A] stay as they were."""
+    def function(self, name: str, kept: Tensor, action: Tensor) -> Function:
+        """Return a target of states, where what they keep [N, C] and the action [N, A] stay as they were."""
         target: Callable[[Tensor, Tensor, Tensor], Tensor] = getattr(self, name)
-        return lambda rows, states: target(rows, deter[states], action[states])
+        return lambda rows, states: target(rows, kept[states], action[states])
 
     def redrawn(self, name: str | None, seed: int) -> "Targets":
         """Return a copy in which the entries of each weight have changed places at random.
@@ -78,26 +79,30 @@ class DreamerTargets(Targets):
         _drawless(agent)
         self.inputs, self.encoder = inputs, model.encoder
         self.posterior, self.actor = _double(model.rssm.posterior), _double(behavior.actor)
-        self.critic = _double(behavior.critic)
+        self.critic, self.memory = _double(behavior.critic), _double(model.memory)
+        self.width = model.rssm.size.deter
         self.bins = model.twohot.bins.double()[model.twohot.place.argsort()]  # as the logits have them
 
-    def policy(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
-        policy: Categoricals | Normals = self.actor(self.feature(rows, deter))
+    def policy(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
+        policy: Categoricals | Normals = self.actor(self.feature(rows, kept))
         return policy.log_prob(action)
 
-    def value(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
-        probs: Tensor = self.critic(self.feature(rows, deter)).softmax(-1)
+    def value(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
+        probs: Tensor = self.critic(self.feature(rows, kept)).softmax(-1)
         return (probs * self.bins).sum(-1).float()
 
-    def chosen(self, rows: Tensor, deter: Tensor) -> Tensor:
-        policy: Categoricals | Normals = self.actor(self.feature(rows, deter))
+    def chosen(self, rows: Tensor, kept: Tensor) -> Tensor:
+        policy: Categoricals | Normals = self.actor(self.feature(rows, kept))
         return policy.mode()
 
     def head(self, name: str) -> nn.Module:
         return self.actor if name == "policy" else self.critic
 
-    def feature(self, rows: Tensor, deter: Tensor) -> Tensor:
-        """Return what actor and critic see, [M, F], float64. Numbers stand in the place of categories."""
+    def feature(self, rows: Tensor, kept: Tensor) -> Tensor:
+        """Return what actor and critic see, [M, F], float64. Numbers stand in the place of categories.
+
+        A memory has the slots that it had, with what was written of the observation itself; the query follows it.
+        """
         inputs, embed = self.inputs, []
         flat = [(spec.kind, inputs.part(rows, key)) for key, spec in self.encoder.flat.items()]
         if flat:
@@ -105,11 +110,17 @@ class DreamerTargets(Targets):
             embed.append(self.encoder.mlp(torch.cat(parts, -1)))
         for key, cnn in zip(self.encoder.images, self.encoder.cnns, strict=True):
             embed.append(cnn(inputs.part(rows, key).movedim(-1, 1) / 255 - 0.5).flatten(1))
+        deter, slots = kept.tensor_split([self.width], -1)
         posterior, deter = self.posterior, deter.double()
         hidden = posterior.norm(posterior.seen(torch.cat(embed, -1).double()) + F.linear(deter, posterior.deter.weight))
         probs = posterior.out(hidden).unflatten(-1, posterior.shape).softmax(-2)  # [M, K, S]
         mixed = probs * (1 - UNIMIX) + UNIMIX / posterior.shape[0]
-        return torch.cat([deter, mixed.flatten(-2)], -1)
+        feature = torch.cat([deter, mixed.flatten(-2)], -1)
+        if not self.memory.asks:  # then what was read stays, if anything was
+            return torch.cat([feature, slots.double()], -1)
+        memory: Any = self.memory
+        sums = Slots(slots.unflatten(-1, (memory.options.slots, -1)))
+        return torch.cat([feature, memory.read(memory.asked(feature), sums).double()], -1)
 
 
 class ControlTargets(Targets):
@@ -125,18 +136,18 @@ class ControlTargets(Targets):
         gap = "advantage of the action that was taken: its value less the mean of all actions"
         self.said = {"policy": density if self.continuous else gap, "value": "Q(s, a) of the action that was taken"}
 
-    def policy(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
+    def policy(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
         if isinstance(self.actor, Ascent):
             mean = self.actor.best(self._latent(rows), self.model, self.critics)
             return Normals(mean, torch.full_like(mean, self.noise)).log_prob(action)
-        values = torch.stack([self.value(rows, deter, each.expand(len(rows), -1)) for each in self.actor.choices])
-        return self.value(rows, deter, action) - values.mean(0)
+        values = torch.stack([self.value(rows, kept, each.expand(len(rows), -1)) for each in self.actor.choices])
+        return self.value(rows, kept, action) - values.mean(0)
 
-    def value(self, rows: Tensor, deter: Tensor, action: Tensor) -> Tensor:
+    def value(self, rows: Tensor, kept: Tensor, action: Tensor) -> Tensor:
         value: Tensor = self.critics(self.model.feature(self._latent(rows), action)).mean(0) * self.scale
         return value
 
-    def chosen(self, rows: Tensor, deter: Tensor) -> Tensor:
+    def chosen(self, rows: Tensor, kept: Tensor) -> Tensor:
         action: Tensor = self.actor.best(self._latent(rows), self.model, self.critics)
         return action
 

@@ -17,6 +17,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "cartpole": ("steps=50", "env.time_limit=20"),
     "circuit": ("steps=50", "env.time_limit=20", "model.heads.actor=circuit", "circuit.qubits=2", "circuit.layers=1"),
     "picture": ("steps=50", PICTURE),
+    "memory": ("steps=80", "env=tmaze", "env.kwargs.delay=10", "model.memory=qmatrix", "model.memory_options.slots=8"),
     "control": ("steps=50", "env.id=Pendulum-v1", "model.agent=control", "env.time_limit=20"),
 }
 
@@ -61,9 +62,13 @@ def test_a_page_and_figures_are_written_and_nothing_else(
             assert len(each["values"]) == len(found["features"])
     assert (found["spectra"].get("policy", {}).get("shares") is not None) == (kind == "circuit")
     page = after["explanation.html"].decode()
+    assert ("What the memory read" in page) == (kind == "memory")
+    for state in found["states"] if kind == "memory" else []:
+        assert 0 < state["memory"]["slots"] <= 8 and 0 < state["memory"]["success"] <= 1
+        assert all(read[1] <= state["step"] for read in state["memory"]["read"])
     assert not re.search(r"""(src|href)=["'](?!#|data:)|url\(|@import""", page)
     frames = page.count("data:image/png")
-    assert frames > 0 and page.count("<svg") >= 6
+    assert (frames > 0) == (kind != "memory") and page.count("<svg") >= 6  # the T-maze shows no frames
     for test in found["tests"]:
         assert test["holds"] == (not test["faults"])
         assert all(fault in page for fault in test["faults"])

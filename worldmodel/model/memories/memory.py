@@ -16,6 +16,7 @@ class Memory(Observer):
     """
 
     width = 0  # of a context, which heads see beside the model state
+    asks = False  # whether a read depends on the state
     stored = 0  # numbers that the replay stores of each step
 
     def initial(self, state: AnyState) -> AnyState:

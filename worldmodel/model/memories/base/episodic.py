@@ -41,7 +41,7 @@ class EpisodicMemory(Memory):
     directions: Tensor  # [E, d - 1 + V], of keys and values
     grid: Tensor
     costs: Tensor
-    asks = True  # whether a read depends on the query
+    asks = True
 
     def __init__(self, feature: int, embed: int, options: MemoryOptions) -> None:
         super().__init__()
