@@ -33,6 +33,8 @@ def suiting(config: TrainConfig, observations: Mapping[str, ObservationSpec], ac
         return "control" if "critics.weights.0" in weights else AUTO, "the weights to begin with are of its agent"
     if any(spec.kind == "image" for spec in observations.values()):
         return AUTO, "observations are images"
+    if config.model.memory != "none":
+        return "memory", "a policy stays open until its memory has learned to recall"
     if action.kind == "discrete":
         return AUTO, "actions are discrete"
     if config.parts.kinds != Factory().kinds or config.optimizer.name != "laprop":
@@ -42,7 +44,11 @@ def suiting(config: TrainConfig, observations: Mapping[str, ObservationSpec], ac
 
 def begun_as(values: Mapping[str, Any]) -> str:
     """Return the choice that a run began with, of those that auto becomes; values: those of its config.yaml."""
-    return "control" if values.get("model", {}).get("agent") == "control" else AUTO
+    model = values.get("model", {})
+    if model.get("memory", "none") != "none":
+        own = values["behavior"]["entropy"] == 0.03 or values["optimizer"].get("warmup") == 50  # one may be the user's
+        return "memory" if own else AUTO
+    return "control" if model.get("agent") == "control" else AUTO
 
 
 def with_recipe(words: Sequence[str], name: str) -> TrainConfig:

@@ -106,9 +106,10 @@ def test_groups_and_keys_behind_the_config_of_a_run_count(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_commands_answer_from_any_folder(name: str, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", f"worldmodel.{name}", "--help"]
+    words = name.split("/")
+    line = [sys.executable, "-m", f"worldmodel.{words[0]}", *words[1:], "--help"]
     done = subprocess.run(line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"python -m worldmodel.{name} ") and done.stderr == ""
+    assert done.stdout.startswith(f"python -m worldmodel.{' '.join(words)} ") and done.stderr == ""
     assert not any(tmp_path.iterdir())
 
 

@@ -11,6 +11,8 @@ import torch
 
 from tests.worldmodel.train.runs import Run, Starter, last_step, rows, timeless
 from worldmodel.cli.command import command
+from worldmodel.runs.checkpoint import checkpoints
+from worldmodel.runs.folder import CHECKPOINTS
 from worldmodel.train.config import TrainConfig
 from worldmodel.train.trainer import RandomStates
 
@@ -66,6 +68,8 @@ def test_killed_and_continued_equals_not_stopped(tmp_path: Path, forks: Starter,
     for _ in range(kills):
         run = forks.run(tmp_path / "run", *words)
         assert run.reach(max(0, last_step(tmp_path / "run")) + moments.randrange(30))
+        while not checkpoints(tmp_path / "run" / CHECKPOINTS) and run.code() is None:
+            time.sleep(0.01)
         time.sleep(0.05 * moments.random())
         run.kill(signal.SIGKILL)
         code, out, _ = run.finish()

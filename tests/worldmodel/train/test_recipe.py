@@ -30,6 +30,16 @@ def test_the_spaces_and_the_parts_choose(tmp_path: Path, words: tuple[str, ...],
     assert agent_of(tmp_path / "run") == agent
 
 
+def test_a_memory_brings_its_recipe_and_a_run_with_it_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, words = tmp_path / "run", ("env=tmaze", "env.kwargs.delay=5", "model.memory=qmatrix", "optimizer.warmup=0")
+    assert train(*NOTHING, *words, f"logdir={run}") == 0
+    assert "training=memory: " in capsys.readouterr().out and read_config(run)["behavior"]["entropy"] == 0.03
+    assert train(*NOTHING, *words, f"logdir={run}", "steps=70") == 0
+    assert "continuing at step 60" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("training", ["quick", "control"])
 def test_a_run_keeps_its_own_and_so_do_its_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], training: str
