@@ -11,22 +11,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from sklearn.metrics import roc_auc_score
-from sklearn.svm import SVC
 
 from benchmarks.harness import Option, mean, parse, write
 from hybrid_opt.overlaps import make_overlap
 from hybrid_opt.overlaps.concentration import concentration
+from worldmodel.probe.termination.classifier import KERNELS, Found, Split, classified
 
-KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "rbf": ("rbf", {}),
-    "laplace": ("laplace", {}),
-    "product (angle)": ("fidelity", {"encoding": "angle"}),
-    "iqp": ("fidelity", {"encoding": "iqp"}),
-    "projected iqp": ("projected", {"encoding": "iqp"}),
-}
-BANDWIDTHS = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
-COSTS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 TRAIN, VALIDATED, TEST, WITHIN = 300, 300, 1500, 5
 
 
@@ -51,24 +41,12 @@ def states(count: int, seed: int) -> tuple[Any, Any]:
     return x[order], y[order]
 
 
-def area(name: str, options: dict[str, Any], seed: int) -> tuple[float, float, float]:
+def area(name: str, seed: int) -> Found:
     """The area under the curve on test states, with the bandwidth and C that validation chose."""
     x, y = states(TRAIN + VALIDATED + TEST, seed)
     x = (x - x[:TRAIN].mean(0)) / x[:TRAIN].std(0)
-    parts = np.split(np.arange(len(x)), [TRAIN, TRAIN + VALIDATED])
-    best = (-1.0, 0.0, 0.0, 0.0)
-    for bandwidth in BANDWIDTHS:
-        overlap = make_overlap(name, bandwidth=bandwidth, **options)
-        train = overlap(x[parts[0]])
-        across = [overlap(x[part], x[parts[0]]) for part in parts[1:]]
-        for cost in COSTS:
-            machine = SVC(kernel="precomputed", C=cost).fit(train, y[parts[0]])
-            validated, tested = (
-                roc_auc_score(y[part], machine.decision_function(gram))
-                for part, gram in zip(parts[1:], across, strict=True)
-            )
-            best = max(best, (validated, tested, bandwidth, cost))
-    return best[1:]
+    ends = [TRAIN, TRAIN + VALIDATED]
+    return classified(name, Split(tuple(np.split(x, ends)), tuple(np.split(y, ends))))  # type: ignore[arg-type]
 
 
 def main() -> None:
@@ -77,8 +55,9 @@ def main() -> None:
     figures: dict[str, Any] = {}
     if "quality" in given.parts:
         print("\n| kernel | area under the curve, mean [95 %] | bandwidths | C |\n|---|---|---|---|")
-        for label, (name, options) in KERNELS.items():
-            found = np.array([area(name, options, split) for split in range(given.splits)])
+        for label in KERNELS:
+            each = [area(label, split) for split in range(given.splits)]
+            found = np.array([(one.area, one.bandwidth, one.cost) for one in each])
             told = mean(found[:, 0].tolist())
             low, high = told["interval"]
             chosen = ["/".join(f"{value:g}" for value in sorted(set(column))) for column in found[:, 1:].T]
@@ -86,7 +65,7 @@ def main() -> None:
             figures[label] = found.tolist()
     if "concentration" in given.parts:
         print("\n| kernel | qubits | mean | std | effective rank of 500 | shots for 10 % |\n|---|---|---|---|---|---|")
-        for label in ("product (angle)", "iqp", "projected iqp", "rbf"):
+        for label in ("product", "iqp", "projected", "rbf"):
             name, options = KERNELS[label]
             for qubits in given.qubits:
                 x = np.random.default_rng(0).uniform(-np.pi, np.pi, (500, qubits))

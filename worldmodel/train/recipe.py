@@ -1,16 +1,18 @@
 """What `training=auto` becomes: the recipe that suits an environment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from hybrid_opt.paths import user_path
-from worldmodel.cli.compose import composed, configured
+from worldmodel.cli.compose import UsageError, composed, configured
 from worldmodel.cli.schema import catalogue, configs_folder
 from worldmodel.envs import ActionSpec, ObservationSpec, make_env
 from worldmodel.envs.spaces.encode import ActionDecoder
 from worldmodel.model.factory import Factory
 from worldmodel.runs.checkpoint import state_file
+from worldmodel.runs.folder import differences
 from worldmodel.runs.saved_state import load_state
 from worldmodel.train.config import TrainConfig
 
@@ -42,13 +44,16 @@ def suiting(config: TrainConfig, observations: Mapping[str, ObservationSpec], ac
     return "control", "actions are continuous, and observations are no images"
 
 
-def begun_as(values: Mapping[str, Any]) -> str:
-    """Return the choice that a run began with, of those that auto becomes; values: those of its config.yaml."""
-    model = values.get("model", {})
-    if model.get("memory", "none") != "none":
-        own = values["behavior"]["entropy"] == 0.03 or values["optimizer"].get("warmup") == 50  # one may be the user's
-        return "memory" if own else AUTO
-    return "control" if model.get("agent") == "control" else AUTO
+def begun_as(values: Mapping[str, Any], words: Sequence[str], may_change: Collection[str]) -> str:
+    """Return the choice, of those that auto becomes, by which words differ least from the values of a run."""
+
+    def gap(name: str) -> float:
+        try:
+            return len(differences(values, with_recipe(words, name).as_dict(), may_change))
+        except UsageError:  # parts that this agent does not have
+            return inf
+
+    return min((AUTO, "control", "memory"), key=gap)
 
 
 def with_recipe(words: Sequence[str], name: str) -> TrainConfig:

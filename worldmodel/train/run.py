@@ -69,7 +69,7 @@ def run(config: TrainConfig, words: Sequence[str] = (), composed_here: bool = Tr
         path = folder.path
         leaves_recipe = composed_here and bool(words) and is_open(words)
         if leaves_recipe and (begun_values := folder.config()):
-            leaves_recipe, name = False, begun_as(begun_values)
+            leaves_recipe, name = False, begun_as(begun_values, words, MAY_CHANGE)
             config = config if name == AUTO else with_recipe(words, name)
         folder.compare(config.as_dict(), MAY_CHANGE)
         found = checkpoints(path / CHECKPOINTS)
